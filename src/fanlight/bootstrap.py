@@ -1,0 +1,1 @@
+"""Composition root: the only place where adapters meet services. Imported by the command line and e2e tests only."""

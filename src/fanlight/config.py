@@ -1,0 +1,116 @@
+"""All settings in one frozen object, read once: flag, then FANLIGHT_* in the environment, then one TOML file, then default.
+
+The only module that reads the environment.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+DEFAULT_DATA_DIR = Path("/var/lib/fanlight")
+
+
+class Settings(BaseSettings):
+    """Every field is a flag of `fanlight serve` (dashes), an environment variable (FANLIGHT_ + upper case) and a TOML key."""
+
+    model_config = SettingsConfigDict(env_prefix="FANLIGHT_", frozen=True, extra="ignore")
+
+    compute: Literal["incus", "simulated"] = Field("incus", description="Engine that runs the instances.")
+    data_dir: Path = Field(DEFAULT_DATA_DIR, description="Everything that must survive: database, keys, images, logs.")
+    run_dir: Path | None = Field(
+        None,
+        description="Sockets and socket directories; gone after a reboot. Default: /run/fanlight for root with the default data directory, else DIR/run. Keep it short: a socket path has at most 107 bytes.",
+    )
+    host: str = Field("127.0.0.1", description="Address that API and portal listen on.")
+    api_port: int = Field(8081, ge=0, le=65535)
+    portal_port: int = Field(8080, ge=0, le=65535)
+    console_port: int = Field(8082, ge=0, le=65535)
+    public_url: str | None = Field(
+        None,
+        description="How browsers reach the portal, e.g. https://apps.example.org, when a reverse proxy stands in front.",
+    )
+    public_api_url: str | None = Field(
+        None, description="How clients reach the API, when a reverse proxy stands in front."
+    )
+    trusted_proxies: tuple[str, ...] = Field((), description="Addresses whose X-Forwarded-For and -Proto are believed.")
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    database_url: str | None = Field(None, description="SQLAlchemy URL; default: SQLite in the data directory.")
+    account_id: str = Field("000000000000", pattern=r"^\d{12}$", description="Account of the bootstrap key.")
+    regions: tuple[str, ...] = ("us-east-1", "us-west-2", "eu-west-1")
+    bootstrap_access_key_id: str | None = None
+    bootstrap_secret_access_key: str | None = Field(None, repr=False)
+    quotas: Literal["off", "aws"] = "off"
+    capacity_wait_in_seconds: float = Field(
+        30.0, ge=0, description="How long a user waits for a free instance before the refusal."
+    )
+    expired_sessions_kept_in_seconds: float = Field(
+        3600.0, ge=0, description="How long DescribeSessions lists EXPIRED sessions."
+    )
+    max_clock_skew_in_seconds: float = 900.0
+    # Incus
+    incus_socket: Path = Path("/var/lib/incus/unix.socket")
+    incus_project: str = Field(
+        "fanlight", pattern=r"^[a-z][a-z0-9-]{0,30}$", description="Incus project that holds everything Fanlight makes."
+    )
+    incus_network: str = Field(
+        "fanlight0", pattern=r"^[a-z][a-z0-9-]{0,14}$", description="Bridge that Fanlight makes."
+    )
+    incus_subnet: str = Field("10.124.0.1/16", description="Address of the host on that bridge.")
+    incus_pool: str = "fanlight"
+    incus_pool_size_in_gib: int = Field(30, ge=5)
+    # Simulated
+    boot_seconds: float = Field(0.0, ge=0, description="How long a simulated instance takes to boot.")
+    # Unprivileged users of the processes, when started by root
+    api_user: str = "fanlight"
+    gateway_user: str = "fanlight-gateway"
+    log_format: Literal["text", "json"] = "text"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - no .env files: one TOML file is enough
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        import os
+
+        path = os.environ.get("FANLIGHT_CONFIG")
+        toml = (TomlConfigSettingsSource(settings_cls, toml_file=Path(path)),) if path else ()
+        return (init_settings, env_settings, *toml)
+
+    @property
+    def effective_run_dir(self) -> Path:
+        if self.run_dir:
+            return self.run_dir
+        return (
+            Path("/run/fanlight")
+            if self.data_dir == DEFAULT_DATA_DIR and self.compute == "incus"
+            else self.data_dir / "run"
+        )
+
+    @property
+    def effective_database_url(self) -> str:
+        return self.database_url or f"sqlite+aiosqlite:///{self.data_dir / 'state' / 'fanlight.db'}"
+
+    @property
+    def portal_url(self) -> str:
+        """The origin of the portal as browsers see it, without a trailing slash."""
+        if self.public_url:
+            return self.public_url.rstrip("/")
+        scheme = "https" if self.tls_cert else "http"
+        shown = "localhost" if self.host in ("127.0.0.1", "0.0.0.0", "::", "::1") else self.host
+        return f"{scheme}://{shown}:{self.portal_port}"
+
+    @property
+    def api_url(self) -> str:
+        if self.public_api_url:
+            return self.public_api_url.rstrip("/")
+        scheme = "https" if self.tls_cert else "http"
+        shown = "127.0.0.1" if self.host in ("127.0.0.1", "0.0.0.0", "::", "::1") else self.host
+        return f"{scheme}://{shown}:{self.api_port}"

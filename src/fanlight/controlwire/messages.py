@@ -1,0 +1,74 @@
+"""Bodies of the control socket. Times are epoch seconds (float), absent values None."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """What a streaming URL allows, after its signature and expiry were checked. The gateway keeps it in the cookie."""
+
+    account_id: str
+    region: str
+    stack_name: str
+    fleet_name: str
+    user_id: str
+    application_id: str | None
+    session_context: str | None
+    expires_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogEntry:
+    application_id: str
+    display_name: str
+    description: str
+    icon: str | None  # file name, served by the gateway from the image's icon directory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalog:
+    stack_display_name: str
+    fleet_display_name: str
+    stream_view: str  # APP | DESKTOP
+    image_name: str
+    entries: tuple[CatalogEntry, ...]
+    redirect_url: str | None
+    feedback_url: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionView:
+    """All that the page and the relay need to know of one session.
+
+    `stream_socket` and `first_uid` are set while state is ACTIVE: where to connect, and whose socket it must be (the
+    instance's 65,536 uids from there). `end_reason` is an `EndReason` when state is EXPIRED. `features` are the actions
+    of the stack's UserSettings that are ENABLED.
+    """
+
+    session_id: str
+    state: str  # PENDING | ACTIVE | EXPIRED
+    progress: str
+    stream_view: str
+    application_id: str | None
+    max_expires_at: float
+    idle_disconnect_in_seconds: float
+    disconnect_timeout_in_seconds: float
+    instance_id: str | None = None
+    stream_socket: str | None = None
+    first_uid: int | None = None
+    end_reason: str | None = None
+    features: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Body of every 4xx answer. `code` chooses the page (EXPIRED, ALTERED, FLEET_NOT_RUNNING, NO_CAPACITY, NOT_FOUND ...)."""
+
+    code: str
+    message: str
+
+
+def to_json(body: Any) -> dict[str, Any]:
+    """Return any message of this module as a JSON object."""
+    return asdict(body)

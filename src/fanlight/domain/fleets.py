@@ -1,0 +1,103 @@
+"""Fleets: a wished number of running instances of one image."""
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from fanlight.domain.machine import Machine
+from fanlight.domain.places import Scope
+
+
+class FleetState(StrEnum):
+    """The service has no failed state: what keeps a fleet from running stands in `Fleet.errors`."""
+
+    STARTING = "STARTING"
+    RUNNING = "RUNNING"
+    STOPPING = "STOPPING"
+    STOPPED = "STOPPED"
+
+
+class FleetEvent(StrEnum):
+    START_REQUESTED = "START_REQUESTED"
+    CAPACITY_REACHED = "CAPACITY_REACHED"
+    STOP_REQUESTED = "STOP_REQUESTED"
+    LAST_INSTANCE_GONE = "LAST_INSTANCE_GONE"
+
+
+class FleetType(StrEnum):
+    ALWAYS_ON = "ALWAYS_ON"
+    ON_DEMAND = "ON_DEMAND"
+
+
+class StreamView(StrEnum):
+    APP = "APP"
+    DESKTOP = "DESKTOP"
+
+
+class FleetErrorCode(StrEnum):
+    """The members of the service's FleetErrorCode that can occur here."""
+
+    IMAGE_NOT_FOUND = "IMAGE_NOT_FOUND"
+    FLEET_INSTANCE_PROVISIONING_FAILURE = "FLEET_INSTANCE_PROVISIONING_FAILURE"
+    INTERNAL_SERVICE_ERROR = "INTERNAL_SERVICE_ERROR"
+
+
+FLEET: Machine[FleetState, FleetEvent] = Machine(
+    kind="fleet",
+    initial=FleetState.STOPPED,
+    table={
+        (FleetState.STOPPED, FleetEvent.START_REQUESTED): FleetState.STARTING,
+        (FleetState.STARTING, FleetEvent.CAPACITY_REACHED): FleetState.RUNNING,
+        # The administrator changed their mind, or the fleet cannot be provisioned and has to be torn down.
+        (FleetState.STARTING, FleetEvent.STOP_REQUESTED): FleetState.STOPPING,
+        (FleetState.RUNNING, FleetEvent.STOP_REQUESTED): FleetState.STOPPING,
+        (FleetState.STOPPING, FleetEvent.LAST_INSTANCE_GONE): FleetState.STOPPED,
+    },
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FleetError:
+    code: FleetErrorCode
+    message: str
+    happened_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fleet:
+    """`version` is the row's version as read; the store refuses to save over a newer one."""
+
+    fleet_id: str
+    scope: Scope
+    name: str
+    state: FleetState = FleetState.STOPPED
+    version: int = 0
+    fleet_type: FleetType = FleetType.ALWAYS_ON
+    stream_view: StreamView = StreamView.APP
+    image_name: str
+    image_arn: str
+    instance_type: str
+    platform: str
+    desired_instances: int
+    max_user_duration: timedelta = timedelta(hours=16)
+    disconnect_timeout: timedelta = timedelta(minutes=15)
+    idle_disconnect_timeout: timedelta = timedelta(0)
+    display_name: str | None = None
+    description: str | None = None
+    enable_default_internet_access: bool = False
+    created_at: datetime
+    errors: tuple[FleetError, ...] = field(default=())
+    launch_failures: int = 0  # In a row; feeds the back-off and is cleared by a success.
+    retry_at: datetime | None = None
+
+    @property
+    def arn(self) -> str:
+        return self.scope.arn(f"fleet/{self.name}")
+
+    @property
+    def is_provisioned(self) -> bool:
+        return self.state in (FleetState.STARTING, FleetState.RUNNING)
+
+    def after(self, event: FleetEvent) -> "Fleet":
+        """Return the fleet after the event. Raises TransitionRefused."""
+        return replace(self, state=FLEET.after(self.state, event))

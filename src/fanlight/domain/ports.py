@@ -1,0 +1,338 @@
+"""What the domain needs from the world outside. Adapters in `store` and `drivers` provide it.
+
+At most seven methods per port. No vendor type, exception or HTTP object crosses here.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Protocol
+
+from fanlight.domain.access_keys import AccessKey
+from fanlight.domain.fleets import Fleet
+from fanlight.domain.images import Image
+from fanlight.domain.instances import Instance
+from fanlight.domain.places import Scope
+from fanlight.domain.stacks import Stack
+from fanlight.domain.streaming_sessions import StreamingSession
+
+# ── Compute ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What this engine can do; callers and contract tests ask, they never guess by type."""
+
+    isolates_network: bool  # instances really cannot reach each other
+    enforces_disk_quota: bool
+    streams_pixels: bool  # a real display, not a drawn test picture
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceSpec:
+    """Everything an engine needs to run an instance. `labels` come back in `observe` and carry re-adoption."""
+
+    instance_id: str
+    image_ref: str
+    cpu_count: int
+    memory_in_mib: int
+    disk_in_gib: int
+    has_internet_access: bool
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+class Power(StrEnum):
+    STARTING = "STARTING"  # accepted, not running yet
+    RUNNING = "RUNNING"
+    STOPPED = "STOPPED"  # ended by itself, or by a host reboot; never restarted, only terminated
+    FAILED = "FAILED"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObservedInstance:
+    """`first_uid` is the host uid of the guest's root; the instance owns 65,536 uids from there (None: not known yet)."""
+
+    instance_id: str
+    power: Power
+    labels: Mapping[str, str]
+    first_uid: int | None = None
+    detail: str = ""  # the engine's words, when power is FAILED
+
+
+class InstanceDriver(Protocol):
+    """Runs streaming instances. Every call may be repeated: the same call twice has the effect of one.
+
+    Each instance gets two socket directories, `RUN_DIR/instances/<instance_id>/host` and `.../guest` (see
+    `docs/architecture.md`); they exist before the instance runs and go with it.
+    """
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    async def prepare(self) -> None:
+        """Make project, network and pool ready; idempotent. Raises DriverUnavailable with what to do."""
+
+    async def launch(self, spec: InstanceSpec) -> None:
+        """Return once accepted, not once running.
+
+        Raises CapacityExhausted, ImageMissing, LaunchRefused, DriverUnavailable.
+        """
+
+    async def terminate(self, instance_id: str) -> None:
+        """Destroy it and its socket directories. Unknown or already gone is success. Raises DriverUnavailable."""
+
+    async def observe(self) -> Sequence[ObservedInstance]:
+        """Return everything this installation launched and nothing else. Raises DriverUnavailable."""
+        ...
+
+    def changes(self) -> AsyncIterator[str]:
+        """Yield instance ids to look at again: a hint, never the truth, and it may end at any time."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredImage:
+    ref: str
+    size_in_bytes: int
+    properties: Mapping[str, str] = field(default_factory=dict)
+
+
+class ImageStore(Protocol):
+    """The engine's store of root file systems, by our own reference names ([a-z0-9-])."""
+
+    async def import_rootfs(self, ref: str, archive: Path, properties: Mapping[str, str]) -> None:
+        """Take a rootfs tarball under `ref`, replacing what had that name. Raises DriverUnavailable, CapacityExhausted."""
+
+    async def observe(self) -> Sequence[StoredImage]: ...
+
+    async def delete(self, ref: str) -> None:
+        """Unknown is success."""
+
+    async def warm(self, ref: str) -> None:
+        """Make the next launch as fast as any later one (unpack into the pool). Raises ImageMissing."""
+
+
+class AgentPhase(StrEnum):
+    """What the agent in an instance says of itself. Spelled as in `agentwire`."""
+
+    BOOTING = "BOOTING"
+    READY = "READY"
+    STARTING_SESSION = "STARTING_SESSION"
+    IN_SESSION = "IN_SESSION"
+    ENDED = "ENDED"
+    FAILED = "FAILED"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentStatus:
+    """The newest report of an instance's agent. The instance is hostile: every field is a claim, checked for form only."""
+
+    instance_id: str
+    phase: AgentPhase
+    session_id: str | None
+    runtime_version: str
+    detail: str
+    idle_since: datetime | None
+    reported_at: datetime
+    is_connected: bool
+
+
+class AgentChannel(Protocol):
+    """Talks with the agents. The host listens in each instance's `host/` directory; agents connect and reconnect."""
+
+    async def open(self, instance_id: str, first_uid: int) -> None:
+        """Listen for this instance's agent; only its root (`first_uid`) may speak. Idempotent."""
+
+    async def close(self, instance_id: str) -> None: ...
+
+    def status(self, instance_id: str) -> AgentStatus | None:
+        """Return the newest report, or None when the agent has never been heard by this process."""
+
+    async def send(self, instance_id: str, message: Mapping[str, Any]) -> None:
+        """Send one `agentwire` message. Raises AgentUnreachable. Delivery is not effect: read the status."""
+
+    def changes(self) -> AsyncIterator[str]:
+        """Yield instance ids whose status changed."""
+        ...
+
+
+class Clock(Protocol):
+    def now(self) -> datetime:
+        """Return the present as aware UTC."""
+        ...
+
+
+# ── Store ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+# Every `save` is a compare-and-set on `version`: it raises ChangedMeanwhile when the row is newer than the object, and
+# returns the object with its new version. There is no other way to change a row.
+
+
+class Fleets(Protocol):
+    async def add(self, fleet: Fleet) -> Fleet:
+        """Raises AlreadyExists."""
+        ...
+
+    async def get(self, scope: Scope, name: str) -> Fleet:
+        """Raises NotFound."""
+        ...
+
+    async def find(self, fleet_id: str) -> Fleet | None: ...
+
+    async def page(self, scope: Scope, *, names: Sequence[str] = (), after: str = "", limit: int) -> Sequence[Fleet]:
+        """Return fleets by name, those named (any order asked, any missing left out) or all after `after`."""
+        ...
+
+    async def everywhere(self) -> Sequence[Fleet]:
+        """Return all fleets of all scopes, for the reconcilers."""
+        ...
+
+    async def save(self, fleet: Fleet) -> Fleet: ...
+
+    async def remove(self, fleet: Fleet) -> None:
+        """Raises ChangedMeanwhile."""
+
+
+class Stacks(Protocol):
+    async def add(self, stack: Stack) -> Stack: ...
+    async def get(self, scope: Scope, name: str) -> Stack: ...
+    async def page(
+        self, scope: Scope, *, names: Sequence[str] = (), after: str = "", limit: int
+    ) -> Sequence[Stack]: ...
+    async def save(self, stack: Stack) -> Stack: ...
+    async def remove(self, stack: Stack) -> None: ...
+
+
+class Associations(Protocol):
+    """Which fleet stands behind which stack."""
+
+    async def add(self, scope: Scope, stack_name: str, fleet_name: str) -> None:
+        """Associating the same pair again is success."""
+
+    async def remove(self, scope: Scope, stack_name: str, fleet_name: str) -> bool:
+        """Return whether there was such a pair."""
+        ...
+
+    async def fleets_of(
+        self, scope: Scope, stack_name: str, *, after: str = "", limit: int = 1000
+    ) -> Sequence[str]: ...
+    async def stacks_of(
+        self, scope: Scope, fleet_name: str, *, after: str = "", limit: int = 1000
+    ) -> Sequence[str]: ...
+
+
+class Images(Protocol):
+    async def add(self, image: Image) -> Image: ...
+    async def find(self, scope: Scope, *, name: str = "", arn: str = "") -> Image | None:
+        """Return the image visible to `scope` (its own first, then public ones)."""
+        ...
+
+    async def visible(self, scope: Scope) -> Sequence[Image]:
+        """Return what `scope` may see, by name: its own, and public ones."""
+        ...
+
+    async def save(self, image: Image) -> Image: ...
+    async def remove(self, image: Image) -> None: ...
+
+
+class Instances(Protocol):
+    async def add(self, instance: Instance) -> Instance: ...
+    async def find(self, instance_id: str) -> Instance | None: ...
+    async def of_fleet(self, fleet_id: str) -> Sequence[Instance]: ...
+    async def of_fleets(self, fleet_ids: Sequence[str]) -> Mapping[str, Sequence[Instance]]:
+        """The same for a page of fleets in one query, for DescribeFleets."""
+        ...
+
+    async def everywhere(self) -> Sequence[Instance]: ...
+    async def save(self, instance: Instance) -> Instance: ...
+    async def remove(self, instance: Instance) -> None: ...
+
+
+class StreamingSessions(Protocol):
+    async def add(self, session: StreamingSession) -> StreamingSession:
+        """Raises AlreadyExists when that user has a live session on that stack and fleet: a unique index, not a check."""
+        ...
+
+    async def find(self, session_id: str) -> StreamingSession | None: ...
+
+    async def live_of_user(
+        self, scope: Scope, stack_name: str, fleet_name: str, user_id: str, authentication_type: str
+    ) -> StreamingSession | None: ...
+
+    async def page(
+        self,
+        scope: Scope,
+        stack_name: str,
+        fleet_name: str,
+        *,
+        authentication_type: str,
+        user_id: str | None = None,
+        instance_id: str | None = None,
+        after: str = "",
+        limit: int,
+    ) -> Sequence[StreamingSession]:
+        """Return sessions by session id, EXPIRED ones included until they are pruned."""
+        ...
+
+    async def live(self, fleet_id: str | None = None) -> Sequence[StreamingSession]:
+        """Return the PENDING and ACTIVE sessions of one fleet or of all."""
+        ...
+
+    async def save(self, session: StreamingSession) -> StreamingSession: ...
+
+    async def prune(self, ended_before: datetime) -> int:
+        """Forget EXPIRED sessions that ended before; return how many."""
+        ...
+
+
+class Tags(Protocol):
+    async def of(self, arn: str) -> Mapping[str, str]: ...
+    async def put(self, arn: str, tags: Mapping[str, str]) -> None: ...
+    async def drop(self, arn: str, keys: Sequence[str] | None = None) -> None:
+        """Drop the named keys, or all of them when `keys` is None."""
+
+
+class AccessKeys(Protocol):
+    async def add(self, key: AccessKey) -> None: ...
+    async def find(self, access_key_id: str) -> AccessKey | None: ...
+    async def all(self) -> Sequence[AccessKey]: ...
+    async def remove(self, access_key_id: str) -> bool: ...
+
+
+class UnitOfWork(Protocol):
+    """One transaction. Nothing is written unless `commit` is awaited; leaving the block without it rolls back."""
+
+    @property
+    def fleets(self) -> Fleets: ...
+    @property
+    def stacks(self) -> Stacks: ...
+    @property
+    def associations(self) -> Associations: ...
+    @property
+    def images(self) -> Images: ...
+    @property
+    def instances(self) -> Instances: ...
+    @property
+    def sessions(self) -> StreamingSessions: ...
+    @property
+    def tags(self) -> Tags: ...
+    @property
+    def access_keys(self) -> AccessKeys: ...
+    async def commit(self) -> None: ...
+
+
+class Transactions(Protocol):
+    """The store as services see it: `async with transactions.begin() as work: ...`.
+
+    `begin(write=True)` takes the write lock at once, so that read-then-write never fails half way on SQLite.
+    """
+
+    def begin(self, *, write: bool = False) -> AbstractAsyncContextManager[UnitOfWork]: ...
+
+
+class Wake(Protocol):
+    """Tell the reconcilers that something changed. Lossy by contract: a timer sweep repairs lost calls."""
+
+    def __call__(self, kind: str, key: str) -> None: ...

@@ -1,0 +1,104 @@
+"""Streaming sessions: one user of one stack on one instance."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+
+from fanlight.domain.machine import Machine
+from fanlight.domain.places import Scope
+
+
+class SessionState(StrEnum):
+    PENDING = "PENDING"
+    ACTIVE = "ACTIVE"
+    EXPIRED = "EXPIRED"
+
+
+class SessionEvent(StrEnum):
+    STARTED = "STARTED"
+    ENDED = "ENDED"
+
+
+class ConnectionState(StrEnum):
+    CONNECTED = "CONNECTED"
+    NOT_CONNECTED = "NOT_CONNECTED"
+
+
+class EndReason(StrEnum):
+    """Why a session ended; shown to the user in words, and in the audit log."""
+
+    USER = "USER"  # End session in the toolbar
+    EXPIRED_BY_ADMINISTRATOR = "EXPIRED_BY_ADMINISTRATOR"  # ExpireSession
+    DISCONNECT_TIMEOUT = "DISCONNECT_TIMEOUT"
+    MAX_DURATION = "MAX_DURATION"
+    FLEET_STOPPED = "FLEET_STOPPED"
+    INSTANCE_LOST = "INSTANCE_LOST"
+    NO_CAPACITY = "NO_CAPACITY"  # waited, and no instance became free
+    START_FAILED = "START_FAILED"
+
+
+SESSION: Machine[SessionState, SessionEvent] = Machine(
+    kind="streaming session",
+    initial=SessionState.PENDING,
+    table={
+        (SessionState.PENDING, SessionEvent.STARTED): SessionState.ACTIVE,
+        (SessionState.PENDING, SessionEvent.ENDED): SessionState.EXPIRED,
+        (SessionState.ACTIVE, SessionEvent.ENDED): SessionState.EXPIRED,
+    },
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamingSession:
+    """`connected_since` is set while at least one stream socket is open; `disconnected_at` while none is.
+
+    `max_expires_at` is fixed when the session is made and does not slide. `progress` is what the waiting page shows.
+    """
+
+    session_id: str
+    scope: Scope
+    stack_name: str
+    fleet_name: str
+    fleet_id: str
+    user_id: str
+    authentication_type: str = "API"
+    state: SessionState = SessionState.PENDING
+    version: int = 0
+    instance_id: str | None = None
+    application_id: str | None = None
+    session_context: str | None = None
+    created_at: datetime
+    started_at: datetime | None = None
+    max_expires_at: datetime
+    connected_since: datetime | None = None
+    disconnected_at: datetime | None = None
+    idle_since: datetime | None = None  # last keyboard or pointer input, as the agent reports it
+    end_requested: EndReason | None = None  # the wish; the reconciler carries it out
+    end_reason: EndReason | None = None
+    ended_at: datetime | None = None
+    progress: str = ""
+
+    @property
+    def is_live(self) -> bool:
+        return self.state is not SessionState.EXPIRED
+
+    @property
+    def connection_state(self) -> ConnectionState:
+        return ConnectionState.CONNECTED if self.connected_since else ConnectionState.NOT_CONNECTED
+
+    def after(self, event: SessionEvent) -> "StreamingSession":
+        """Return the session after the event. Raises TransitionRefused."""
+        return replace(self, state=SESSION.after(self.state, event))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamingGrant:
+    """What a streaming URL says, once its signature and expiry were checked."""
+
+    scope: Scope
+    stack_name: str
+    fleet_name: str
+    user_id: str
+    application_id: str | None
+    session_context: str | None
+    expires_at: datetime
