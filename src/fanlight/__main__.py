@@ -1,0 +1,5 @@
+"""`python -m fanlight` is the `fanlight` command."""
+
+from fanlight.cli import main
+
+main()

@@ -1,0 +1,153 @@
+"""Directories, owners and the first key of an installation: what must be there before the processes start.
+
+Runs as root for real engines and as the caller for the simulated one; every call may be repeated.
+"""
+
+import configparser
+import grp
+import os
+import pwd
+import secrets
+import shutil
+import string
+from dataclasses import dataclass
+from pathlib import Path
+
+from fanlight.config import Settings
+
+SHARED_GROUP = "fanlight"
+_SECRET_ALPHABET = string.ascii_letters + string.digits + "+/"
+
+
+class NotInstallable(Exception):
+    """The host is not prepared for these settings. The text names what is missing and the command that mends it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Numeric user and group of one process."""
+
+    uid: int
+    gid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    access_key_id: str
+    secret_access_key: str
+
+    def __repr__(self) -> str:
+        return f"Credentials({self.access_key_id!r})"
+
+
+def is_split(settings: Settings) -> bool:
+    """Return whether the processes run as users of their own: with a real engine, started by root."""
+    return settings.compute == "incus" and os.geteuid() == 0
+
+
+def identity_of(settings: Settings, role: str) -> Identity:
+    """Return who runs `role` (api, gateway). Raises NotInstallable when the user does not exist."""
+    if not is_split(settings):
+        return Identity(os.geteuid(), os.getegid())
+    name = {"api": settings.api_user, "gateway": settings.gateway_user}[role]
+    try:
+        return Identity(pwd.getpwnam(name).pw_uid, grp.getgrnam(SHARED_GROUP).gr_gid)
+    except KeyError:
+        raise NotInstallable(
+            f"The user {name} or the group {SHARED_GROUP} does not exist on this host: run scripts/host-setup as root."
+        ) from None
+
+
+def prepare_directories(settings: Settings) -> None:
+    """Make DATA_DIR and RUN_DIR with the owners and modes of docs/architecture.md. Raises NotInstallable."""
+    api, gateway = identity_of(settings, "api"), identity_of(settings, "gateway")
+    data, run = settings.data_dir, settings.effective_run_dir
+    _directory(data, 0o755)
+    _directory(data / "state", 0o700, api)
+    _directory(data / "gateway", 0o700, gateway)
+    _directory(data / "images", 0o755)
+    _directory(data / "runtime", 0o755)
+    _directory(data / "audit", 0o750, api)
+    if settings.compute == "simulated":
+        _directory(data / "simulated", 0o700, api)
+    # The control socket is made by the api process in a directory that others cannot write to.
+    _directory(run, 0o755, api if not is_split(settings) else None)
+    _directory(run / "control", 0o750, api)
+    _directory(run / "instances", 0o755)
+    key = data / "state" / "signing.key"
+    if not key.exists():
+        _write_once(key, secrets.token_bytes(32), api)
+
+
+def bootstrap_credentials(settings: Settings) -> Credentials:
+    """Return the first key: as configured, else from DATA_DIR/credentials, which is written (0600) if it is not there."""
+    if settings.bootstrap_access_key_id and settings.bootstrap_secret_access_key:
+        return Credentials(settings.bootstrap_access_key_id, settings.bootstrap_secret_access_key)
+    path = settings.data_dir / "credentials"
+    if not path.exists():
+        made = Credentials(
+            "AKIA" + "".join(secrets.choice(string.ascii_uppercase + "234567") for _ in range(16)),
+            "".join(secrets.choice(_SECRET_ALPHABET) for _ in range(40)),
+        )
+        text = (
+            f"[default]\naws_access_key_id = {made.access_key_id}\naws_secret_access_key = {made.secret_access_key}\n"
+        )
+        _write_once(path, text.encode())
+    return read_credentials(settings)
+
+
+def read_credentials(settings: Settings) -> Credentials:
+    """Return the bootstrap key of a running installation. Raises NotInstallable when it cannot be read."""
+    if settings.bootstrap_access_key_id and settings.bootstrap_secret_access_key:
+        return Credentials(settings.bootstrap_access_key_id, settings.bootstrap_secret_access_key)
+    path = settings.data_dir / "credentials"
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        parser.read_string(path.read_text())
+        return Credentials(parser["default"]["aws_access_key_id"], parser["default"]["aws_secret_access_key"])
+    except (OSError, KeyError, configparser.Error) as error:
+        raise NotInstallable(
+            f"{path} cannot be read ({error.__class__.__name__}): start `fanlight serve` once, run this as the same user, "
+            "or name the right --data-dir."
+        ) from error
+
+
+def drop_privileges(settings: Settings, role: str) -> None:
+    """Become the user of `role` for good. Does nothing when the processes share one user."""
+    if not is_split(settings):
+        return
+    identity = identity_of(settings, role)
+    os.setgroups([])
+    os.setresgid(identity.gid, identity.gid, identity.gid)
+    os.setresuid(identity.uid, identity.uid, identity.uid)
+    os.environ["HOME"] = str(settings.data_dir)
+
+
+def has_room(settings: Settings, needed_in_gib: float) -> bool:
+    """Return whether the data directory's file system has that much free."""
+    probe = next(p for p in (settings.data_dir, *settings.data_dir.parents) if p.exists())
+    return shutil.disk_usage(probe).free >= needed_in_gib * 2**30
+
+
+def _directory(path: Path, mode: int, owner: Identity | None = None) -> None:
+    path.mkdir(parents=True, exist_ok=True)
+    path.chmod(mode)
+    if owner:
+        os.chown(path, owner.uid, owner.gid)
+
+
+def _write_once(path: Path, content: bytes, owner: Identity | None = None) -> None:
+    """Create the file with mode 0600; never replaces one, and never leaves half of one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if owner:
+            temporary.chmod(0o600)
+            os.chown(temporary, owner.uid, owner.gid)
+        os.link(temporary, path)
+    finally:
+        temporary.unlink()

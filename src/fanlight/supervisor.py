@@ -1,0 +1,124 @@
+"""Start the processes, keep them running, stop them together.
+
+A process that dies is started again, after a pause that doubles while it keeps dying. State lives in the store and in
+the engine, so a restart loses nothing but open connections. SIGTERM and SIGINT stop all processes; instances go on.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from fanlight.config import Settings
+from fanlight.installation import Credentials
+
+log = logging.getLogger(__name__)
+
+GRACE_IN_SECONDS = 8.0  # Shorter than the ten seconds that process managers allow before SIGKILL.
+FIRST_PAUSE_IN_SECONDS = 0.2
+LONGEST_PAUSE_IN_SECONDS = 10.0
+HEALTHY_AFTER_IN_SECONDS = 20.0
+# What only the api process may know: its environment is the only one that holds them.
+_API_ONLY = {"bootstrap_access_key_id", "bootstrap_secret_access_key", "database_url"}
+
+
+def roles(settings: Settings) -> Sequence[str]:
+    """Return the processes of this installation, in the order in which they start."""
+    return ("api", "gateway") if settings.compute == "simulated" else ("compute", "api", "gateway")
+
+
+def environment_for(settings: Settings, role: str, credentials: Credentials) -> dict[str, str]:
+    """Return the environment of one process: its settings; first key and database address for the api process alone."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("FANLIGHT_")}
+    values: dict[str, Any] = settings.model_dump(mode="json", exclude=_API_ONLY, exclude_none=True)
+    kept |= {f"FANLIGHT_{k.upper()}": v if isinstance(v, str) else json.dumps(v) for k, v in values.items()}
+    if role == "api":
+        kept["FANLIGHT_DATABASE_URL"] = settings.effective_database_url
+        kept["FANLIGHT_BOOTSTRAP_ACCESS_KEY_ID"] = credentials.access_key_id
+        kept["FANLIGHT_BOOTSTRAP_SECRET_ACCESS_KEY"] = credentials.secret_access_key
+    return kept
+
+
+@dataclass(slots=True)
+class Supervisor:
+    settings: Settings
+    credentials: Credentials
+    _running: dict[str, asyncio.subprocess.Process] = field(default_factory=dict)
+    _stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def run(self) -> None:
+        """Run until `stop` or a signal; returns when every process is gone."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.stop)
+        try:
+            await asyncio.gather(*(self._keep_running(role) for role in roles(self.settings)))
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    @property
+    def is_stopping(self) -> bool:
+        return self._stopping.is_set()
+
+    async def _keep_running(self, role: str) -> None:
+        pause = FIRST_PAUSE_IN_SECONDS
+        while not self._stopping.is_set():
+            started = time.monotonic()
+            process = await self._start(role)
+            await self._wait(role, process)
+            if self._stopping.is_set():
+                return
+            if time.monotonic() - started > HEALTHY_AFTER_IN_SECONDS:
+                pause = FIRST_PAUSE_IN_SECONDS
+            log.warning(
+                "a process ended and is started again",
+                extra={"role": role, "exit_code": process.returncode, "pause_in_seconds": round(pause, 1)},
+            )
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), pause)
+            pause = min(pause * 2, LONGEST_PAUSE_IN_SECONDS)
+
+    async def _start(self, role: str) -> asyncio.subprocess.Process:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-P",  # never import from the working directory: the compute process is root
+            "-m",
+            "fanlight",
+            "process",
+            role,
+            env=environment_for(self.settings, role, self.credentials),
+            stdin=asyncio.subprocess.DEVNULL,
+            # A process group of its own: Ctrl-C reaches the supervisor alone, which stops the others in order.
+            process_group=0,
+        )
+        self._running[role] = process
+        log.debug("process started", extra={"role": role, "pid": process.pid})
+        return process
+
+    async def _wait(self, role: str, process: asyncio.subprocess.Process) -> None:
+        ended = asyncio.ensure_future(process.wait())
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        await asyncio.wait({ended, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not ended.done():
+            with suppress(ProcessLookupError):
+                process.terminate()
+            try:
+                await asyncio.wait_for(asyncio.shield(ended), GRACE_IN_SECONDS)
+            except TimeoutError:
+                log.warning("a process did not stop in time and is killed", extra={"role": role})
+                with suppress(ProcessLookupError):
+                    process.kill()
+                await ended
+        self._running.pop(role, None)
