@@ -81,7 +81,7 @@ class Registry(Generic[ServicesT]):
 
     def __init__(self, operations: tuple[Operation[Any, ServicesT, Any], ...], not_built: tuple[NotBuilt, ...]) -> None:
         """Raise RegistryIncomplete when a name occurs twice."""
-        names = [entry.name for entry in (*operations, *not_built)]
+        names = [*(entry.name for entry in operations), *(entry.name for entry in not_built)]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise RegistryIncomplete(f"Registered more than once: {', '.join(twice)}.")
         self.built = {entry.name: entry for entry in operations}
