@@ -89,6 +89,18 @@ class CapacityUnavailable(DomainError):
     """No instance is free for a user now. The text is shown to the user."""
 
 
+class StoreUnavailable(DomainError):
+    """The database is away, locked for too long or full. Nothing was changed: repeat the request later."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("The store of this installation does not answer now. Nothing was changed: try again.")
+        self.reason = reason  # the database's words, for the log and for `doctor`; never for the caller
+
+
+class StoreTooNew(DomainError):
+    """The database was written by a newer Fanlight, so this one must not touch it."""
+
+
 # What drivers raise. Vendor exceptions never leave a driver; they are chained as the cause.
 
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from fanlight.domain.access_keys import AccessKey
 from fanlight.domain.fleets import Fleet
 from fanlight.domain.images import Image
-from fanlight.domain.instances import Instance
+from fanlight.domain.instances import Instance, InstanceState
 from fanlight.domain.places import Scope
 from fanlight.domain.stacks import Stack
 from fanlight.domain.streaming_sessions import StreamingSession
@@ -241,8 +241,8 @@ class Instances(Protocol):
     async def add(self, instance: Instance) -> Instance: ...
     async def find(self, instance_id: str) -> Instance | None: ...
     async def of_fleet(self, fleet_id: str) -> Sequence[Instance]: ...
-    async def of_fleets(self, fleet_ids: Sequence[str]) -> Mapping[str, Sequence[Instance]]:
-        """The same for a page of fleets in one query, for DescribeFleets."""
+    async def count_by_state(self, fleet_ids: Sequence[str]) -> Mapping[str, Mapping[InstanceState, int]]:
+        """Count the instances of a page of fleets in one query, for DescribeFleets; fleets without any are missing."""
         ...
 
     async def everywhere(self) -> Sequence[Instance]: ...

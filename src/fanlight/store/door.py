@@ -1,0 +1,71 @@
+"""The one way to the database for every repository.
+
+It adds what SQL libraries leave to the caller: a unit that was opened for reading cannot write, and whatever goes
+wrong below comes out as a DomainError (a broken statement of ours excepted: that is a bug and stays visible).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+
+from sqlalchemy import Executable, Row
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InvalidRequestError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from fanlight.domain.errors import InvalidCombination, StoreUnavailable
+
+Parameters = Mapping[str, Any]
+AnyRow: TypeAlias = Row[*tuple[Any, ...]]
+
+
+@contextmanager
+def domain_errors() -> Iterator[None]:
+    """Turn what drivers of databases raise into DomainErrors, with the cause chained."""
+    try:
+        yield
+    except (UnicodeEncodeError, DataError) as error:
+        raise InvalidCombination(
+            "A text of the request holds a character that cannot be stored (NUL or half of a surrogate pair). Remove it."
+        ) from error
+    except (IntegrityError, ProgrammingError):
+        raise
+    except (DBAPIError, PoolTimeoutError, OSError) as error:
+        raise StoreUnavailable(reason_of(error)) from error
+
+
+def reason_of(error: BaseException) -> str:
+    """Return the driver's own short words; never the statement, whose parameters may be secret."""
+    original = error.orig if isinstance(error, DBAPIError) else error
+    return str(original).splitlines()[0] if str(original) else type(original).__name__
+
+
+class Door:
+    """Runs statements on one connection, inside one transaction."""
+
+    def __init__(self, connection: AsyncConnection, *, is_writable: bool) -> None:
+        self._connection = connection
+        self._is_writable = is_writable
+        self.dialect = connection.dialect.name
+
+    async def rows(self, statement: Executable, parameters: Parameters | None = None) -> Sequence[AnyRow]:
+        """Return all rows of a query. Raises StoreUnavailable."""
+        with domain_errors():
+            return (await self._connection.execute(statement, parameters)).fetchall()
+
+    async def row(self, statement: Executable, parameters: Parameters | None = None) -> AnyRow | None:
+        found = await self.rows(statement, parameters)
+        return found[0] if found else None
+
+    async def change(self, statement: Executable, parameters: Parameters | Sequence[Parameters]) -> int:
+        """Run a writing statement and return how many rows it touched. Raises StoreUnavailable."""
+        if not self._is_writable:
+            raise InvalidRequestError(
+                "This unit of work was opened for reading: begin(write=True) to change something."
+            )
+        with domain_errors():
+            return (await self._connection.execute(statement, parameters)).rowcount
+
+    async def commit(self) -> None:
+        with domain_errors():
+            await self._connection.commit()

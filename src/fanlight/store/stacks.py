@@ -1,0 +1,77 @@
+"""Stacks in the database."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import bindparam, select
+
+from fanlight.domain.errors import NotFound
+from fanlight.domain.places import Scope
+from fanlight.domain.stacks import Stack, UserAction
+from fanlight.store.door import AnyRow, Door
+from fanlight.store.rows import Kind, Rows, Statements
+from fanlight.store.tables import stacks as table
+
+
+def _to_row(stack: Stack) -> dict[str, Any]:
+    return {
+        "stack_id": stack.stack_id,
+        "account_id": stack.scope.account_id,
+        "region": stack.scope.region,
+        "name": stack.name,
+        "version": stack.version,
+        "display_name": stack.display_name,
+        "description": stack.description,
+        "redirect_url": stack.redirect_url,
+        "feedback_url": stack.feedback_url,
+        "enabled_actions": sorted(stack.enabled_actions),
+        "created_at": stack.created_at,
+    }
+
+
+def _from_row(row: AnyRow) -> Stack:
+    return Stack(
+        stack_id=row.stack_id,
+        scope=Scope(row.account_id, row.region),
+        name=row.name,
+        version=row.version,
+        display_name=row.display_name,
+        description=row.description,
+        redirect_url=row.redirect_url,
+        feedback_url=row.feedback_url,
+        enabled_actions=frozenset(UserAction(action) for action in row.enabled_actions),
+        created_at=row.created_at,
+    )
+
+
+KIND = Kind(
+    noun="stack",
+    table=table,
+    key="stack_id",
+    to_row=_to_row,
+    from_row=_from_row,
+    name_of=lambda stack: stack.name,
+)
+STATEMENTS = Statements.of(KIND)
+
+_IN_SCOPE = select(table).where(table.c.account_id == bindparam("account_id"), table.c.region == bindparam("region"))
+_BY_NAME = _IN_SCOPE.where(table.c.name == bindparam("name"))
+_NAMED = _IN_SCOPE.where(table.c.name.in_(bindparam("names", expanding=True))).order_by(table.c.name)
+_PAGE = _IN_SCOPE.where(table.c.name > bindparam("after")).order_by(table.c.name).limit(bindparam("page_size"))
+
+
+class SqlStacks(Rows[Stack]):
+    def __init__(self, door: Door) -> None:
+        super().__init__(door, KIND, STATEMENTS)
+
+    async def get(self, scope: Scope, name: str) -> Stack:
+        found = await self._one(_BY_NAME, {"account_id": scope.account_id, "region": scope.region, "name": name})
+        if found is None:
+            raise NotFound("stack", name)
+        return found
+
+    async def page(self, scope: Scope, *, names: Sequence[str] = (), after: str = "", limit: int) -> Sequence[Stack]:
+        place = {"account_id": scope.account_id, "region": scope.region}
+        if names:
+            return await self._many(_NAMED, {**place, "names": list(names)})
+        return await self._many(_PAGE, {**place, "after": after, "page_size": limit})

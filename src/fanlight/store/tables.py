@@ -1,0 +1,211 @@
+"""The tables. What the domain promises and SQL can enforce is enforced here.
+
+Every resource is keyed by account and region; enums are CHECK constraints over the domain's enums; each state row has
+a `version` that grows with every change. The migrations under `migrations/` build the same tables step by step; a
+test compares the two.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    UniqueConstraint,
+    text,
+)
+
+from fanlight.domain.fleets import FleetState, FleetType, StreamView
+from fanlight.domain.images import ImageState, Visibility
+from fanlight.domain.instances import InstanceState
+from fanlight.domain.streaming_sessions import EndReason, SessionState
+from fanlight.store.columns import Json, LongText, Name, UtcDateTime, one_of
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(referred_table_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+fleets = Table(
+    "fleets",
+    metadata,
+    Column("fleet_id", String, primary_key=True),
+    Column("account_id", String, nullable=False),
+    Column("region", String, nullable=False),
+    Column("name", Name, nullable=False),
+    Column("state", String, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("fleet_type", String, nullable=False),
+    Column("stream_view", String, nullable=False),
+    Column("image_name", String, nullable=False),
+    Column("image_arn", String, nullable=False),
+    Column("instance_type", String, nullable=False),
+    Column("platform", String, nullable=False),
+    Column("desired_instances", Integer, nullable=False),
+    Column("max_user_duration_in_seconds", Integer, nullable=False),
+    Column("disconnect_timeout_in_seconds", Integer, nullable=False),
+    Column("idle_disconnect_timeout_in_seconds", Integer, nullable=False),
+    Column("display_name", LongText),
+    Column("description", LongText),
+    Column("enable_default_internet_access", Boolean, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("errors", Json, nullable=False),
+    Column("launch_failures", Integer, nullable=False),
+    Column("retry_at", UtcDateTime),
+    UniqueConstraint("account_id", "region", "name"),
+    one_of("state", FleetState),
+    one_of("fleet_type", FleetType),
+    one_of("stream_view", StreamView),
+)
+
+stacks = Table(
+    "stacks",
+    metadata,
+    Column("stack_id", String, primary_key=True),
+    Column("account_id", String, nullable=False),
+    Column("region", String, nullable=False),
+    Column("name", Name, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("display_name", LongText),
+    Column("description", LongText),
+    Column("redirect_url", LongText),
+    Column("feedback_url", LongText),
+    Column("enabled_actions", Json, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    UniqueConstraint("account_id", "region", "name"),
+)
+
+associations = Table(
+    "associations",
+    metadata,
+    Column("account_id", String, primary_key=True),
+    Column("region", String, primary_key=True),
+    Column("stack_name", Name, primary_key=True),
+    Column("fleet_name", Name, primary_key=True),
+    # A fleet or stack that stands in an association cannot be deleted, whatever the code above forgets.
+    ForeignKeyConstraint(["account_id", "region", "stack_name"], ["stacks.account_id", "stacks.region", "stacks.name"]),
+    ForeignKeyConstraint(["account_id", "region", "fleet_name"], ["fleets.account_id", "fleets.region", "fleets.name"]),
+    Index(None, "account_id", "region", "fleet_name"),
+)
+
+images = Table(
+    "images",
+    metadata,
+    Column("image_id", String, primary_key=True),
+    # Both are empty for public images, which every account sees in every region.
+    Column("account_id", String, nullable=False),
+    Column("region", String, nullable=False),
+    Column("name", Name, nullable=False),
+    Column("store_ref", String, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("state", String, nullable=False),
+    Column("visibility", String, nullable=False),
+    Column("platform", String, nullable=False),
+    Column("display_name", LongText),
+    Column("description", LongText),
+    Column("applications", Json, nullable=False),
+    Column("base_image_name", String),
+    Column("agent_version", String, nullable=False),
+    Column("image_builder_supported", Boolean, nullable=False),
+    Column("supported_instance_families", Json, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("public_base_image_released_at", UtcDateTime),
+    UniqueConstraint("account_id", "region", "name"),
+    one_of("state", ImageState),
+    one_of("visibility", Visibility),
+)
+
+instances = Table(
+    "instances",
+    metadata,
+    Column("instance_id", String, primary_key=True),
+    Column("account_id", String, nullable=False),
+    Column("region", String, nullable=False),
+    Column("fleet_id", String, nullable=False),
+    Column("image_ref", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("session_id", String),
+    Column("launched_at", UtcDateTime, nullable=False),
+    Column("accepted_at", UtcDateTime),
+    Column("ready_at", UtcDateTime),
+    Column("retire_reason", LongText),
+    one_of("state", InstanceState),
+    # Covers the counting of DescribeFleets: it reads this index and never the rows.
+    Index(None, "fleet_id", "state"),
+)
+
+streaming_sessions = Table(
+    "streaming_sessions",
+    metadata,
+    Column("session_id", Name, primary_key=True),
+    Column("account_id", String, nullable=False),
+    Column("region", String, nullable=False),
+    Column("stack_name", String, nullable=False),
+    Column("fleet_name", String, nullable=False),
+    Column("fleet_id", String, nullable=False),
+    Column("user_id", String, nullable=False),
+    Column("authentication_type", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("instance_id", String),
+    Column("application_id", String),
+    Column("session_context", LongText),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("started_at", UtcDateTime),
+    Column("max_expires_at", UtcDateTime, nullable=False),
+    Column("connected_since", UtcDateTime),
+    Column("disconnected_at", UtcDateTime),
+    Column("idle_since", UtcDateTime),
+    Column("end_requested", String),
+    Column("end_reason", String),
+    Column("ended_at", UtcDateTime),
+    Column("progress", LongText, nullable=False),
+    one_of("state", SessionState),
+    one_of("end_requested", EndReason),
+    one_of("end_reason", EndReason),
+    Index("ix_streaming_sessions_pair", "account_id", "region", "stack_name", "fleet_name", "session_id"),
+    Index(None, "instance_id"),
+    Index(None, "ended_at"),
+)
+IS_LIVE = text("state IN ('PENDING', 'ACTIVE')")
+Index("ix_streaming_sessions_live", streaming_sessions.c.fleet_id, sqlite_where=IS_LIVE, postgresql_where=IS_LIVE)
+Index(
+    # One live session per user, stack, fleet and way of signing in: two browsers race, the database decides.
+    "uq_streaming_sessions_live",
+    *(
+        streaming_sessions.c[name]
+        for name in ("account_id", "region", "stack_name", "fleet_name", "user_id", "authentication_type")
+    ),
+    unique=True,
+    sqlite_where=IS_LIVE,
+    postgresql_where=IS_LIVE,
+)
+
+tags = Table(
+    "tags",
+    metadata,
+    Column("arn", String, primary_key=True),
+    Column("key", Name, primary_key=True),
+    Column("value", LongText, nullable=False),
+)
+
+access_keys = Table(
+    "access_keys",
+    metadata,
+    Column("access_key_id", Name, primary_key=True),
+    Column("secret_access_key", String, nullable=False),
+    Column("account_id", String, nullable=False),
+    Column("session_token", LongText),
+    Column("expires_at", UtcDateTime),
+    Column("created_at", UtcDateTime, nullable=False),
+)
