@@ -27,6 +27,8 @@ NOT_PUBLIC = (
 # What the host keeps for itself when it caps the pool's file: a full disk stops the database too.
 DISK_RESERVE_IN_GIB = 5
 MINIMUM_POOL_IN_GIB = 5
+# Begins the description of everything we make outside our project; `fanlight uninstall` removes nothing without it.
+MARK = "Fanlight"
 
 
 async def prepare_host(client: IncusClient, settings: Settings, disk_paths: tuple[Path, ...]) -> str:
@@ -73,13 +75,14 @@ async def _prepare_pool(client: IncusClient, settings: Settings) -> str:
             f"{MINIMUM_POOL_IN_GIB + DISK_RESERVE_IN_GIB} GiB. Free some space, or make the Incus pool {name} elsewhere."
         )
     try:
-        await client.send("POST", "storage-pools", {"name": name, "driver": "btrfs", "config": {"size": f"{size}GiB"}})
+        body = {"name": name, "description": f"{MARK}: instances and images"}
+        await client.send("POST", "storage-pools", {**body, "driver": "btrfs", "config": {"size": f"{size}GiB"}})
     except IncusRefused as refused:
         log.warning(
             "no btrfs pool on this host: every launch will copy the whole image, and disk limits are not enforced",
             extra={"pool": name, "reason": refused.text},
         )
-        await client.send("POST", "storage-pools", {"name": name, "driver": "dir"})
+        await client.send("POST", "storage-pools", {**body, "driver": "dir"})
         return "dir"
     log.info("storage pool made", extra={"pool": name, "size_in_gib": size})
     return "btrfs"
@@ -88,7 +91,7 @@ async def _prepare_pool(client: IncusClient, settings: Settings) -> str:
 def acl_of(network: str) -> dict[str, Any]:
     """Return the rules of the bridge: out to public addresses only, nothing in."""
     return {
-        "description": "Fanlight: instances reach public addresses only",
+        "description": f"{MARK}: instances reach public addresses only",
         "config": {},
         "ingress": [],
         "egress": [
@@ -132,7 +135,8 @@ async def _prepare_network(client: IncusClient, settings: Settings) -> None:
         if not refused.is_missing:
             raise
         await _check_subnet_is_free(settings)
-        await client.send("POST", "networks", {"name": name, "type": "bridge", "config": wanted}, project=default)
+        body = {"name": name, "type": "bridge", "description": f"{MARK}: bridge of the instances", "config": wanted}
+        await client.send("POST", "networks", body, project=default)
         log.info("network made", extra={"network": name, "subnet": settings.incus_subnet})
         return
     if not network["managed"]:
@@ -195,7 +199,7 @@ async def _prepare_project(client: IncusClient, settings: Settings, disk_paths: 
     except IncusRefused as refused:
         if not refused.is_missing:
             raise
-        body = {"name": name, "description": "Fanlight's instances and images", "config": wanted}
+        body = {"name": name, "description": f"{MARK}: instances and images", "config": wanted}
         await client.send("POST", "projects", body)
         log.info("project made", extra={"project": name})
         return
