@@ -207,6 +207,11 @@ async def _prepare_project(client: IncusClient, settings: Settings, disk_paths: 
         await client.send("PATCH", f"projects/{name}", {"config": wanted})
 
 
+def guard_table_of(network: str) -> str:
+    """Return the name of the nftables table (family inet) that guards the host from this bridge."""
+    return f"fanlight_{network.replace('-', '_')}"
+
+
 def guard_of(network: str, gateway: str) -> str:
     """Return the nftables script that lets instances reach nothing of the host but DHCP and DNS on the bridge.
 
@@ -214,7 +219,7 @@ def guard_of(network: str, gateway: str) -> str:
     in through the bridge and is for the host, whichever address, passes the input hook. A drop there is final,
     whatever other tables accept. The second chain keeps instances apart where the kernel routes between them.
     """
-    table = f"fanlight_{network.replace('-', '_')}"
+    table = _table_of(network)
     return f"""
 table inet {table} {{}}
 delete table inet {table}
@@ -239,6 +244,16 @@ async def guard_host(settings: Settings) -> None:
     """Load the guard; the whole table is replaced in one transaction. Raises DriverUnavailable."""
     gateway = str(ipaddress.ip_interface(settings.incus_subnet).ip)
     await _command("nft", "-f", "-", text=guard_of(settings.incus_network, gateway))
+
+
+async def unguard_host(network: str) -> None:
+    """Remove the guard. Raises DriverUnavailable."""
+    table = _table_of(network)
+    await _command("nft", "-f", "-", text=f"table inet {table} {{}}\ndelete table inet {table}\n")
+
+
+def _table_of(network: str) -> str:
+    return f"fanlight_{network.replace('-', '_')}"
 
 
 async def _command(*words: str, text: str = "") -> str:
