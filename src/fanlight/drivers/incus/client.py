@@ -7,7 +7,7 @@ and in commands that root runs, nowhere else.
 """
 
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -105,7 +105,7 @@ class IncusClient:
         operation_id = await self.send(method, path, body)
         return await self.wait(operation_id) if operation_id else {}
 
-    async def events(self) -> AsyncIterator[dict[str, Any]]:
+    async def events(self) -> AsyncGenerator[dict[str, Any], None]:
         """Yield life cycle events of the project until the connection ends. Raises DriverUnavailable at the start only."""
         with _unavailable_when_broken(self._socket_path):
             socket = await self._open_session().ws_connect(

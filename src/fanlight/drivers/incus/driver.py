@@ -1,0 +1,318 @@
+"""Run streaming instances on Incus.
+
+Each call may be repeated, also by a successor after a crash: everything that matters is in Incus and in the socket
+directories, what is kept in memory only bridges the moments in which Incus does not show yet what it has accepted.
+One driver per project at a time: it hands out the addresses. Neighbours: `preparation` makes the surroundings,
+`instances` translates, `process` lends this driver to the unprivileged api process.
+"""
+
+import asyncio
+import logging
+import pwd
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, suppress
+from ipaddress import IPv4Address, IPv4Interface
+from pathlib import Path
+from typing import Any
+from weakref import WeakValueDictionary
+
+from fanlight.config import Settings
+from fanlight.domain.errors import CapacityExhausted, DriverUnavailable, ImageMissing, LaunchRefused
+from fanlight.domain.ports import Capabilities, InstanceSpec, ObservedInstance, Power
+from fanlight.drivers.incus import instances
+from fanlight.drivers.incus.client import IncusClient, IncusRefused
+from fanlight.drivers.incus.destruction import destroy
+from fanlight.drivers.incus.images import NO_ROOM
+from fanlight.drivers.incus.preparation import prepare_host
+from fanlight.drivers.incus.socket_directories import Owner, SocketDirectories
+
+log = logging.getLogger(__name__)
+
+# Below this the kernel is about to end processes, perhaps those of users: better to refuse one more instance.
+MEMORY_RESERVE_IN_MIB = 512
+_LAUNCHING = "Creating instance"
+_QUOTA_DRIVERS = frozenset({"btrfs", "zfs", "lvm"})
+
+
+class IncusDriver:
+    """InstanceDriver on one Incus host. Needs root. Call `prepare` first; `close` when done."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._client = IncusClient(settings.incus_socket, settings.incus_project)
+        self._run_dir = settings.effective_run_dir
+        self._directories: SocketDirectories | None = None
+        self._capabilities: Capabilities | None = None
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._launches: dict[str, asyncio.Task[None]] = {}
+        self._specs: dict[str, InstanceSpec] = {}  # of the launches that are under way
+        self._failures: dict[str, ObservedInstance] = {}
+        self._addresses: dict[str, str] = {}  # by instance; what Incus shows is added at each launch
+
+    @property
+    def client(self) -> IncusClient:
+        """The connection, for the image store beside this driver."""
+        return self._client
+
+    async def close(self) -> None:
+        """Let go of the connection. Launches under way go on inside Incus."""
+        for launch in self._launches.values():
+            launch.cancel()
+        await asyncio.gather(*self._launches.values(), return_exceptions=True)
+        await self._client.close()
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Known once `prepare` has seen the storage pool. Raises DriverUnavailable before."""
+        if self._capabilities is None:
+            raise DriverUnavailable("The engine is not prepared yet.")
+        return self._capabilities
+
+    async def prepare(self) -> None:
+        """Make project, network, pool and RUN_DIR/instances ready, and remove socket directories without an instance.
+
+        Raises DriverUnavailable with what to do.
+        """
+        directories = self._sockets()
+        if not directories.is_short_enough(instances.LONGEST_INSTANCE_ID):
+            raise DriverUnavailable(
+                f"The run directory {self._run_dir} is too long a path for sockets below it. Set a shorter --run-dir."
+            )
+        paths = (self._run_dir / "instances", self._settings.data_dir / "runtime")
+        driver = await prepare_host(self._client, self._settings, paths)
+        self._capabilities = Capabilities(
+            isolates_network=True, enforces_disk_quota=driver in _QUOTA_DRIVERS, streams_pixels=True
+        )
+        try:
+            directories.prepare()
+            known = {one["name"] for one in await self._list()} | set(self._launches)
+            for instance_id in directories.ids() - known:
+                directories.remove(instance_id)
+                log.info("socket directories without an instance removed", extra={"instance_id": instance_id})
+        except OSError as error:
+            raise DriverUnavailable(f"The run directory {self._run_dir} cannot be used: {error}.") from error
+
+    async def launch(self, spec: InstanceSpec) -> None:
+        """Return once accepted, not once running.
+
+        Raises CapacityExhausted, ImageMissing, LaunchRefused, DriverUnavailable. The label `runtime_version` chooses
+        the runtime; without it the instance gets the newest that is installed.
+        """
+        _check(spec)
+        async with self._lock(spec.instance_id):
+            if spec.instance_id in self._launches or await self._find(spec.instance_id):
+                return
+            await self._check_image(spec.image_ref)
+            _check_memory()
+            place = await self._place_of(spec)
+            try:
+                await self._begin(spec, place)
+            except IncusRefused as refused:
+                self._forget(spec.instance_id)
+                if refused.says(*NO_ROOM):
+                    raise CapacityExhausted(f"No room for {spec.instance_id}: {refused.text}.") from refused
+                raise LaunchRefused(f"The engine refuses {spec.instance_id}: {refused.text}.") from refused
+
+    async def terminate(self, instance_id: str) -> None:
+        """Destroy it and its socket directories. Unknown or already gone is success. Raises DriverUnavailable."""
+        if not instances.INSTANCE_ID.fullmatch(instance_id):
+            return  # never launched: no instance can have such an id
+        async with self._lock(instance_id):
+            if launch := self._launches.get(instance_id):
+                await asyncio.wait([launch])  # Incus refuses to stop or delete what it is still creating
+            if await self._find(instance_id):
+                await self._destroy(instance_id)
+            self._forget(instance_id)
+
+    async def observe(self) -> Sequence[ObservedInstance]:
+        """Return everything this installation launched and nothing else. Raises DriverUnavailable."""
+        launching = set(self._launches)
+        found = await self._list()
+        if any(one["status"] == "Stopped" and one["name"] not in launching for one in found):
+            # Ended by itself, or a launch that a predecessor of this process began: ask in this order, so that one
+            # which comes up in between is seen running.
+            launching |= await self._being_created()
+            found = await self._list()
+        observed = {
+            one["name"]: instances.observation_of(one, is_being_launched=one["name"] in launching) for one in found
+        }
+        for instance_id, spec in self._specs.items():  # accepted, perhaps not in the list yet
+            starting = ObservedInstance(instance_id=instance_id, power=Power.STARTING, labels=dict(spec.labels))
+            observed.setdefault(instance_id, starting)
+        return list((observed | self._failures).values())
+
+    async def changes(self) -> AsyncIterator[str]:
+        """Yield instance ids to look at again, until the connection to Incus ends. Raises DriverUnavailable."""
+        async with aclosing(self._client.events()) as events:
+            async for event in events:
+                words = str(event.get("source", "")).partition("?")[0].split("/")
+                if words[:3] == ["", "1.0", "instances"] and len(words) > 3:  # noqa: PLR2004 - /1.0/instances/NAME
+                    yield words[3]
+
+    # ── Launch ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _place_of(self, spec: InstanceSpec) -> instances.Place:
+        """Make the socket directories and choose the address. Raises CapacityExhausted, LaunchRefused."""
+        settings, directories = self._settings, self._sockets()
+        runtime = _runtime(settings.data_dir / "runtime", spec.labels.get(instances.RUNTIME_VERSION_LABEL))
+        address = await self._take_address(spec.instance_id) if spec.has_internet_access else None
+        try:
+            directories.make(spec.instance_id)
+        except OSError as error:
+            self._addresses.pop(spec.instance_id, None)
+            raise DriverUnavailable(f"The socket directories of {spec.instance_id} cannot be made: {error}.") from error
+        return instances.Place(
+            host_sockets=directories.host(spec.instance_id),
+            guest_sockets=directories.guest(spec.instance_id),
+            runtime=runtime,
+            pool=settings.incus_pool,
+            network=settings.incus_network,
+            address=address,
+            gateway=IPv4Address(IPv4Interface(settings.incus_subnet).ip),
+        )
+
+    async def _take_address(self, instance_id: str) -> IPv4Interface:
+        shown = instances.addresses_of(await self._list())
+        # No await between choosing and remembering: two launches never get one address.
+        address = instances.free_address(self._settings.incus_subnet, shown | set(self._addresses.values()))
+        self._addresses[instance_id] = str(address.ip)
+        return address
+
+    async def _begin(self, spec: InstanceSpec, place: instances.Place) -> None:
+        operation = await self._client.send("POST", "instances", instances.request_of(spec, place))
+        if operation:
+            self._specs[spec.instance_id] = spec
+            launch = asyncio.create_task(self._follow(spec.instance_id, operation), name=f"launch {spec.instance_id}")
+            self._launches[spec.instance_id] = launch
+
+    async def _follow(self, instance_id: str, operation: str) -> None:
+        """Wait for the end of a launch and remember its failure until the instance is terminated."""
+        try:
+            await self._client.wait(operation)
+        except IncusRefused as refused:
+            # Missing: finished, and forgotten by Incus before we asked. Exists: a predecessor of this process was first.
+            if not (refused.is_missing or refused.says("already exists", "unique constraint")):
+                self._failures[instance_id] = ObservedInstance(
+                    instance_id=instance_id,
+                    power=Power.FAILED,
+                    labels=dict(self._specs[instance_id].labels),
+                    detail=refused.text,
+                )
+                log.warning("launch failed", extra={"instance_id": instance_id, "reason": refused.text})
+        except DriverUnavailable as error:
+            # Nothing is known; the next observation tells.
+            log.warning("launch lost sight of", extra={"instance_id": instance_id, "reason": str(error)})
+        finally:
+            del self._launches[instance_id], self._specs[instance_id]
+
+    async def _check_image(self, ref: str) -> None:
+        """Raises ImageMissing. Incus itself would notice only after it has accepted the launch."""
+        try:
+            await self._client.get(f"images/aliases/{ref}")
+        except IncusRefused as refused:
+            if refused.is_missing:
+                raise ImageMissing(ref) from refused
+            raise DriverUnavailable(f"The engine does not show the image {ref}: {refused.text}.") from refused
+
+    def _forget(self, instance_id: str) -> None:
+        self._failures.pop(instance_id, None)
+        self._addresses.pop(instance_id, None)
+        try:
+            self._sockets().remove(instance_id)
+        except OSError as error:
+            raise DriverUnavailable(f"The socket directories of {instance_id} cannot be removed: {error}.") from error
+
+    # ── Incus ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _destroy(self, instance_id: str) -> None:
+        try:
+            await destroy(self._client, instance_id)
+        except IncusRefused as refused:
+            raise DriverUnavailable(f"The engine does not destroy {instance_id}: {refused.text}.") from refused
+
+    async def _find(self, instance_id: str) -> dict[str, Any] | None:
+        """Return what Incus says of one instance of ours, or None."""
+        try:
+            found: dict[str, Any] = await self._client.get(f"instances/{instance_id}")
+        except IncusRefused as refused:
+            if refused.is_missing:
+                return None
+            raise DriverUnavailable(f"The engine does not show {instance_id}: {refused.text}.") from refused
+        return found if instances.is_ours(found) else None
+
+    async def _list(self) -> list[dict[str, Any]]:
+        try:
+            found = await self._client.get("instances", recursion=1)
+        except IncusRefused as refused:
+            raise DriverUnavailable(f"The engine does not list its instances: {refused.text}.") from refused
+        return [one for one in found if instances.is_ours(one)]
+
+    async def _being_created(self) -> set[str]:
+        """Return the instances that Incus is creating now."""
+        with suppress(IncusRefused):
+            operations = await self._client.get("operations", recursion=1)
+            return {
+                path.partition("?")[0].rpartition("/")[2]
+                for one in operations.get("running", [])
+                if one["description"] == _LAUNCHING
+                for path in one["resources"].get("instances", [])
+            }
+        return set()
+
+    # ── This host ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _lock(self, instance_id: str) -> asyncio.Lock:
+        """Return the lock of one instance: its calls happen one after another."""
+        return self._locks.setdefault(instance_id, asyncio.Lock())
+
+    def _sockets(self) -> SocketDirectories:
+        if self._directories is None:
+            user = self._settings.api_user
+            try:
+                account = pwd.getpwnam(user)
+            except KeyError:
+                raise DriverUnavailable(
+                    f"The user {user} does not exist on this host: scripts/host-setup makes it."
+                ) from None
+            self._directories = SocketDirectories(self._run_dir, Owner(account.pw_uid, account.pw_gid))
+        return self._directories
+
+
+def _check(spec: InstanceSpec) -> None:
+    """Raises LaunchRefused for what no engine of this kind could take."""
+    if not instances.INSTANCE_ID.fullmatch(spec.instance_id):
+        raise LaunchRefused(
+            f"{spec.instance_id!r} cannot be the id of an instance: a letter first, then letters, digits and hyphens, "
+            f"at most {instances.LONGEST_INSTANCE_ID} in lower case."
+        )
+    if min(spec.cpu_count, spec.memory_in_mib, spec.disk_in_gib) < 1:
+        raise LaunchRefused(f"Instance {spec.instance_id} needs at least one processor, 1 MiB and 1 GiB of disk.")
+    for name, value in spec.labels.items():
+        if not instances.LABEL_NAME.fullmatch(name) or not _is_label_value(value):
+            raise LaunchRefused(f"The label {name!r} of instance {spec.instance_id} cannot be stored by this engine.")
+
+
+def _is_label_value(value: str) -> bool:
+    return len(value) <= instances.LONGEST_LABEL_VALUE and value.isprintable()
+
+
+def _check_memory() -> None:
+    """Raises CapacityExhausted when the host itself is nearly out of memory. Limits alone allow more than there is."""
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name == "MemAvailable" and int(value.split()[0]) < MEMORY_RESERVE_IN_MIB * 1024:
+            raise CapacityExhausted(
+                f"This host has less than {MEMORY_RESERVE_IN_MIB} MiB of memory left. Lower the capacity of fleets."
+            )
+
+
+def _runtime(installed: Path, version: str | None) -> Path:
+    """Return the directory of a runtime. Raises LaunchRefused when it is not installed."""
+    root = installed.resolve()
+    chosen = (root / (version or "current")).resolve()
+    # The version comes from the less privileged api process: it names a child of the directory, and nothing else.
+    if chosen.parent != root or not (chosen / "bin" / "fanlight-init").is_file():
+        raise LaunchRefused(
+            f"The runtime {version or 'current'} is not installed in {installed}. Build it with: fanlight images build"
+        )
+    return chosen

@@ -1,0 +1,162 @@
+"""The store of root file systems in Incus: images by alias.
+
+An archive is handed to Incus with metadata of our own making, apart from the file system: whatever an archive says of
+itself, templates included, is never read.
+"""
+
+import asyncio
+import hashlib
+import io
+import json
+import platform
+import tarfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from fanlight.domain.errors import CapacityExhausted, DriverUnavailable, ImageMissing
+from fanlight.domain.ports import StoredImage
+from fanlight.drivers.incus.client import IncusClient, IncusRefused
+
+_CHUNK_IN_BYTES = 1 << 20
+NO_ROOM = ("no space left", "disk quota exceeded", "not enough uid", "no available")
+
+
+class IncusImageStore:
+    """ImageStore over the REST API. `pool` is where instances will live, and so what `warm` unpacks into."""
+
+    def __init__(self, client: IncusClient, pool: str) -> None:
+        self._client, self._pool = client, pool
+
+    async def import_rootfs(self, ref: str, archive: Path, properties: Mapping[str, str]) -> None:
+        """Take a rootfs tarball under `ref`, replacing what had that name. Raises DriverUnavailable, CapacityExhausted."""
+        metadata = _metadata(archive, properties)
+        fingerprint = await asyncio.to_thread(_fingerprint, metadata, archive)
+        try:
+            before = await self._fingerprint_of(ref)
+            if not await self._exists(fingerprint):
+                await self._upload(metadata, archive)
+            await self._name(ref, fingerprint, is_new=before is None)
+            if before not in (None, fingerprint):
+                await self._delete_unnamed(str(before))
+        except IncusRefused as refused:
+            if refused.says(*NO_ROOM):
+                raise CapacityExhausted(f"No room for the image {ref}: {refused.text}.") from refused
+            raise DriverUnavailable(f"Incus refuses the image {ref}: {refused.text}.") from refused
+
+    async def observe(self) -> Sequence[StoredImage]:
+        try:
+            found = await self._client.get("images", recursion=1)
+        except IncusRefused as refused:
+            raise DriverUnavailable(f"Incus does not list its images: {refused.text}.") from refused
+        return [
+            StoredImage(ref=alias["name"], size_in_bytes=image["size"], properties=dict(image["properties"]))
+            for image in found
+            for alias in image["aliases"]
+        ]
+
+    async def delete(self, ref: str) -> None:
+        """Unknown is success. Instances of the image go on."""
+        try:
+            fingerprint = await self._fingerprint_of(ref)
+            if fingerprint is None:
+                return
+            await self._ignoring_absence("DELETE", f"images/aliases/{ref}")
+            await self._delete_unnamed(fingerprint)
+        except IncusRefused as refused:
+            raise DriverUnavailable(f"Incus does not delete the image {ref}: {refused.text}.") from refused
+
+    async def warm(self, ref: str) -> None:
+        """Unpack into the pool, by making an instance that never starts. Raises ImageMissing, CapacityExhausted."""
+        if await self._fingerprint_of(ref) is None:
+            raise ImageMissing(ref)
+        name = f"warm-{hashlib.sha256(ref.encode()).hexdigest()[:16]}"
+        body = {
+            "name": name,
+            "type": "container",
+            "profiles": [],
+            "source": {"type": "image", "alias": ref},
+            "config": {"security.idmap.isolated": "true", "security.guestapi": "false"},
+            "devices": {"root": {"type": "disk", "path": "/", "pool": self._pool}},
+        }
+        try:
+            await self._ignoring_absence("DELETE", f"instances/{name}")  # one that a crash left behind
+            await self._client.run("POST", "instances", body)
+            await self._client.run("DELETE", f"instances/{name}")
+        except IncusRefused as refused:
+            if refused.says(*NO_ROOM):
+                raise CapacityExhausted(f"No room to unpack the image {ref}: {refused.text}.") from refused
+            raise DriverUnavailable(f"Incus does not unpack the image {ref}: {refused.text}.") from refused
+
+    async def _fingerprint_of(self, ref: str) -> str | None:
+        try:
+            return str((await self._client.get(f"images/aliases/{ref}"))["target"])
+        except IncusRefused as refused:
+            if refused.is_missing:
+                return None
+            raise
+
+    async def _exists(self, fingerprint: str) -> bool:
+        try:
+            await self._client.get(f"images/{fingerprint}")
+        except IncusRefused as refused:
+            if refused.is_missing:
+                return False
+            raise
+        return True
+
+    async def _upload(self, metadata: bytes, archive: Path) -> None:
+        with archive.open("rb") as rootfs, aiohttp.MultipartWriter("form-data") as form:
+            form.append(metadata, _part("metadata", "metadata.tar"))
+            form.append(rootfs, _part("rootfs", archive.name))
+            operation = await self._client.send("POST", "images", form)
+        if operation:
+            await self._client.wait(operation, timeout_in_seconds=600)
+
+    async def _name(self, ref: str, fingerprint: str, *, is_new: bool) -> None:
+        if is_new:
+            await self._client.send("POST", "images/aliases", {"name": ref, "target": fingerprint, "description": ""})
+        else:
+            await self._client.send("PUT", f"images/aliases/{ref}", {"target": fingerprint, "description": ""})
+
+    async def _delete_unnamed(self, fingerprint: str) -> None:
+        if await self._exists(fingerprint) and not (await self._client.get(f"images/{fingerprint}"))["aliases"]:
+            await self._ignoring_absence("DELETE", f"images/{fingerprint}")
+
+    async def _ignoring_absence(self, method: str, path: str) -> None:
+        try:
+            await self._client.run(method, path)
+        except IncusRefused as refused:
+            if not refused.is_missing:
+                raise
+
+
+def _part(name: str, file_name: str) -> Any:
+    disposition = f'form-data; name="{name}"; filename="{file_name}"'
+    return {"Content-Disposition": disposition, "Content-Type": "application/octet-stream"}
+
+
+def _metadata(archive: Path, properties: Mapping[str, str]) -> bytes:
+    """Return the metadata archive. The same archive and properties give the same bytes, so the same fingerprint."""
+    made_at = int(archive.stat().st_mtime)
+    # YAML, of which JSON is a part.
+    text = json.dumps(
+        {"architecture": platform.machine(), "creation_date": made_at, "properties": dict(properties)}, sort_keys=True
+    ).encode()
+    target = io.BytesIO()
+    with tarfile.open(fileobj=target, mode="w") as tar:
+        entry = tarfile.TarInfo("metadata.yaml")
+        entry.size, entry.mtime = len(text), made_at
+        tar.addfile(entry, io.BytesIO(text))
+    return target.getvalue()
+
+
+def _fingerprint(metadata: bytes, archive: Path) -> str:
+    """Return Incus's name for the pair: the digest over both files."""
+    digest = hashlib.sha256(metadata)
+    with archive.open("rb") as file:
+        while chunk := file.read(_CHUNK_IN_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()

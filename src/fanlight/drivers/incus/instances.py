@@ -1,0 +1,150 @@
+"""Translate between our instances and Incus's: what we ask for, and what its list says. Pure functions."""
+
+import ipaddress
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fanlight.agentwire import GUEST_SOCKETS, HOST_SOCKETS, RUNTIME_DIRECTORY
+from fanlight.domain.errors import CapacityExhausted
+from fanlight.domain.ports import InstanceSpec, ObservedInstance, Power
+
+# Incus's rule for names, in lower case; short enough for the path of a socket.
+INSTANCE_ID = re.compile(r"[a-z](?:[a-z0-9-]{0,38}[a-z0-9])?")
+LONGEST_INSTANCE_ID = 40
+LABEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+LONGEST_LABEL_VALUE = 1024
+RUNTIME_VERSION_LABEL = "runtime_version"
+
+_MARK = "user.fanlight.instance"  # says that the instance is ours; others in the project are not our business
+_LABEL = "user.fanlight.label."
+
+# Threads of one instance, all programs together. A desktop with a busy browser stays below 1,000.
+PROCESS_LIMIT = 2048
+INIT = f"{RUNTIME_DIRECTORY}/bin/fanlight-init"
+_NEVER = "1970-01-01T00:00:00Z"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where on this host an instance finds what is mounted into it, and how it reaches the network, if it may."""
+
+    host_sockets: Path
+    guest_sockets: Path
+    runtime: Path
+    pool: str
+    network: str
+    address: ipaddress.IPv4Interface | None
+    gateway: ipaddress.IPv4Address
+
+
+def request_of(spec: InstanceSpec, place: Place) -> dict[str, Any]:
+    """Return the body that creates and starts the instance."""
+    return {
+        "name": spec.instance_id,
+        "type": "container",
+        "start": True,
+        "profiles": [],
+        "source": {"type": "image", "alias": spec.image_ref},
+        "config": _config_of(spec, place),
+        "devices": _devices_of(spec, place),
+    }
+
+
+def _config_of(spec: InstanceSpec, place: Place) -> dict[str, str]:
+    lxc = [f"lxc.init.cmd = {INIT}"]
+    config = {
+        _MARK: spec.instance_id,
+        **{_LABEL + name: value for name, value in spec.labels.items()},
+        "boot.autostart": "false",  # after a reboot of the host nobody's desktop comes back: it is destroyed and replaced
+        "limits.cpu": str(min(spec.cpu_count, os.cpu_count() or 1)),
+        "limits.memory": f"{spec.memory_in_mib}MiB",
+        "limits.processes": str(PROCESS_LIMIT),
+        "security.privileged": "false",
+        "security.idmap.isolated": "true",
+        "security.nesting": "false",
+        "security.guestapi": "false",
+    }
+    if place.address:
+        # Given before PID 1 runs, so that the network is up at once and the image needs no DHCP client.
+        lxc += [f"lxc.net.0.ipv4.address = {place.address}", f"lxc.net.0.ipv4.gateway = {place.gateway}"]
+        config["environment.FANLIGHT_NAMESERVER"] = str(place.gateway)
+    return config | {"raw.lxc": "\n".join(lxc)}
+
+
+def _devices_of(spec: InstanceSpec, place: Place) -> dict[str, dict[str, str]]:
+    devices = {
+        "root": {"type": "disk", "path": "/", "pool": place.pool, "size": f"{spec.disk_in_gib}GiB"},
+        "host": {"type": "disk", "source": str(place.host_sockets), "path": HOST_SOCKETS, "readonly": "true"},
+        "guest": {"type": "disk", "source": str(place.guest_sockets), "path": GUEST_SOCKETS},
+        "runtime": {"type": "disk", "source": str(place.runtime), "path": RUNTIME_DIRECTORY, "readonly": "true"},
+    }
+    if place.address:
+        devices["eth0"] = {
+            "type": "nic",
+            "name": "eth0",
+            "network": place.network,
+            "ipv4.address": str(place.address.ip),
+            "ipv6.address": "none",
+            "security.port_isolation": "true",
+            "security.mac_filtering": "true",
+            "security.ipv4_filtering": "true",
+            "security.ipv6_filtering": "true",
+        }
+    return devices
+
+
+def free_address(subnet: str, used: set[str]) -> ipaddress.IPv4Interface:
+    """Return the lowest address of the bridge's network that nobody has. Raises CapacityExhausted."""
+    bridge = ipaddress.IPv4Interface(subnet)
+    for address in bridge.network.hosts():
+        if address != bridge.ip and str(address) not in used:
+            return ipaddress.IPv4Interface(f"{address}/{bridge.network.prefixlen}")
+    raise CapacityExhausted(f"All addresses of {bridge.network} are in use. Set a larger FANLIGHT_INCUS_SUBNET.")
+
+
+def is_ours(found: Mapping[str, Any]) -> bool:
+    return bool(found["config"].get(_MARK) == found["name"])
+
+
+def addresses_of(found: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Return the addresses that instances of the list were given."""
+    return {device["ipv4.address"] for one in found for device in one["devices"].values() if "ipv4.address" in device}
+
+
+def observation_of(found: Mapping[str, Any], *, is_being_launched: bool) -> ObservedInstance:
+    """Return what Incus's list says of one of ours.
+
+    Create and start are two steps inside Incus; in between, the instance says Stopped though it never ran.
+    """
+    config: Mapping[str, str] = found["config"]
+    power, detail = _POWER.get(found["status"], Power.FAILED), ""
+    if power is Power.STOPPED and found["last_used_at"] == _NEVER:
+        power = Power.STARTING if is_being_launched else Power.FAILED
+        detail = "" if is_being_launched else "made, but its start did not succeed"
+    elif power is Power.FAILED:
+        detail = f"the engine says {found['status']}"
+    first_uid = config.get("volatile.idmap.base", "")
+    return ObservedInstance(
+        instance_id=found["name"],
+        power=power,
+        labels={key.removeprefix(_LABEL): value for key, value in config.items() if key.startswith(_LABEL)},
+        first_uid=int(first_uid) if first_uid.isdigit() else None,
+        detail=detail,
+    )
+
+
+_POWER = {
+    "Starting": Power.STARTING,
+    "Running": Power.RUNNING,
+    "Ready": Power.RUNNING,
+    "Frozen": Power.RUNNING,
+    "Freezing": Power.RUNNING,
+    "Thawed": Power.RUNNING,
+    "Stopped": Power.STOPPED,
+    "Stopping": Power.STOPPED,
+    "Aborting": Power.STOPPED,
+}
