@@ -1,0 +1,134 @@
+"""From an operation and its bytes to the bytes of the answer.
+
+Everything that walks the model happens in the constructor. What a handler raises becomes a code that the operation
+declares, or a common one; what nobody expected becomes InternalFailure, with the traceback in the log and none of it in
+the answer.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from botocore.model import OperationModel, ServiceModel
+
+from fanlight.api import types
+from fanlight.api.appstream.errors import ALWAYS_ANSWERED, OUTAGES, wire_code
+from fanlight.api.appstream.registry import NotBuilt, Operation, Registry
+from fanlight.api.protocol.errors import COMMON_STATUS, WireError
+from fanlight.api.protocol.operations import CBOR, JSON, OperationCodec, Wire, compile_operations
+from fanlight.api.spec import APPSTREAM_NAMESPACE, attribute_name, is_sensitive
+from fanlight.domain.access_keys import Caller
+from fanlight.domain.errors import DomainError, NotSupported
+
+log = logging.getLogger(__name__)
+ServicesT = TypeVar("ServicesT")
+
+
+class GeneratedNames:
+    """Ties the shapes of the model to the generated types."""
+
+    def attribute(self, member: str) -> str:
+        return attribute_name(member)
+
+    def structure(self, shape: str) -> Callable[..., Any]:
+        found: Callable[..., Any] = getattr(types, shape)
+        return found
+
+    def enum(self, shape: str) -> Callable[[str], Any]:
+        found: Callable[[str], Any] = getattr(types, shape)
+        return found
+
+    def is_sensitive(self, structure: str, member: str, shape: Any) -> bool:
+        return is_sensitive(structure, member, shape)
+
+
+class UndeclaredError(Exception):
+    """A handler raised a domain error that its `raises` does not list. Only a strict dispatcher minds."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a request; filled in on the way, read by the audit log."""
+
+    request: Any = None
+
+
+class Dispatcher(Generic[ServicesT]):
+    """Answers operations in both protocols. `is_strict` makes undeclared errors fail, for tests."""
+
+    def __init__(
+        self,
+        registry: Registry[ServicesT],
+        services: ServicesT,
+        model: ServiceModel,
+        *,
+        is_strict: bool = False,
+    ) -> None:
+        """Compile the model. Raises RegistryIncomplete unless the registry answers exactly its operations."""
+        registry.verify_complete(frozenset(model.operation_names))
+        self._registry, self._services, self._is_strict = registry, services, is_strict
+        operations = {name: model.operation_model(name) for name in model.operation_names}
+        self._status = {shape.name: _status_of(shape) for shape in model.error_shapes}
+        self._declared = {name: _declared_by(operation) for name, operation in operations.items()}
+        names = GeneratedNames()
+        self._codecs: Mapping[str, Mapping[str, OperationCodec]] = {
+            wire.NAME: compile_operations(wire, operations, names, attribute_name) for wire in (JSON, CBOR)
+        }
+
+    def knows(self, operation: str) -> bool:
+        return operation in self._declared
+
+    async def dispatch(self, wire: Wire, name: str, body: bytes, caller: Caller, outcome: Outcome) -> bytes:
+        """Return the body of a successful answer. Raises WireError for everything else."""
+        if (not_built := self._registry.not_built.get(name)) is not None:
+            raise self._refuse_unbuilt(not_built)
+        codec = self._codecs[wire.NAME][name]
+        request = outcome.request = codec.read_request(body)
+        operation = self._registry.built[name]
+        try:
+            result = await operation.handler(request, caller, self._services)
+        except DomainError as error:
+            raise self._refuse(operation, error) from error
+        return codec.write_result(result)
+
+    def error_for(self, error: DomainError) -> WireError:
+        """Return the refusal for an error outside any operation (the key store is away, for one)."""
+        return self._wire_error(wire_code(type(error), ()), _text_of(error))
+
+    def _refuse_unbuilt(self, entry: NotBuilt) -> WireError:
+        code = wire_code(NotSupported, self._declared[entry.name] & {"OperationNotPermittedException"})
+        return self._wire_error(code, f"{entry.name} is not available: {entry.because}")
+
+    def _refuse(self, operation: Operation[Any, Any, Any], error: DomainError) -> WireError:
+        if not isinstance(error, (*operation.raises, *ALWAYS_ANSWERED)):
+            if self._is_strict:
+                raise UndeclaredError(f"{operation.name} raised {type(error).__name__}, which its `raises` lacks.")
+            log.warning(
+                "a handler raised an error that it does not declare",
+                extra={"operation": operation.name, "error": type(error).__name__},
+            )
+        return self._wire_error(wire_code(type(error), self._declared[operation.name]), _text_of(error))
+
+    def _wire_error(self, code: str, message: str) -> WireError:
+        return WireError(code, message, status=self._status.get(code) or COMMON_STATUS[code])
+
+
+def _text_of(error: DomainError) -> str:
+    if isinstance(error, OUTAGES):
+        log.warning("a part behind the API is away", extra={"error": type(error).__name__, "reason": str(error)})
+        return "The service is not available at the moment. Try again."
+    return str(error)
+
+
+def _status_of(shape: Any) -> int:
+    return int(shape.metadata.get("error", {}).get("httpStatusCode", 400))
+
+
+def _declared_by(operation: OperationModel) -> frozenset[str]:
+    return frozenset(shape.name for shape in operation.error_shapes)
+
+
+def shape_id(code: str) -> str:
+    """Return the full shape id of an error code, as the CBOR wire spells it."""
+    return f"{APPSTREAM_NAMESPACE}#{code}"
