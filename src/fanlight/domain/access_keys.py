@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from fanlight.domain.places import Scope
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessKey:
@@ -28,6 +30,11 @@ class Caller:
     region: str
     request_id: str
     source_address: str = ""
+
+    @property
+    def scope(self) -> Scope:
+        """Where everything this caller sees and makes lives."""
+        return Scope(self.account_id, self.region)
 
     @property
     def arn(self) -> str:

@@ -53,6 +53,13 @@ class IncompatibleImage(DomainError):
     """The image cannot be used for what was asked."""
 
 
+class InvalidPageToken(DomainError):
+    """A NextToken that was altered, or given out by another operation, account, region or filter."""
+
+    def __init__(self) -> None:
+        super().__init__("The NextToken was not given out for this request. Start again without it.")
+
+
 class LimitExceeded(DomainError):
     """A quota or a cardinality of the model would be exceeded."""
 

@@ -1,0 +1,62 @@
+"""Access keys: made, listed and removed by the operator; read by the signature check."""
+
+import secrets
+import string
+from collections.abc import Sequence
+
+from fanlight.domain.access_keys import AccessKey
+from fanlight.domain.errors import NotFound
+from fanlight.domain.ports import Clock, Transactions
+
+_ID_ALPHABET = string.ascii_uppercase + "234567"
+
+
+class AccessKeyService:
+    def __init__(self, transactions: Transactions, clock: Clock) -> None:
+        self._transactions, self._clock = transactions, clock
+
+    async def create(self, account_id: str) -> AccessKey:
+        """Make a key with a random id and secret of the usual shapes."""
+        key = AccessKey(
+            access_key_id="AKIA" + "".join(secrets.choice(_ID_ALPHABET) for _ in range(16)),
+            secret_access_key=secrets.token_urlsafe(30),
+            account_id=account_id,
+            created_at=self._clock.now(),
+        )
+        async with self._transactions.begin(write=True) as work:
+            await work.access_keys.add(key)
+            await work.commit()
+        return key
+
+    async def ensure(self, access_key_id: str, secret_access_key: str, account_id: str) -> AccessKey:
+        """Make the stored key of this id be exactly this one: the operator's bootstrap key may change between starts."""
+        key = AccessKey(
+            access_key_id=access_key_id,
+            secret_access_key=secret_access_key,
+            account_id=account_id,
+            created_at=self._clock.now(),
+        )
+        async with self._transactions.begin(write=True) as work:
+            present = await work.access_keys.find(access_key_id)
+            if present is not None:
+                if (present.secret_access_key, present.account_id) == (secret_access_key, account_id):
+                    return present
+                await work.access_keys.remove(access_key_id)
+            await work.access_keys.add(key)
+            await work.commit()
+        return key
+
+    async def find(self, access_key_id: str) -> AccessKey | None:
+        async with self._transactions.begin() as work:
+            return await work.access_keys.find(access_key_id)
+
+    async def all(self) -> Sequence[AccessKey]:
+        async with self._transactions.begin() as work:
+            return await work.access_keys.all()
+
+    async def remove(self, access_key_id: str) -> None:
+        """Raises NotFound."""
+        async with self._transactions.begin(write=True) as work:
+            if not await work.access_keys.remove(access_key_id):
+                raise NotFound("access key", access_key_id)
+            await work.commit()

@@ -1,0 +1,54 @@
+"""All services of the AppStream API in one object, built once by `bootstrap`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self
+
+from fanlight.domain.ports import Clock, Transactions, Wake
+from fanlight.services.access_keys import AccessKeyService
+from fanlight.services.associations import AssociationService
+from fanlight.services.fleets import FleetService
+from fanlight.services.images import ImageService
+from fanlight.services.page_tokens import PageTokens
+from fanlight.services.stacks import StackService
+from fanlight.services.streaming_sessions import StreamingSessionService
+from fanlight.services.streaming_urls import StreamingUrls
+from fanlight.services.tags import TagService
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppStreamServices:
+    fleets: FleetService
+    stacks: StackService
+    associations: AssociationService
+    sessions: StreamingSessionService
+    images: ImageService
+    tags: TagService
+    access_keys: AccessKeyService
+
+    @classmethod
+    def build(
+        cls,
+        *,
+        transactions: Transactions,
+        clock: Clock,
+        wake: Wake,
+        signing_key: bytes,
+        portal_url: str | Callable[[], str],
+    ) -> Self:
+        """Wire the services to one store.
+
+        `signing_key` (DATA_DIR/state/signing.key) signs streaming URLs and page tokens; `portal_url` is the portal's
+        origin without a trailing slash, or a function that returns it (for a port chosen when the portal starts).
+        """
+        portal = portal_url if callable(portal_url) else lambda: portal_url
+        tokens = PageTokens(signing_key)
+        return cls(
+            fleets=FleetService(transactions, clock, wake, tokens),
+            stacks=StackService(transactions, clock, tokens),
+            associations=AssociationService(transactions, tokens),
+            sessions=StreamingSessionService(transactions, clock, wake, StreamingUrls(signing_key, portal), tokens),
+            images=ImageService(transactions, clock, tokens, portal),
+            tags=TagService(transactions),
+            access_keys=AccessKeyService(transactions, clock),
+        )

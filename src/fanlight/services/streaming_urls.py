@@ -1,0 +1,109 @@
+"""Streaming URLs: a grant that its holder carries, signed and nowhere stored.
+
+`PORTAL/authenticate?parameters=<base64 JSON>&signature=<base64 HMAC-SHA-256>`. The MAC covers the text of
+`parameters` as it stands in the URL (after percent decoding), so nothing is parsed before it is known to be ours. The
+JSON members are those of the service, all strings, and `region`, which there is part of the host name.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from urllib.parse import urlencode
+
+from fanlight.domain.errors import UrlRefused
+from fanlight.domain.places import Scope
+from fanlight.domain.streaming_sessions import StreamingGrant
+
+# Nothing we sign comes near it: names have at most 101 characters, and SessionContext is limited below.
+LONGEST_PARAMETERS = 8 * 1024
+_MEMBERS = frozenset(
+    {
+        "type",
+        "expires",
+        "awsAccountId",
+        "userId",
+        "catalogSource",
+        "fleetRef",
+        "applicationId",
+        "userContext",
+        "maxUserDurationInSecs",
+        "region",
+    }
+)
+
+
+class StreamingUrls:
+    """Signs and reads streaming URLs with one key of this installation."""
+
+    def __init__(self, signing_key: bytes, portal: Callable[[], str]) -> None:
+        self._key, self._portal = signing_key, portal
+
+    def issue(self, grant: StreamingGrant, max_user_duration: timedelta) -> str | None:
+        """Return the URL for a grant, or None when it would be longer than `redeem` accepts."""
+        members = {
+            "type": "END_USER",
+            "expires": str(int(grant.expires_at.timestamp())),
+            "awsAccountId": grant.scope.account_id,
+            "userId": grant.user_id,
+            "catalogSource": f"stack/{grant.stack_name}",
+            "fleetRef": f"fleet/{grant.fleet_name}",
+            "applicationId": grant.application_id or "",
+            "userContext": grant.session_context or "",
+            "maxUserDurationInSecs": str(int(max_user_duration.total_seconds())),
+            "region": grant.scope.region,
+        }
+        parameters = base64.b64encode(json.dumps(members).encode()).decode()
+        if len(parameters) > LONGEST_PARAMETERS:
+            return None
+        signature = base64.b64encode(self._mac(parameters.encode())).decode()
+        return f"{self._portal()}/authenticate?{urlencode({'parameters': parameters, 'signature': signature})}"
+
+    def read(self, parameters: str, signature: str) -> StreamingGrant:
+        """Return what the URL grants, expired or not. Raises UrlRefused ALTERED."""
+        if len(parameters) > LONGEST_PARAMETERS or len(signature) > len(parameters) + 64:
+            raise _altered()
+        try:
+            text = parameters.encode("ascii")
+            given = base64.b64decode(signature.encode("ascii"), validate=True)
+        except (UnicodeError, binascii.Error, ValueError):
+            raise _altered() from None
+        if not hmac.compare_digest(given, self._mac(text)):
+            raise _altered()
+        return _grant_of(text)
+
+    def _mac(self, parameters: bytes) -> bytes:
+        return hmac.digest(self._key, parameters, hashlib.sha256)
+
+
+def _grant_of(parameters: bytes) -> StreamingGrant:
+    try:
+        members = json.loads(base64.b64decode(parameters, validate=True))
+        if not isinstance(members, dict) or members.keys() != _MEMBERS or members["type"] != "END_USER":
+            raise _altered()
+        if not all(isinstance(value, str) for value in members.values()):
+            raise _altered()
+        return StreamingGrant(
+            scope=Scope(members["awsAccountId"], members["region"]),
+            stack_name=_after("stack/", members["catalogSource"]),
+            fleet_name=_after("fleet/", members["fleetRef"]),
+            user_id=members["userId"],
+            application_id=members["applicationId"] or None,
+            session_context=members["userContext"] or None,
+            expires_at=datetime.fromtimestamp(int(members["expires"]), UTC),
+        )
+    except (ValueError, OverflowError, OSError, binascii.Error, RecursionError):
+        raise _altered() from None
+
+
+def _after(prefix: str, reference: str) -> str:
+    if not reference.startswith(prefix):
+        raise _altered()
+    return reference.removeprefix(prefix)
+
+
+def _altered() -> UrlRefused:
+    return UrlRefused("ALTERED", "This link is not valid: it is incomplete or was changed. Ask for a new one.")
