@@ -1,0 +1,169 @@
+"""What Fanlight made in Incus: its project with everything in it, its bridge with ACL and guard, its pool.
+
+Names alone prove nothing: each of them must carry the description that `drivers.incus.preparation` gives it.
+"""
+
+import asyncio
+import re
+import shutil
+import subprocess
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from fanlight.config import Settings
+from fanlight.domain.errors import DriverUnavailable
+from fanlight.drivers.incus.client import IncusClient, IncusRefused
+from fanlight.drivers.incus.instances import is_ours
+from fanlight.drivers.incus.preparation import MARK, guard_table_of
+from fanlight.operations.errors import OperationFailed
+from fanlight.operations.removals import Finding, Removal, Spared
+
+_WARMING_INSTANCE = re.compile(r"warm-[0-9a-f]{16}")
+_DEFAULT = "default"  # Incus's project in which bridges and ACLs live
+
+_Step = Callable[[IncusClient, Settings], Awaitable[None]]
+
+
+def survey(settings: Settings) -> Sequence[Finding]:
+    """Return what of ours Incus has, in the order in which it can be removed; empty without Incus.
+
+    Raises OperationFailed when Incus is installed and does not answer.
+    """
+    if not settings.incus_socket.exists():
+        return ()
+    with _explained():
+        return asyncio.run(_survey(settings))
+
+
+async def _survey(settings: Settings) -> Sequence[Finding]:
+    async with IncusClient(settings.incus_socket, settings.incus_project) as client:
+        return [
+            *await _survey_project(client, settings),
+            *await _survey_marked(client, settings, f"networks/{settings.incus_network}", "network", _remove_network),
+            *await _survey_marked(
+                client, settings, f"network-acls/{settings.incus_network}", "network ACL", _remove_acl
+            ),
+            *_survey_guard(settings),
+            *await _survey_marked(
+                client, settings, f"storage-pools/{settings.incus_pool}", "storage pool", _remove_pool
+            ),
+        ]
+
+
+async def _survey_project(client: IncusClient, settings: Settings) -> Sequence[Finding]:
+    what = f"Incus project {settings.incus_project}"
+    found = await _find(client, f"projects/{settings.incus_project}")
+    if found is None:
+        return ()
+    if not found["description"].startswith(MARK):
+        return [Spared(what, f"Fanlight did not make it: its description does not begin with {MARK!r}")]
+    instances = await client.get("instances", recursion=1)
+    foreign = [one["name"] for one in instances if not _is_ours(one)]
+    if foreign:
+        return [Spared(what, f"it holds instances that Fanlight did not launch: {', '.join(sorted(foreign)[:5])}")]
+    images = await client.get("images")
+    detail = f"{len(instances)} instances, {len(images)} images"
+    return [Removal(what, detail, lambda: _run(settings, _remove_project))]
+
+
+async def _survey_marked(
+    client: IncusClient, settings: Settings, path: str, kind: str, remove: _Step
+) -> Sequence[Finding]:
+    name = path.partition("/")[2]
+    found = await _find(client, path)
+    if found is None:
+        return ()
+    what = f"Incus {kind} {name}"
+    if not found["description"].startswith(MARK):
+        return [Spared(what, f"Fanlight did not make it: its description does not begin with {MARK!r}")]
+    return [Removal(what, found["description"], lambda: _run(settings, remove))]
+
+
+def _survey_guard(settings: Settings) -> Sequence[Finding]:
+    table = guard_table_of(settings.incus_network)
+    if not shutil.which("nft") or _nft("list", "table", "inet", table).returncode:
+        return ()
+    return [Removal(f"nftables table inet {table}", "guards the host from instances", lambda: _remove_guard(table))]
+
+
+async def _remove_project(client: IncusClient, settings: Settings) -> None:
+    for one in await client.get("instances", recursion=1):
+        if not _is_ours(one):
+            raise OperationFailed(f"Instance {one['name']} in project {settings.incus_project} is not Fanlight's.")
+        if one["status"] != "Stopped":
+            body = {"action": "stop", "force": True, "timeout": 30}
+            await _unless_gone(client.run("PUT", f"instances/{one['name']}/state", body))
+        await _unless_gone(client.run("DELETE", f"instances/{one['name']}"))
+    for image in await client.get("images", recursion=1):
+        await _unless_gone(client.run("DELETE", f"images/{image['fingerprint']}"))
+    for profile in await client.get("profiles", recursion=1):
+        if profile["name"] != "default":  # that one goes with its project
+            await _unless_gone(client.run("DELETE", f"profiles/{profile['name']}"))
+    await _unless_gone(client.run("DELETE", f"projects/{settings.incus_project}"))
+
+
+async def _remove_network(client: IncusClient, settings: Settings) -> None:
+    await _unless_gone(client.send("DELETE", f"networks/{settings.incus_network}", project=_DEFAULT))
+
+
+async def _remove_acl(client: IncusClient, settings: Settings) -> None:
+    await _unless_gone(client.send("DELETE", f"network-acls/{settings.incus_network}", project=_DEFAULT))
+
+
+async def _remove_pool(client: IncusClient, settings: Settings) -> None:
+    await _unless_gone(client.run("DELETE", f"storage-pools/{settings.incus_pool}"))
+
+
+def _remove_guard(table: str) -> None:
+    done = _nft("delete", "table", "inet", table)
+    if done.returncode and "No such file" not in done.stderr:
+        raise OperationFailed(f"nft refuses to delete the table {table}: {done.stderr.strip()}")
+
+
+def _nft(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # noqa: S603 - fixed words and a name checked by the settings
+        [shutil.which("nft") or "nft", *words], capture_output=True, text=True, check=False
+    )
+
+
+def _is_ours(found: dict[str, Any]) -> bool:
+    return is_ours(found) or _WARMING_INSTANCE.fullmatch(found["name"]) is not None
+
+
+async def _find(client: IncusClient, path: str) -> dict[str, Any] | None:
+    project = None if path.startswith("projects/") else _DEFAULT
+    try:
+        found: dict[str, Any] = await client.get(path, project=project)
+    except IncusRefused as refused:
+        if refused.is_missing:
+            return None
+        raise
+    return found
+
+
+async def _unless_gone(change: Awaitable[object]) -> None:
+    try:
+        await change
+    except IncusRefused as refused:
+        if not refused.is_missing:
+            raise
+
+
+def _run(settings: Settings, step: _Step) -> None:
+    async def run() -> None:
+        async with IncusClient(settings.incus_socket, settings.incus_project) as client:
+            await step(client, settings)
+
+    with _explained():
+        asyncio.run(run())
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except DriverUnavailable as error:
+        raise OperationFailed(str(error)) from error
+    except IncusRefused as refused:
+        raise OperationFailed(f"Incus refuses: {refused.text}.") from refused

@@ -1,0 +1,90 @@
+"""Who uses a data directory now: the service, or maintenance that must have it alone.
+
+Processes of the service hold a shared lock on `DATA_DIR/.lock`, maintenance (restore, uninstall) an exclusive one. The
+kernel drops both when their process ends, however it ends, so there is no stale lock to clean up. The sockets are asked
+as well, because a process that somebody started by other means holds no lock.
+"""
+
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fanlight.config import Settings
+from fanlight.operations.errors import OperationFailed
+
+LOCK_NAME = ".lock"
+_ANSWER_IN_SECONDS = 1.0
+
+
+@contextmanager
+def serving(settings: Settings) -> Iterator[None]:
+    """Say that a process of the service uses the data directory. Enter it before privileges are dropped.
+
+    Raises OperationFailed while a restore or an uninstallation is under way.
+    """
+    with _locked(settings, fcntl.LOCK_SH) as is_ours:
+        if not is_ours:
+            raise OperationFailed(
+                f"A restore or an uninstallation of {settings.data_dir} is under way: wait until it has ended."
+            )
+        yield
+
+
+@contextmanager
+def maintenance(settings: Settings, purpose: str) -> Iterator[None]:
+    """Have the data directory alone. `purpose` is what is refused ("restore").
+
+    Raises OperationFailed while the service runs.
+    """
+    with _locked(settings, fcntl.LOCK_EX) as is_ours:
+        answering = next((s for s in _sockets(settings) if _answers(s)), None)
+        if not is_ours or answering:
+            seen = f"{answering} answers" if answering else f"{settings.data_dir / LOCK_NAME} is held"
+            raise OperationFailed(
+                f"Fanlight is running on {settings.data_dir} ({seen}), so {purpose} is refused. Stop it first: Ctrl-C where "
+                "`fanlight serve` runs, or `systemctl stop fanlight.target`."
+            )
+        yield
+
+
+@contextmanager
+def _locked(settings: Settings, kind: int) -> Iterator[bool]:
+    is_new = not settings.data_dir.exists()
+    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o755)
+    # 0600: a local user who could open the file could also lock it and keep the service from starting.
+    descriptor = os.open(settings.data_dir / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(descriptor)
+        if is_new:  # a restore has filled it; whatever else looked for an installation leaves no trace
+            _forget(settings.data_dir)
+
+
+def _forget(data_dir: Path) -> None:
+    if data_dir.exists() and {entry.name for entry in data_dir.iterdir()} <= {LOCK_NAME}:
+        (data_dir / LOCK_NAME).unlink(missing_ok=True)
+        data_dir.rmdir()
+
+
+def _sockets(settings: Settings) -> tuple[Path, ...]:
+    run = settings.effective_run_dir
+    return (run / "compute.sock", run / "control" / "control.sock")
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(_ANSWER_IN_SECONDS)
+        try:
+            probe.connect(str(path))
+        except OSError:  # absent, refused, or longer than a socket path can be: nobody listens
+            return False
+        return True
