@@ -1,0 +1,166 @@
+"""What one instance needs next, from its row, what the engine shows and what its agent says. Pure."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TypeAlias
+
+from fanlight.domain.instances import Instance, InstanceState
+from fanlight.domain.ports import AgentPhase, AgentStatus, ObservedInstance, Power
+from fanlight.domain.streaming_sessions import StreamingSession
+
+# Must exceed the slowest boot of a loaded host, or healthy instances are replaced for ever.
+BOOT_GRACE = timedelta(minutes=5)
+# An idle instance whose agent is silent for so long is replaced; the agent itself reconnects within seconds.
+SILENCE_GRACE = timedelta(seconds=45)
+# How long the agent may take to stop the programs of an ended session and flush what has to be flushed.
+END_GRACE = timedelta(seconds=10)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sight:
+    """What is seen of one instance from outside.
+
+    `looked_at` is when the newest look at the engine began (None: none yet); `observed` what it showed then.
+    `listening_since` is when this process began to listen for its agent (None: it does not).
+    """
+
+    looked_at: datetime | None = None
+    observed: ObservedInstance | None = None
+    agent: AgentStatus | None = None
+    listening_since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """Hand the launch to the engine: again, if a crash left open whether it was taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    first_uid: int
+
+
+@dataclass(frozen=True, slots=True)
+class NoteReady:
+    """Display and sound are up: an idle instance becomes READY, one that belongs to a session keeps it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retire:
+    """`is_failure`: it never came up, and the administrator has to know why."""
+
+    why: str
+    is_failure: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TellEnd:
+    session_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Destroy:
+    """Terminate it, look, and remove the row once the engine does not show it any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class LookAgain:
+    """Nothing to do before this moment; `is_engine_asked` when a fresh look at the engine decides."""
+
+    until: datetime
+    is_engine_asked: bool = False
+
+
+InstanceStep: TypeAlias = Submit | Listen | NoteReady | Retire | TellEnd | Destroy | LookAgain
+
+
+def plan_instance(
+    instance: Instance,
+    session: StreamingSession | None,
+    sight: Sight,
+    *,
+    retry_at: datetime | None,
+    now: datetime,
+) -> list[InstanceStep]:
+    """Return the next steps of an instance.
+
+    `session` is the one the instance belongs to, if its row still exists; `retry_at` is the fleet's back-off.
+    """
+    if instance.state is InstanceState.RETIRING:
+        return [Destroy()]
+    if instance.is_in_use and (session is None or not session.is_live):
+        return _give_back(instance, session, sight, now)
+    if instance.accepted_at is None:
+        return [Submit()] if retry_at is None or retry_at <= now else [LookAgain(retry_at)]
+    if lost := _why_lost(instance, sight):
+        return [Retire(lost, is_failure=instance.ready_at is None)]
+    return _bring_up(instance, instance.accepted_at, sight, now)
+
+
+def _give_back(instance: Instance, session: StreamingSession | None, sight: Sight, now: datetime) -> list[InstanceStep]:
+    """Let the agent end a session that is over, within END_GRACE; then the instance goes."""
+    why = f"session {instance.session_id} is over"
+    if session is None or session.ended_at is None or instance.session_id is None or not sight.agent:
+        return [Retire(why)]
+    agent, deadline = sight.agent, session.ended_at + END_GRACE
+    is_in_session = agent.session_id == session.session_id and agent.phase in (
+        AgentPhase.STARTING_SESSION,
+        AgentPhase.IN_SESSION,
+    )
+    if not agent.is_connected or not is_in_session or deadline <= now:
+        return [Retire(why)]
+    return [TellEnd(session.session_id), LookAgain(min(deadline, now + timedelta(seconds=1)))]
+
+
+def _why_lost(instance: Instance, sight: Sight) -> str | None:
+    observed = sight.observed
+    if observed is not None and observed.power in (Power.STOPPED, Power.FAILED):
+        return f"the engine reports {observed.power}" + (f": {observed.detail}" if observed.detail else "")
+    if observed is None and sight.looked_at is not None and instance.accepted_at is not None:
+        # A look that began before the launch was accepted proves nothing.
+        return "the engine does not have it any more" if sight.looked_at > instance.accepted_at else None
+    return None
+
+
+def _bring_up(instance: Instance, accepted_at: datetime, sight: Sight, now: datetime) -> list[InstanceStep]:
+    observed = sight.observed
+    if sight.listening_since is None:
+        if observed is not None and observed.first_uid is not None:
+            return [Listen(observed.first_uid)]
+        return _await_boot(instance, accepted_at, now, is_engine_asked=True)
+    if instance.ready_at is None:
+        return _await_agent(instance, accepted_at, sight.agent, now)
+    return _watch_idle(sight.agent, sight.listening_since, now) if instance.state is InstanceState.READY else []
+
+
+def _await_agent(
+    instance: Instance, accepted_at: datetime, agent: AgentStatus | None, now: datetime
+) -> list[InstanceStep]:
+    if agent is not None and agent.phase is AgentPhase.FAILED:
+        return [Retire(f"its agent failed: {agent.detail}", is_failure=True)]
+    if agent is not None and agent.is_connected and agent.phase is not AgentPhase.BOOTING:
+        return [NoteReady()]
+    return _await_boot(instance, accepted_at, now)
+
+
+def _await_boot(
+    instance: Instance, accepted_at: datetime, now: datetime, *, is_engine_asked: bool = False
+) -> list[InstanceStep]:
+    deadline = accepted_at + BOOT_GRACE
+    if deadline <= now:
+        why = f"no agent reported from instance {instance.instance_id} within {BOOT_GRACE.total_seconds():.0f} s"
+        return [Retire(why, is_failure=True)]
+    if is_engine_asked:
+        return [LookAgain(min(deadline, now + timedelta(milliseconds=250)), is_engine_asked=True)]
+    return [LookAgain(deadline)]
+
+
+def _watch_idle(agent: AgentStatus | None, listening_since: datetime, now: datetime) -> list[InstanceStep]:
+    if agent is not None and agent.phase not in (AgentPhase.READY, AgentPhase.BOOTING):
+        return [Retire(f"its agent is {agent.phase} without a session")]
+    if agent is not None and agent.is_connected:
+        return []
+    last_heard = max(agent.reported_at, listening_since) if agent is not None else listening_since
+    if last_heard + SILENCE_GRACE <= now:
+        return [Retire("its agent is silent")]
+    return [LookAgain(last_heard + SILENCE_GRACE)]
