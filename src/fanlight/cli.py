@@ -13,6 +13,7 @@ from rich.table import Table
 from fanlight import __version__
 from fanlight.config import Settings
 from fanlight.flags import with_settings
+from fanlight.key_commands import keys_app
 from fanlight.telemetry import configure_logging
 
 app = typer.Typer(
@@ -25,7 +26,6 @@ app = typer.Typer(
 )
 images_app = typer.Typer(no_args_is_help=True, help="Build and list the images that instances are made from.")
 db_app = typer.Typer(no_args_is_help=True, help="Look after the database.")
-keys_app = typer.Typer(no_args_is_help=True, help="Make, list and delete access keys.")
 app.add_typer(images_app, name="images")
 app.add_typer(db_app, name="db")
 app.add_typer(keys_app, name="keys")
