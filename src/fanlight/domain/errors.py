@@ -49,15 +49,15 @@ class InvalidCombination(DomainError):
     """Parameters exclude each other, one is missing, or a value is outside its documented range."""
 
 
-class IncompatibleImage(DomainError):
-    """The image cannot be used for what was asked."""
-
-
-class InvalidPageToken(DomainError):
+class InvalidPageToken(InvalidCombination):
     """A NextToken that was altered, or given out by another operation, account, region or filter."""
 
     def __init__(self) -> None:
         super().__init__("The NextToken was not given out for this request. Start again without it.")
+
+
+class IncompatibleImage(DomainError):
+    """The image cannot be used for what was asked."""
 
 
 class LimitExceeded(DomainError):

@@ -118,7 +118,11 @@ def enabled_actions(permissions: Permissions | None) -> frozenset[UserAction]:
 
 
 def _changed(stack: Stack, change: StackChange) -> Stack:
-    for attribute, given in (("REDIRECT_URL", change.redirect_url), ("FEEDBACK_URL", change.feedback_url)):
+    for attribute, given in (
+        ("REDIRECT_URL", change.redirect_url),
+        ("FEEDBACK_URL", change.feedback_url),
+        ("USER_SETTINGS", change.permissions),
+    ):
         if attribute in change.deleted and given is not None:
             raise InvalidCombination(f"{attribute} is both given and in AttributesToDelete. Say one of them.")
     if "REDIRECT_URL" in change.deleted:

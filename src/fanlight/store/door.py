@@ -4,6 +4,7 @@ It adds what SQL libraries leave to the caller: a unit that was opened for readi
 wrong below comes out as a DomainError (a broken statement of ours excepted: that is a bug and stays visible).
 """
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias
@@ -14,6 +15,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fanlight.domain.errors import InvalidCombination, StoreUnavailable
+
+log = logging.getLogger(__name__)
 
 Parameters = Mapping[str, Any]
 AnyRow: TypeAlias = Row[*tuple[Any, ...]]
@@ -31,7 +34,9 @@ def domain_errors() -> Iterator[None]:
     except (IntegrityError, ProgrammingError):
         raise
     except (DBAPIError, PoolTimeoutError, OSError) as error:
-        raise StoreUnavailable(reason_of(error)) from error
+        reason = reason_of(error)
+        log.warning("the store does not answer", extra={"reason": reason})
+        raise StoreUnavailable(reason) from error
 
 
 def reason_of(error: BaseException) -> str:

@@ -1,0 +1,36 @@
+"""Tag operations: typed request → tag service → typed result."""
+
+from fanlight.api.appstream.registry import operation
+from fanlight.api.types import (
+    ListTagsForResourceRequest,
+    ListTagsForResourceResult,
+    TagResourceRequest,
+    TagResourceResult,
+    UntagResourceRequest,
+    UntagResourceResult,
+)
+from fanlight.domain.access_keys import Caller
+from fanlight.domain.errors import InvalidCombination, LimitExceeded, NotFound
+from fanlight.services import AppStreamServices
+
+
+@operation("TagResource", raises=(NotFound, LimitExceeded, InvalidCombination))
+async def tag_resource(request: TagResourceRequest, caller: Caller, services: AppStreamServices) -> TagResourceResult:
+    await services.tags.tag(caller.scope, request.resource_arn, request.tags)
+    return TagResourceResult()
+
+
+@operation("UntagResource", raises=(NotFound, InvalidCombination), note="Removing an absent key succeeds.")
+async def untag_resource(
+    request: UntagResourceRequest, caller: Caller, services: AppStreamServices
+) -> UntagResourceResult:
+    await services.tags.untag(caller.scope, request.resource_arn, request.tag_keys)
+    return UntagResourceResult()
+
+
+@operation("ListTagsForResource", raises=(NotFound, InvalidCombination))
+async def list_tags_for_resource(
+    request: ListTagsForResourceRequest, caller: Caller, services: AppStreamServices
+) -> ListTagsForResourceResult:
+    tags = await services.tags.of(caller.scope, request.resource_arn)
+    return ListTagsForResourceResult(tags=tags)
