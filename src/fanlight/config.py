@@ -61,6 +61,11 @@ class Settings(BaseSettings):
     incus_subnet: str = Field("10.124.0.1/16", description="Address of the host on that bridge.")
     incus_pool: str = "fanlight"
     incus_pool_size_in_gib: int = Field(30, ge=5)
+    debian_mirror: str = Field(
+        "http://deb.debian.org/debian",
+        pattern=r"^https?://\S+$",
+        description="Where image builds get Debian packages.",
+    )
     # Simulated
     boot_seconds: float = Field(0.0, ge=0, description="How long a simulated instance takes to boot.")
     # Unprivileged users of the processes, when started by root
