@@ -1,18 +1,20 @@
 """The Incus driver keeps the contract, directly and through the privileged compute process, on a real Incus."""
 
 import asyncio
-import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
-from incus_rig import IncusRig, incus_rig
 from instance_driver import InstanceDriverContract, MakeDriver, MakeSpec
 
 from fanlight.domain.ports import InstanceDriver
 from fanlight.drivers.incus.driver import IncusDriver
+from fanlight.drivers.incus.images import IncusImageStore
+from fanlight.drivers.incus.process import ComputeServer
+from fanlight.drivers.incus.remote import ComputeConnection, RemoteDriver
 from fanlight.drivers.incus.removal import empty_project
+from incus_rig import IncusRig, incus_rig
 
 pytestmark = pytest.mark.incus
 
@@ -71,6 +73,34 @@ class TestIncusDriver(IncusContract):
 
         yield make
         await asyncio.gather(*(driver.close() for driver in made))
+        await empty_project(rig.settings)
+
+    @pytest.fixture
+    async def driver(self, make_driver: MakeDriver) -> InstanceDriver:
+        driver = await make_driver()
+        await driver.prepare()
+        return driver
+
+
+class TestRemoteDriver(IncusContract):
+    """Every new driver object gets a compute process of its own on the same socket, as after a crash of the old one."""
+
+    @pytest.fixture
+    async def make_driver(self, rig: IncusRig) -> AsyncIterator[MakeDriver]:
+        connections: list[ComputeConnection] = []
+        async with AsyncExitStack() as stack:
+
+            async def make() -> InstanceDriver:
+                await stack.aclose()
+                local = IncusDriver(rig.settings)
+                stack.push_async_callback(local.close)
+                images = IncusImageStore(local.client, rig.settings.incus_pool)
+                await stack.enter_async_context(ComputeServer(rig.settings, local, images))
+                connections.append(ComputeConnection(rig.run_dir))
+                return RemoteDriver(connections[-1])
+
+            yield make
+            await asyncio.gather(*(connection.close() for connection in connections))
         await empty_project(rig.settings)
 
     @pytest.fixture

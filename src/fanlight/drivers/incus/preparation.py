@@ -219,7 +219,7 @@ def guard_of(network: str, gateway: str) -> str:
     in through the bridge and is for the host, whichever address, passes the input hook. A drop there is final,
     whatever other tables accept. The second chain keeps instances apart where the kernel routes between them.
     """
-    table = _table_of(network)
+    table = guard_table_of(network)
     return f"""
 table inet {table} {{}}
 delete table inet {table}
@@ -248,12 +248,8 @@ async def guard_host(settings: Settings) -> None:
 
 async def unguard_host(network: str) -> None:
     """Remove the guard. Raises DriverUnavailable."""
-    table = _table_of(network)
+    table = guard_table_of(network)
     await _command("nft", "-f", "-", text=f"table inet {table} {{}}\ndelete table inet {table}\n")
-
-
-def _table_of(network: str) -> str:
-    return f"fanlight_{network.replace('-', '_')}"
 
 
 async def _command(*words: str, text: str = "") -> str:

@@ -1,0 +1,217 @@
+"""The compute process: the one part of Fanlight that runs as root and holds the Incus socket.
+
+It lends the driver, and of the image store what the api process needs, to the api process over RUN_DIR/compute.sock. It
+takes nothing from instances, reads every request as an enemy's (`wire`), and answers only to root and the api user, whom
+the kernel names. It keeps nothing that matters: killed and started again, it goes on.
+"""
+
+import asyncio
+import grp
+import json
+import logging
+import os
+import pwd
+import signal
+import socket
+import struct
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing, suppress
+from pathlib import Path
+from typing import Any, Self
+
+from aiohttp import web
+
+from fanlight.config import Settings
+from fanlight.domain.errors import DriverError, DriverUnavailable
+from fanlight.domain.ports import ImageStore, InstanceDriver
+from fanlight.drivers.incus import wire
+from fanlight.drivers.incus.driver import IncusDriver
+from fanlight.drivers.incus.images import IncusImageStore
+
+log = logging.getLogger(__name__)
+
+SHARED_GROUP = "fanlight"
+HEARTBEAT_IN_SECONDS = 15.0  # An empty line this often tells the listener that the stream still stands.
+_UCRED = struct.Struct("3i")
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+async def run_compute_process(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT. Raises DriverUnavailable when the socket cannot be made."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    driver = IncusDriver(settings)
+    try:
+        async with ComputeServer(settings, driver, IncusImageStore(driver.client, settings.incus_pool)):
+            await stop.wait()
+    finally:
+        await driver.close()
+
+
+class ComputeServer:
+    """Serves a driver and an image store on RUN_DIR/compute.sock while the `async with` block runs."""
+
+    def __init__(self, settings: Settings, driver: InstanceDriver, images: ImageStore) -> None:
+        self._settings, self._driver, self._images = settings, driver, images
+        self._runner: web.AppRunner | None = None
+
+    async def __aenter__(self) -> Self:
+        allowed = {0, os.geteuid(), _uid_of(self._settings.api_user)}
+        application = web.Application(
+            middlewares=[_allowing(allowed), _answering_errors], client_max_size=wire.MAX_BODY_IN_BYTES
+        )
+        application.add_routes(
+            [
+                web.post("/v1/prepare", self._prepare),
+                web.post("/v1/launch", self._launch),
+                web.post("/v1/terminate", self._terminate),
+                web.get("/v1/instances", self._observe),
+                web.get("/v1/changes", self._changes),
+                web.get("/v1/images", self._observe_images),
+                web.post("/v1/images/delete", self._delete_image),
+                web.post("/v1/images/warm", self._warm_image),
+            ]
+        )
+        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
+        await self._runner.setup()
+        listener = _listener(self._settings.effective_run_dir / wire.SOCKET_NAME)
+        await web.SockSite(self._runner, listener).start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._runner:
+            await self._runner.cleanup()
+
+    async def _prepare(self, request: web.Request) -> web.StreamResponse:  # noqa: ARG002 - it has no body
+        await self._driver.prepare()
+        return web.json_response(wire.write_capabilities(self._driver.capabilities))
+
+    async def _launch(self, request: web.Request) -> web.StreamResponse:
+        await self._driver.launch(wire.read_spec(await _json_of(request)))
+        return web.json_response({})
+
+    async def _terminate(self, request: web.Request) -> web.StreamResponse:
+        await self._driver.terminate(wire.read_instance_id(await _json_of(request)))
+        return web.json_response({})
+
+    async def _observe(self, request: web.Request) -> web.StreamResponse:  # noqa: ARG002 - it has no body
+        observed = await self._driver.observe()
+        return web.json_response([wire.write_observed(one) for one in observed])
+
+    async def _observe_images(self, request: web.Request) -> web.StreamResponse:  # noqa: ARG002 - it has no body
+        return web.json_response([wire.write_image(one) for one in await self._images.observe()])
+
+    async def _delete_image(self, request: web.Request) -> web.StreamResponse:
+        await self._images.delete(wire.read_image_ref(await _json_of(request)))
+        return web.json_response({})
+
+    async def _warm_image(self, request: web.Request) -> web.StreamResponse:
+        await self._images.warm(wire.read_image_ref(await _json_of(request)))
+        return web.json_response({})
+
+    async def _changes(self, request: web.Request) -> web.StreamResponse:
+        """Stream one JSON object a line: `{"instance_id": ...}` for a change, `{}` for none in a while."""
+        response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+        await response.prepare(request)
+        lines: asyncio.Queue[str | None] = asyncio.Queue()
+        reading = asyncio.create_task(self._read_changes(lines))
+        try:
+            while (line := await _next_line(lines)) is not None:
+                await response.write(line.encode() + b"\n")
+        except ConnectionError:
+            pass  # the listener went away
+        finally:
+            reading.cancel()
+            with suppress(asyncio.CancelledError):
+                await reading
+        return response
+
+    async def _read_changes(self, lines: "asyncio.Queue[str | None]") -> None:
+        try:
+            async with aclosing(self._driver.changes()) as changes:  # type: ignore[type-var]
+                async for instance_id in changes:
+                    lines.put_nowait(json.dumps({"instance_id": instance_id}))
+        except DriverError as error:
+            log.debug("no changes from the engine", extra={"reason": str(error)})
+        finally:
+            lines.put_nowait(None)
+
+
+async def _next_line(lines: "asyncio.Queue[str | None]") -> str | None:
+    try:
+        return await asyncio.wait_for(lines.get(), HEARTBEAT_IN_SECONDS)
+    except TimeoutError:
+        return "{}"
+
+
+async def _json_of(request: web.Request) -> Any:
+    try:
+        return json.loads(await request.read())
+    except (ValueError, RecursionError) as error:
+        raise wire.MalformedRequest("The body is not JSON.") from error
+
+
+def _allowing(uids: set[int]) -> Any:
+    @web.middleware
+    async def allow(request: web.Request, handler: _Handler) -> web.StreamResponse:
+        uid = _uid_behind(request)
+        if uid not in uids:
+            log.warning("a user without leave asked the compute process", extra={"uid": uid})
+            return web.json_response({"error": "DriverUnavailable", "text": "This user may not ask."}, status=403)
+        return await handler(request)
+
+    return allow
+
+
+@web.middleware
+async def _answering_errors(request: web.Request, handler: _Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except wire.MalformedRequest as error:
+        return web.json_response({"error": "LaunchRefused", "text": str(error)}, status=400)
+    except DriverError as error:
+        status = 503 if isinstance(error, DriverUnavailable) else 409
+        return web.json_response(wire.write_error(error), status=status)
+    except web.HTTPException as error:
+        return web.json_response({"error": "DriverUnavailable", "text": error.reason}, status=error.status)
+    except Exception:
+        # A mistake of ours: the caller can only repeat, the log tells us.
+        log.exception("request failed", extra={"path": request.path})
+        body = {"error": "DriverUnavailable", "text": "The compute process failed; its log says why."}
+        return web.json_response(body, status=500)
+
+
+def _uid_behind(request: web.Request) -> int:
+    """Return who connected, as the kernel knows it; -1 when it cannot be told."""
+    endpoint = request.transport.get_extra_info("socket") if request.transport else None
+    if endpoint is None:
+        return -1
+    with socket.socket(fileno=os.dup(endpoint.fileno())) as own:
+        _, uid, _ = _UCRED.unpack(own.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+    return int(uid)
+
+
+def _uid_of(user: str) -> int:
+    try:
+        return pwd.getpwnam(user).pw_uid
+    except KeyError:
+        raise DriverUnavailable(f"The user {user} does not exist on this host: scripts/host-setup makes it.") from None
+
+
+def _listener(path: Path) -> socket.socket:
+    """Return the bound socket, root:fanlight 0660 before anybody can connect. Raises DriverUnavailable."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            listener.bind(str(path))  # nobody can connect before `listen`, which the server calls
+            os.chown(path, 0, grp.getgrnam(SHARED_GROUP).gr_gid)
+            path.chmod(0o660)
+        except BaseException:
+            listener.close()
+            raise
+    except (OSError, KeyError) as error:
+        raise DriverUnavailable(f"The socket {path} cannot be made: {error}.") from error
+    return listener

@@ -1,0 +1,127 @@
+"""The driver as the unprivileged api process sees it: the same ports, served by the compute process over its socket."""
+
+import json
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from fanlight.domain.errors import DriverUnavailable, NotSupported
+from fanlight.domain.ports import Capabilities, InstanceSpec, ObservedInstance, StoredImage
+from fanlight.drivers.incus import wire
+from fanlight.drivers.incus.process import HEARTBEAT_IN_SECONDS
+
+# The compute process has its own time-outs towards Incus; these must exceed the longest of them.
+_TIMEOUT_IN_SECONDS = 240.0
+_OBSERVE_TIMEOUT_IN_SECONDS = 30.0
+
+
+class ComputeConnection:
+    """One pool of connections to `compute.sock`, shared by driver and image store. `close` it."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self._path = run_dir / wire.SOCKET_NAME
+        self._session: aiohttp.ClientSession | None = None
+
+    async def close(self) -> None:
+        session, self._session = self._session, None
+        if session:
+            await session.close()
+
+    async def ask(
+        self, method: str, path: str, body: Any = None, *, timeout_in_seconds: float = _TIMEOUT_IN_SECONDS
+    ) -> Any:
+        """Return the answer. Raises the DriverError that was raised on the other side, or DriverUnavailable."""
+        timeout = aiohttp.ClientTimeout(total=timeout_in_seconds, sock_connect=5)
+        with self._unavailable_when_broken():
+            async with self.open().request(method, f"http://compute/v1/{path}", json=body, timeout=timeout) as answer:
+                reply = await answer.json(content_type=None)
+                is_refusal = answer.status >= 400  # noqa: PLR2004
+        if is_refusal:
+            raise wire.read_error(reply)
+        return reply
+
+    async def lines(self, path: str) -> AsyncIterator[Mapping[str, Any]]:
+        """Yield the objects of an NDJSON stream until it ends. Raises DriverUnavailable."""
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=3 * HEARTBEAT_IN_SECONDS)
+        with self._unavailable_when_broken():
+            async with self.open().get(f"http://compute/v1/{path}", timeout=timeout) as answer:
+                async for line in answer.content:
+                    yield json.loads(line)
+
+    def open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(self._path), limit=0))
+        return self._session
+
+    @contextmanager
+    def _unavailable_when_broken(self) -> Iterator[None]:
+        try:
+            yield
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise DriverUnavailable(
+                f"The compute process does not answer on {self._path}; `fanlight serve` starts it."
+            ) from error
+
+
+class RemoteDriver:
+    """InstanceDriver in the api process."""
+
+    def __init__(self, connection: ComputeConnection) -> None:
+        self._connection = connection
+        self._capabilities: Capabilities | None = None
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Known once `prepare` has returned. Raises DriverUnavailable before."""
+        if self._capabilities is None:
+            raise DriverUnavailable("The engine is not prepared yet.")
+        return self._capabilities
+
+    async def prepare(self) -> None:
+        """Make the engine ready; idempotent. Raises DriverUnavailable with what to do."""
+        self._capabilities = wire.read_capabilities(await self._connection.ask("POST", "prepare"))
+
+    async def launch(self, spec: InstanceSpec) -> None:
+        """Raises CapacityExhausted, ImageMissing, LaunchRefused, DriverUnavailable."""
+        await self._connection.ask("POST", "launch", wire.write_spec(spec))
+
+    async def terminate(self, instance_id: str) -> None:
+        """Raises DriverUnavailable."""
+        await self._connection.ask("POST", "terminate", {"instance_id": instance_id})
+
+    async def observe(self) -> Sequence[ObservedInstance]:
+        """Raises DriverUnavailable."""
+        found = await self._connection.ask("GET", "instances", timeout_in_seconds=_OBSERVE_TIMEOUT_IN_SECONDS)
+        return [wire.read_observed(one) for one in found]
+
+    async def changes(self) -> AsyncIterator[str]:
+        """Yield instance ids to look at again, until the connection ends. Raises DriverUnavailable."""
+        async for change in self._connection.lines("changes"):
+            if "instance_id" in change:
+                yield str(change["instance_id"])
+
+
+class RemoteImageStore:
+    """ImageStore in the api process: it may look, warm and delete, but not bring in files."""
+
+    def __init__(self, connection: ComputeConnection) -> None:
+        self._connection = connection
+
+    async def import_rootfs(self, ref: str, archive: Path, properties: Mapping[str, str]) -> None:  # noqa: ARG002
+        """Always raises NotSupported: a file system for root's processes is brought in by root only."""
+        raise NotSupported(f"The image {ref} can only be imported by root: fanlight images build.")
+
+    async def observe(self) -> Sequence[StoredImage]:
+        """Raises DriverUnavailable."""
+        return [wire.read_image(one) for one in await self._connection.ask("GET", "images")]
+
+    async def delete(self, ref: str) -> None:
+        """Unknown is success. Raises DriverUnavailable."""
+        await self._connection.ask("POST", "images/delete", {"image_ref": ref})
+
+    async def warm(self, ref: str) -> None:
+        """Raises ImageMissing, CapacityExhausted, DriverUnavailable."""
+        await self._connection.ask("POST", "images/warm", {"image_ref": ref})

@@ -1,0 +1,155 @@
+"""What the api process may ask of the privileged compute process: strict readers and writers, JSON both ways.
+
+The api process is less privileged than the compute process, so every field is read as if an enemy had written it:
+exactly the known members, of exactly their types, within their limits.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from fanlight.domain.errors import (
+    CapacityExhausted,
+    DriverError,
+    DriverUnavailable,
+    ImageMissing,
+    LaunchRefused,
+)
+from fanlight.domain.ports import Capabilities, InstanceSpec, ObservedInstance, Power, StoredImage
+from fanlight.drivers.incus.instances import INSTANCE_ID, LABEL_NAME, LONGEST_LABEL_VALUE
+
+SOCKET_NAME = "compute.sock"
+MAX_BODY_IN_BYTES = 128 * 1024
+IMAGE_REF = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+MAX_LABELS = 64
+MAX_CPUS, MAX_MEMORY_IN_MIB, MAX_DISK_IN_GIB = 1024, 16 * 1024 * 1024, 64 * 1024
+
+
+class MalformedRequest(ValueError):
+    """The request is not one of this protocol. The text names the member, never its content."""
+
+
+def read_instance_id(body: Any) -> str:
+    """Return the id of `{"instance_id": ...}`. Raises MalformedRequest."""
+    return str(_read(body, {"instance_id": _is_match(INSTANCE_ID)})["instance_id"])
+
+
+def read_image_ref(body: Any) -> str:
+    """Return the reference of `{"image_ref": ...}`. Raises MalformedRequest."""
+    return str(_read(body, {"image_ref": _is_match(IMAGE_REF)})["image_ref"])
+
+
+def read_spec(body: Any) -> InstanceSpec:
+    """Raises MalformedRequest."""
+    return InstanceSpec(**_read(body, _SPEC))
+
+
+def write_spec(spec: InstanceSpec) -> dict[str, Any]:
+    return {
+        "instance_id": spec.instance_id,
+        "image_ref": spec.image_ref,
+        "cpu_count": spec.cpu_count,
+        "memory_in_mib": spec.memory_in_mib,
+        "disk_in_gib": spec.disk_in_gib,
+        "has_internet_access": spec.has_internet_access,
+        "labels": dict(spec.labels),
+    }
+
+
+def write_observed(observed: ObservedInstance) -> dict[str, Any]:
+    return {
+        "instance_id": observed.instance_id,
+        "power": observed.power.value,
+        "labels": dict(observed.labels),
+        "first_uid": observed.first_uid,
+        "detail": observed.detail,
+    }
+
+
+def read_observed(body: Mapping[str, Any]) -> ObservedInstance:
+    """The compute process is trusted: its answers are taken as they are."""
+    return ObservedInstance(**{**body, "power": Power(body["power"])})
+
+
+def write_capabilities(capabilities: Capabilities) -> dict[str, bool]:
+    return {
+        "isolates_network": capabilities.isolates_network,
+        "enforces_disk_quota": capabilities.enforces_disk_quota,
+        "streams_pixels": capabilities.streams_pixels,
+    }
+
+
+def read_capabilities(body: Mapping[str, Any]) -> Capabilities:
+    return Capabilities(**body)
+
+
+def write_image(image: StoredImage) -> dict[str, Any]:
+    return {"ref": image.ref, "size_in_bytes": image.size_in_bytes, "properties": dict(image.properties)}
+
+
+def read_image(body: Mapping[str, Any]) -> StoredImage:
+    return StoredImage(**body)
+
+
+def write_error(error: DriverError) -> dict[str, str]:
+    kind = next((name for name, known in _ERRORS.items() if type(error) is known), "DriverUnavailable")
+    return {"error": kind, "text": str(error), "image": error.image if isinstance(error, ImageMissing) else ""}
+
+
+def read_error(body: Mapping[str, Any]) -> DriverError:
+    """Return the error that was raised on the other side; whatever is not understood is DriverUnavailable."""
+    if body.get("error") == "ImageMissing":
+        return ImageMissing(str(body.get("image")))
+    return _ERRORS.get(str(body.get("error")), DriverUnavailable)(str(body.get("text")))
+
+
+_ERRORS: dict[str, type[DriverError]] = {
+    "CapacityExhausted": CapacityExhausted,
+    "DriverUnavailable": DriverUnavailable,
+    "ImageMissing": ImageMissing,
+    "LaunchRefused": LaunchRefused,
+}
+
+
+def _is_match(pattern: re.Pattern[str]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, str) and pattern.fullmatch(value) is not None
+
+
+def _is_between(lowest: int, highest: int) -> Callable[[Any], bool]:
+    return lambda value: type(value) is int and lowest <= value <= highest  # a bool is no number here
+
+
+def _are_labels(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and len(value) <= MAX_LABELS
+        and all(
+            LABEL_NAME.fullmatch(name)
+            and isinstance(text, str)
+            and len(text) <= LONGEST_LABEL_VALUE
+            and text.isprintable()
+            for name, text in value.items()
+        )
+    )
+
+
+_SPEC: dict[str, Callable[[Any], bool]] = {
+    "instance_id": _is_match(INSTANCE_ID),
+    "image_ref": _is_match(IMAGE_REF),
+    "cpu_count": _is_between(1, MAX_CPUS),
+    "memory_in_mib": _is_between(1, MAX_MEMORY_IN_MIB),
+    "disk_in_gib": _is_between(1, MAX_DISK_IN_GIB),
+    "has_internet_access": lambda value: isinstance(value, bool),
+    "labels": _are_labels,
+}
+
+
+def _read(body: Any, members: Mapping[str, Callable[[Any], bool]]) -> dict[str, Any]:
+    if not isinstance(body, dict):
+        raise MalformedRequest("The body is not an object.")
+    if set(body) != set(members):
+        raise MalformedRequest(f"The members must be exactly {', '.join(members)}.")
+    for name, is_right in members.items():
+        if not is_right(body[name]):
+            raise MalformedRequest(f"The member {name} is malformed or out of range.")
+    return body
