@@ -11,8 +11,8 @@ import os
 import secrets
 import shutil
 import subprocess
-import sysconfig
 import tarfile
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +20,12 @@ from typing import Any
 
 from fanlight.config import Settings
 from fanlight.domain.ports import InstanceDriver, InstanceSpec, Power
-from fanlight.drivers.incus.client import IncusClient
+from fanlight.drivers.incus.client import IncusClient, IncusRefused
+from fanlight.drivers.incus.destruction import destroy
 from fanlight.drivers.incus.driver import IncusDriver
 from fanlight.drivers.incus.images import IncusImageStore
-from fanlight.drivers.incus.removal import remove_network, remove_pool, remove_project
+from fanlight.drivers.incus.preparation import guard_table_of
+from fanlight.drivers.incus.socket_directories import Owner, SocketDirectories
 
 IMAGE = "tiny"
 
@@ -138,9 +140,11 @@ def _free_subnet() -> str:
 
 
 @contextlib.contextmanager
-def incus_rig(directory: Path) -> Iterator[IncusRig]:
+def incus_rig() -> Iterator[IncusRig]:
     """Make it all, and leave nothing behind."""
     name = f"flt{secrets.token_hex(3)}"
+    # Not below pytest's own directory: others than root must get through, and a socket's path must be short.
+    directory = Path(tempfile.mkdtemp(prefix="fanlight-"))
     settings = Settings(
         data_dir=directory / "data",
         run_dir=directory / "run",
@@ -164,6 +168,7 @@ def incus_rig(directory: Path) -> Iterator[IncusRig]:
         yield IncusRig(settings)
     finally:
         asyncio.run(_remove(settings))
+        shutil.rmtree(directory)
 
 
 async def _prepare(settings: Settings, archive: Path) -> None:
@@ -177,10 +182,28 @@ async def _prepare(settings: Settings, archive: Path) -> None:
         await driver.close()
 
 
+async def empty(settings: Settings) -> None:
+    """Destroy all instances of the project with their socket directories."""
+    async with IncusClient(settings.incus_socket, settings.incus_project) as client:
+        names = [one["name"] for one in await client.get("instances", recursion=1)]
+        await asyncio.gather(*(destroy(client, name) for name in names))
+    directories = SocketDirectories(settings.effective_run_dir, Owner(0, 0))
+    for instance_id in directories.ids():
+        directories.remove(instance_id)
+
+
 async def _remove(settings: Settings) -> None:
-    await remove_project(settings)
-    await remove_network(settings)
-    await remove_pool(settings)
+    name = settings.incus_network
+    async with IncusClient(settings.incus_socket, settings.incus_project) as client:
+        with contextlib.suppress(IncusRefused):  # the preparation may have failed before the project
+            await empty(settings)
+            for image in await client.get("images", recursion=1):
+                await client.run("DELETE", f"images/{image['fingerprint']}")
+        for path in (f"projects/{name}", f"networks/{name}", f"network-acls/{name}", f"storage-pools/{name}"):
+            with contextlib.suppress(IncusRefused):
+                is_ours = path.startswith("projects/")
+                await client.send("DELETE", path, project=None if is_ours else "default")
+    subprocess.run(["nft", "delete", "table", "inet", guard_table_of(name)], check=False, capture_output=True)
 
 
 def _tiny_image(directory: Path) -> Path:
@@ -210,15 +233,14 @@ def _as_root(entry: tarfile.TarInfo) -> tarfile.TarInfo:
 def _copy_python(root: Path) -> None:
     """Put the operating system's Python into the image, with what it loads."""
     python = Path(os.path.realpath("/usr/bin/python3"))
-    library = Path(sysconfig.get_path("stdlib", vars={"installed_base": "/usr", "base": "/usr"}))
-    version = json.loads(
+    found = json.loads(
         subprocess.run(
             [python, "-c", "import json, sysconfig; print(json.dumps(sysconfig.get_path('stdlib')))"],
             check=True,
             capture_output=True,
         ).stdout
     )
-    library = Path(version)
+    library = Path(found)
     ignored = shutil.ignore_patterns(
         "test", "__pycache__", "config-*", "ensurepip", "idlelib", "pydoc_data", "dist-packages"
     )

@@ -13,15 +13,14 @@ from fanlight.drivers.incus.driver import IncusDriver
 from fanlight.drivers.incus.images import IncusImageStore
 from fanlight.drivers.incus.process import ComputeServer
 from fanlight.drivers.incus.remote import ComputeConnection, RemoteDriver
-from fanlight.drivers.incus.removal import empty_project
-from incus_rig import IncusRig, incus_rig
+from incus_rig import IncusRig, empty, incus_rig
 
 pytestmark = pytest.mark.incus
 
 
 @pytest.fixture(scope="module")
-def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[IncusRig]:
-    with incus_rig(tmp_path_factory.mktemp("i")) as made:
+def rig() -> Iterator[IncusRig]:
+    with incus_rig() as made:
         yield made
 
 
@@ -73,7 +72,7 @@ class TestIncusDriver(IncusContract):
 
         yield make
         await asyncio.gather(*(driver.close() for driver in made))
-        await empty_project(rig.settings)
+        await empty(rig.settings)
 
     @pytest.fixture
     async def driver(self, make_driver: MakeDriver) -> InstanceDriver:
@@ -101,7 +100,7 @@ class TestRemoteDriver(IncusContract):
 
             yield make
             await asyncio.gather(*(connection.close() for connection in connections))
-        await empty_project(rig.settings)
+        await empty(rig.settings)
 
     @pytest.fixture
     async def driver(self, make_driver: MakeDriver) -> InstanceDriver:

@@ -246,12 +246,6 @@ async def guard_host(settings: Settings) -> None:
     await _command("nft", "-f", "-", text=guard_of(settings.incus_network, gateway))
 
 
-async def unguard_host(network: str) -> None:
-    """Remove the guard. Raises DriverUnavailable."""
-    table = guard_table_of(network)
-    await _command("nft", "-f", "-", text=f"table inet {table} {{}}\ndelete table inet {table}\n")
-
-
 async def _command(*words: str, text: str = "") -> str:
     try:
         process = await asyncio.create_subprocess_exec(

@@ -35,7 +35,7 @@ class SocketDirectories:
     """Every method may be repeated and finishes what a crash left half done. Raises OSError."""
 
     def __init__(self, run_dir: Path, owner: Owner) -> None:
-        self._root, self._owner = root_of(run_dir), owner
+        self._root, self._owner = run_dir / "instances", owner
 
     def prepare(self) -> None:
         """Make the directory that holds all others."""
@@ -55,7 +55,7 @@ class SocketDirectories:
 
     def ids(self) -> set[str]:
         """Return the instances that have directories, whole or in part."""
-        return ids_in(self._root)
+        return {entry.name for entry in self._root.iterdir()} if self._root.exists() else set()
 
     def make(self, instance_id: str) -> None:
         own, host, guest = self._root / instance_id, self.host(instance_id), self.guest(instance_id)
@@ -71,27 +71,14 @@ class SocketDirectories:
             _mount_guest(guest)
 
     def remove(self, instance_id: str) -> None:
-        remove_directories(self._root, instance_id)
-
-
-def root_of(run_dir: Path) -> Path:
-    return run_dir / "instances"
-
-
-def remove_directories(root: Path, instance_id: str) -> None:
-    """Remove both directories of an instance with all that is in them. Nothing there is success."""
-    own = root / instance_id
-    guest = own / "guest"
-    while guest.is_mount():
-        # Detached, so that a gateway's open socket does not keep it; it vanishes with its last user.
-        if _libc.umount2(os.fsencode(guest), _MNT_DETACH | _UMOUNT_NOFOLLOW):
-            raise _last_error("umount", guest)
-    # Safe although the api process owns `host/`: rmtree works on directory descriptors and follows no symlink.
-    shutil.rmtree(own, ignore_errors=not own.exists())
-
-
-def ids_in(root: Path) -> set[str]:
-    return {entry.name for entry in root.iterdir()} if root.exists() else set()
+        own, guest = self._root / instance_id, self.guest(instance_id)
+        while guest.is_mount():
+            # Detached, so that a gateway's open socket does not keep it; it vanishes with its last user.
+            if _libc.umount2(os.fsencode(guest), _MNT_DETACH | _UMOUNT_NOFOLLOW):
+                raise _last_error("umount", guest)
+        # Safe although the api process owns `host/`: rmtree works on directory descriptors and follows no symlink.
+        if own.exists():
+            shutil.rmtree(own)
 
 
 def _mount_guest(path: Path) -> None:
