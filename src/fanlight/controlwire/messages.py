@@ -23,7 +23,7 @@ class CatalogEntry:
     application_id: str
     display_name: str
     description: str
-    icon: str | None  # file name, served by the gateway from the image's icon directory
+    icon: str | None  # `<store_ref>/<file name>`; the gateway serves DATA_DIR/images/<store_ref>/icons/<file name>
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

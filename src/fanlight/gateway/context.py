@@ -1,0 +1,96 @@
+"""What every handler of the gateway needs, and who is asking."""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Final
+
+from aiohttp import web
+
+from fanlight.config import Settings
+from fanlight.controlwire.messages import SessionView
+from fanlight.gateway.client_files import ClientFiles
+from fanlight.gateway.control_client import ControlClient
+from fanlight.gateway.cookies import Seals, SignedIn
+from fanlight.gateway.origins import Origins
+from fanlight.gateway.portal_files import PortalFiles
+from fanlight.gateway.streams import Streams
+
+
+@dataclass(slots=True)
+class Gateway:
+    settings: Settings
+    seals: Seals
+    control: ControlClient
+    streams: Streams
+    origins: Origins
+    portal: PortalFiles
+    client_files: ClientFiles
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def stream_client(self) -> str | None:
+        """Return where the stream client's files are served; None where only the simple picture client will do."""
+        return None if self.settings.compute == "simulated" else self.client_files.base()
+
+
+GATEWAY: Final = web.AppKey("gateway", Gateway)
+
+
+class NotSignedIn(Exception):
+    """No cookie, or one that is altered, too old, or another identity's."""
+
+
+class Forbidden(Exception):
+    """The request came from elsewhere, or the stack does not allow what it asks. The message is for the user."""
+
+
+class NoStream(Exception):
+    """There is no running session to reach."""
+
+
+def cookie_name(gateway: Gateway, request: web.Request, ref: str) -> str:
+    """Return the cookie's name. `__Host-` makes browsers refuse one that another host or plain http tries to set."""
+    prefix = "__Host-" if gateway.origins.is_secure(request) else ""
+    return f"{prefix}fanlight-{ref}"
+
+
+def signed_in(request: web.Request) -> tuple[str, SignedIn]:
+    """Return the identity that the path names and the cookie proves. Raises NotSignedIn."""
+    gateway = request.app[GATEWAY]
+    ref = request.match_info["ref"]
+    sealed = request.cookies.get(cookie_name(gateway, request, ref), "")
+    identity = gateway.seals.open(ref, sealed)
+    if identity is None:
+        raise NotSignedIn
+    return ref, identity
+
+
+@dataclass(frozen=True, slots=True)
+class RunningSession:
+    """A session whose instance can be reached: where its stream server listens, and whose socket that must be."""
+
+    view: SessionView
+    socket: str
+    first_uid: int
+
+
+async def running_session(request: web.Request, *, feature: str | None = None) -> RunningSession:
+    """Return the caller's running session. Raises NotSignedIn, NoStream, and Forbidden when the stack lacks the feature."""
+    _, identity = signed_in(request)
+    view = await request.app[GATEWAY].control.find_session(identity.grant)
+    if view is None or view.state != "ACTIVE" or not view.stream_socket or view.first_uid is None:
+        raise NoStream
+    if feature is not None and feature not in view.features:
+        raise Forbidden("Your administrator has not allowed this for the stack.")
+    return RunningSession(view, view.stream_socket, view.first_uid)
+
+
+def require_own_origin(request: web.Request) -> None:
+    """Raises Forbidden unless the browser says that a page of this gateway asks."""
+    if not request.app[GATEWAY].origins.is_own(request):
+        raise Forbidden("The request did not come from this site.")
+
+
+def refuse_cross_site(request: web.Request) -> None:
+    """For downloads, which navigate and carry no Origin: raises Forbidden if the browser says another site asked."""
+    if request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
+        raise Forbidden("The request did not come from this site.")

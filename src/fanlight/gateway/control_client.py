@@ -1,0 +1,132 @@
+"""Client of the control socket. The only thing the gateway knows about the rest of Fanlight."""
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+
+from fanlight.controlwire.messages import Catalog, CatalogEntry, Grant, SessionView, to_json
+
+_TIMEOUT = aiohttp.ClientTimeout(total=10, sock_connect=2)
+LONG_POLL_IN_SECONDS = 25.0
+_ENDED_SILENCE_IN_SECONDS = 40.0  # The stream says {} every 15 s; two missed ones mean that nobody is there.
+_ANY_HOST = "http://control"
+
+
+class ControlAway(Exception):
+    """The control plane does not answer, is starting, or has lost its store. Trying again soon is right."""
+
+
+class Refused(Exception):
+    """The control plane said no; `code` chooses the page, the message is for the user."""
+
+    def __init__(self, code: str, message: str, status: int) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.status = status
+
+
+class ControlClient:
+    """One per process. Every method raises ControlAway or Refused."""
+
+    def __init__(self, socket: Path) -> None:
+        self._http = aiohttp.ClientSession(
+            connector=aiohttp.UnixConnector(path=str(socket), limit=0), timeout=_TIMEOUT, trust_env=False
+        )
+
+    async def close(self) -> None:
+        await self._http.close()
+
+    async def redeem(self, parameters: str, signature: str) -> Grant:
+        return _grant(await self._ask("POST", "/v1/redeem", {"parameters": parameters, "signature": signature}))
+
+    async def catalog(self, grant: Grant) -> Catalog:
+        return _catalog(await self._ask("POST", "/v1/catalog", to_json(grant)))
+
+    async def open_session(self, grant: Grant, application_id: str | None) -> SessionView:
+        body = {"grant": to_json(grant), "application_id": application_id}
+        return _view(await self._ask("POST", "/v1/sessions", body))
+
+    async def find_session(self, grant: Grant) -> SessionView | None:
+        found = (await self._ask("POST", "/v1/sessions/find", {"grant": to_json(grant)})).get("session")
+        return _view(found) if found else None
+
+    async def session(self, session_id: str) -> SessionView:
+        return _view(await self._ask("GET", _path(session_id)))
+
+    async def wait_for_change(self, session_id: str, state: str) -> SessionView:
+        """Return the session when it is no longer in `state` or its progress changed, or after the long poll's time."""
+        query = f"?wait_for_change_from={quote(state, safe='')}&timeout={LONG_POLL_IN_SECONDS:g}"
+        timeout = aiohttp.ClientTimeout(total=LONG_POLL_IN_SECONDS + 10, sock_connect=2)
+        return _view(await self._ask("GET", _path(session_id) + query, timeout=timeout))
+
+    async def launch(self, session_id: str, application_id: str, launch_id: str) -> SessionView:
+        body = {"application_id": application_id, "launch_id": launch_id}
+        return _view(await self._ask("POST", _path(session_id) + "/applications", body))
+
+    async def report_connection(self, session_id: str, *, is_connected: bool) -> None:
+        await self._ask("POST", _path(session_id) + "/connection", {"is_connected": is_connected})
+
+    async def end(self, session_id: str) -> SessionView:
+        return _view(await self._ask("POST", _path(session_id) + "/end", {}))
+
+    async def ended(self) -> AsyncIterator[str | None]:
+        """Yield None once connected, then the id of each session that ends, until the control plane goes away."""
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=2, sock_read=_ENDED_SILENCE_IN_SECONDS)
+        try:
+            async with self._http.get(f"{_ANY_HOST}/v1/ended", timeout=timeout) as response:
+                if response.status != 200:  # noqa: PLR2004
+                    raise ControlAway(f"the control socket answers {response.status}")
+                yield None
+                async for line in response.content:
+                    if session_id := json.loads(line).get("session_id"):
+                        yield str(session_id)
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise ControlAway("the stream of ended sessions broke") from error
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        timeout: aiohttp.ClientTimeout = _TIMEOUT,  # noqa: ASYNC109 - handed on to the request
+    ) -> dict[str, Any]:
+        try:
+            async with self._http.request(method, _ANY_HOST + path, json=body, timeout=timeout) as response:
+                answer = await response.json(content_type=None)
+                status = response.status
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise ControlAway("the control socket does not answer") from error
+        if not isinstance(answer, dict) or status >= 500:  # noqa: PLR2004
+            raise ControlAway(f"the control socket answers {status}")
+        if status >= 400:  # noqa: PLR2004
+            raise Refused(str(answer.get("code", "REFUSED")), str(answer.get("message", "Refused.")), status)
+        return answer
+
+
+def _path(session_id: str) -> str:
+    return f"/v1/sessions/{quote(session_id, safe='')}"
+
+
+def _known(kind: type, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the members that this version knows: a newer control plane may say more."""
+    return {name: body[name] for name in kind.__dataclass_fields__ if name in body}  # type: ignore[attr-defined]
+
+
+def _view(body: Mapping[str, Any]) -> SessionView:
+    fields = _known(SessionView, body)
+    return SessionView(**fields | {"features": tuple(fields.get("features", ()))})
+
+
+def _grant(body: Mapping[str, Any]) -> Grant:
+    return Grant(**_known(Grant, body))
+
+
+def _catalog(body: Mapping[str, Any]) -> Catalog:
+    fields = _known(Catalog, body)
+    entries = tuple(CatalogEntry(**_known(CatalogEntry, entry)) for entry in fields.get("entries", ()))
+    return Catalog(**fields | {"entries": entries})

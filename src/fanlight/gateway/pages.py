@@ -1,0 +1,129 @@
+"""The pages: the door that redeems a streaming URL, the session page, the frame that holds the stream client."""
+
+import asyncio
+from urllib.parse import unquote
+
+from aiohttp import web
+
+from fanlight.controlwire.messages import Grant
+from fanlight.gateway.context import GATEWAY, Gateway, cookie_name, signed_in
+from fanlight.gateway.control_client import ControlAway, Refused
+from fanlight.gateway.cookies import COOKIE_LIFETIME_IN_SECONDS, SealTooLarge, SignedIn
+from fanlight.gateway.responses import frame_policy, message_page, page_response
+
+_REFUSALS = {
+    "EXPIRED": ("This link has expired", "Ask for a new one: a streaming link opens only until the time set for it."),
+    "ALTERED": (
+        "This link is not complete",
+        "It was changed or cut off on its way. Copy the whole link again, or ask for a new one.",
+    ),
+    "FLEET_NOT_RUNNING": (
+        "The applications are switched off",
+        "The fleet behind this link is not running at the moment. Try again later, or ask your administrator.",
+    ),
+    "NOT_FOUND": ("These applications are gone", "What this link led to no longer exists. Ask your administrator."),
+    "NO_CAPACITY": ("Everything is in use", "No place is free right now. Try again in a few minutes."),
+}
+
+
+def refusal_page(request: web.Request, refusal: Refused) -> web.Response:
+    """Say in words why a link does not open. The control plane's own message stands below, as a detail."""
+    title, text = _REFUSALS.get(refusal.code, ("This link does not open", "Ask your administrator for a new one."))
+    return message_page(request, status=refusal.status, title=title, text=text, detail=refusal.message)
+
+
+async def authenticate(request: web.Request) -> web.StreamResponse:
+    """GET /authenticate?parameters&signature: set the cookie and go to the page without the token.
+
+    HEAD, as link checkers send it, redeems nothing.
+    """
+    if request.method == "HEAD":
+        return web.Response()
+    gateway = request.app[GATEWAY]
+    given = _raw_query(request.raw_path)
+    if not given.get("parameters") or not given.get("signature"):
+        raise Refused("ALTERED", "The link has no parameters or no signature.", 400)
+    grant = await gateway.control.redeem(given["parameters"], given["signature"])
+    identity = SignedIn(grant=grant, opened_at=gateway.seals.now())
+    if await _started_early(request, gateway, grant):
+        identity = identity.started()
+    ref = gateway.seals.ref(grant)
+    answer = web.Response(status=303, headers={"Location": f"/s/{ref}/"})
+    try:
+        set_cookie(request, answer, ref, identity)
+    except SealTooLarge:
+        raise Refused("TOO_LONG", "Its session context is too long to be kept in a cookie.", 400) from None
+    return answer
+
+
+def set_cookie(request: web.Request, answer: web.StreamResponse, ref: str, identity: SignedIn) -> None:
+    """Raises SealTooLarge."""
+    gateway = request.app[GATEWAY]
+    is_secure = gateway.origins.is_secure(request)
+    answer.set_cookie(
+        cookie_name(gateway, request, ref),
+        gateway.seals.seal(identity),
+        max_age=COOKIE_LIFETIME_IN_SECONDS,
+        path="/" if is_secure else f"/s/{ref}/",  # the __Host- prefix demands "/"
+        httponly=True,
+        secure=is_secure,
+        samesite="Lax",
+    )
+
+
+def _raw_query(raw_path: str) -> dict[str, str]:
+    """Return the query decoded from percent encoding only: in base64 a plus sign is a plus sign, not a blank."""
+    _, _, query = raw_path.partition("?")
+    pairs = (pair.partition("=") for pair in query.split("&"))
+    return {name: unquote(value) for name, _, value in pairs}
+
+
+async def _started_early(request: web.Request, gateway: Gateway, grant: Grant) -> bool:
+    """Make the session while the browser still loads the page, if it is clear which; return whether that was done.
+
+    Only for a person's own navigation, so that a chat program's link preview starts nothing. With the simulated engine
+    any HTTP client will do: there it is the whole way to a session. A failure is left to the page, which says it.
+    """
+    is_prefetch = "Sec-Purpose" in request.headers or "Purpose" in request.headers
+    is_navigation = request.headers.get("Sec-Fetch-Mode") == "navigate"
+    is_plain_client = gateway.settings.compute == "simulated" and "Sec-Fetch-Mode" not in request.headers
+    if is_prefetch or not (is_navigation or is_plain_client):
+        return False
+    try:
+        async with asyncio.timeout(5):
+            if not is_plain_client and grant.application_id is None:
+                catalog = await gateway.control.catalog(grant)
+                if catalog.stream_view != "DESKTOP":
+                    return False
+            await gateway.control.open_session(grant, grant.application_id)
+    except (Refused, ControlAway, TimeoutError):
+        return False
+    return True
+
+
+async def session_page(request: web.Request) -> web.StreamResponse:
+    """GET /s/<ref>/: the same page for everybody; what it shows comes from the API."""
+    signed_in(request)
+    return page_response(request, "session.html")
+
+
+async def stream_frame(request: web.Request) -> web.StreamResponse:
+    """GET /s/<ref>/stream/: the document around the stream client, framed by the session page alone."""
+    signed_in(request)
+    gateway = request.app[GATEWAY]
+    client = gateway.stream_client()
+    answer = (
+        page_response(request, "frame.html", client=client) if client else page_response(request, "frame_simple.html")
+    )
+    answer.headers["Content-Security-Policy"] = frame_policy(gateway.origins.own(request))
+    return answer
+
+
+async def front_page(request: web.Request) -> web.StreamResponse:
+    """GET /: nothing to choose here; say what to do."""
+    return message_page(
+        request,
+        status=200,
+        title="Open your streaming link",
+        text="Applications are opened with the link that you were given. Open it in this browser.",
+    )

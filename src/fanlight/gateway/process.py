@@ -1,0 +1,125 @@
+"""The gateway as a process: listen, serve until told to stop, close in order."""
+
+import asyncio
+import logging
+import signal
+import ssl
+import time
+from contextlib import suppress
+
+from aiohttp import web
+
+from fanlight.config import Settings
+from fanlight.gateway.app import make_app
+from fanlight.gateway.client_files import ENTRY_POINT, ClientFiles
+from fanlight.gateway.context import Gateway
+from fanlight.gateway.control_client import ControlClient
+from fanlight.gateway.cookies import Seals, read_or_create_key
+from fanlight.gateway.origins import Origins
+from fanlight.gateway.portal_files import PortalFiles
+from fanlight.gateway.streams import Streams
+
+log = logging.getLogger(__name__)
+
+# Long streaming URLs carry a session context; what is longer still is no link of ours.
+MAX_REQUEST_LINE_IN_BYTES = 16 * 1024
+KEEPALIVE_IN_SECONDS = 75.0
+SHUTDOWN_IN_SECONDS = 3.0
+
+
+async def run_gateway(settings: Settings, stop: asyncio.Event | None = None) -> None:
+    """Serve until SIGTERM or SIGINT, or until `stop` when that is given: then signals are the caller's business.
+
+    Raises OSError when it cannot listen or read its key, ValueError for unusable settings.
+    """
+    if stop is None:
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    gateway = make_gateway(settings)
+    watcher = asyncio.create_task(gateway.streams.run())
+    warm_up = asyncio.create_task(asyncio.to_thread(_warm_up, gateway.client_files))
+    runner = make_runner(gateway)
+    try:
+        await runner.setup()
+        site = web.TCPSite(
+            runner, settings.host, settings.portal_port, ssl_context=_tls(settings), reuse_address=True, backlog=512
+        )
+        await site.start()
+        log.info("gateway serves", extra={"portal": settings.portal_url})
+        await stop.wait()
+        log.info("gateway stops")
+        await site.stop()
+        gateway.stopping.set()  # long polls answer now, so that the pages say that they reconnect
+    finally:
+        watcher.cancel()
+        with suppress(asyncio.CancelledError):
+            await watcher
+        await gateway.streams.close()
+        await runner.cleanup()
+        await warm_up
+        await gateway.control.close()
+
+
+def make_gateway(settings: Settings) -> Gateway:
+    """Must be called inside the event loop."""
+    own = settings.data_dir / "gateway"
+    own.mkdir(mode=0o700, parents=True, exist_ok=True)
+    control = ControlClient(settings.effective_run_dir / "control" / "control.sock")
+    return Gateway(
+        settings=settings,
+        seals=Seals(read_or_create_key(own / "cookie.key"), time.time),
+        control=control,
+        streams=Streams(control),
+        origins=Origins.of(settings),
+        portal=PortalFiles(),
+        client_files=ClientFiles(settings.data_dir),
+    )
+
+
+def make_runner(gateway: Gateway) -> web.AppRunner:
+    return web.AppRunner(
+        make_app(gateway),
+        handle_signals=False,
+        access_log=None,  # it would log query strings, and those hold tokens
+        logger=_quiet_http_logger(),
+        max_line_size=MAX_REQUEST_LINE_IN_BYTES,
+        keepalive_timeout=KEEPALIVE_IN_SECONDS,
+        shutdown_timeout=SHUTDOWN_IN_SECONDS,
+        auto_decompress=False,  # an upload passes as it is; a compressed JSON body of ours does not exist
+    )
+
+
+class _WithoutRequests(logging.Filter):
+    """Malformed requests are everyday and may hold tokens: neither the traceback nor the bytes go into the log."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.exc_info = None
+        record.exc_text = None
+        record.msg = str(record.msg).partition(" from ")[0]
+        record.args = None
+        return True
+
+
+def _quiet_http_logger() -> logging.Logger:
+    http = logging.getLogger("fanlight.gateway.http")
+    if not http.filters:
+        http.addFilter(_WithoutRequests())
+    return http
+
+
+def _warm_up(files: ClientFiles) -> None:
+    """Compress the stream client before the first user waits for it."""
+    if base := files.base():
+        version = base.split("/")[2]
+        files.client_file(version, ENTRY_POINT)
+
+
+def _tls(settings: Settings) -> ssl.SSLContext | None:
+    if settings.tls_cert is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(settings.tls_cert, settings.tls_key)
+    context.set_alpn_protocols(["http/1.1"])
+    return context

@@ -1,0 +1,57 @@
+// The page's own requests to the gateway, and what may go wrong with them.
+
+/** `code` is the gateway's word for it; OFFLINE when it did not answer at all. */
+export class ApiError extends Error {
+  constructor(code, message, status) {
+    super(message);
+    this.code = code;
+    this.status = status;
+  }
+
+  /** Whether trying again soon is right: the gateway or what stands behind it restarts, or the network is away. */
+  get isPassing() {
+    return this.code === "OFFLINE" || this.status >= 500;
+  }
+}
+
+async function call(method, path, body, signal) {
+  let answer;
+  try {
+    answer = await fetch(`api/${path}`, {
+      method,
+      cache: "no-store",
+      headers: { "X-Fanlight-Page": "1", ...(body ? { "Content-Type": "application/json" } : {}) },
+      body: body ? JSON.stringify(body) : undefined,
+      signal,
+    });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ApiError("OFFLINE", "No connection to Fanlight.", 0);
+  }
+  if (answer.status === 204) return null;
+  let content = {};
+  try {
+    content = await answer.json();
+  } catch {
+    throw new ApiError("OFFLINE", "The answer could not be read.", answer.status || 502);
+  }
+  if (!answer.ok) throw new ApiError(content.code ?? "REFUSED", content.message ?? "Refused.", answer.status);
+  return content;
+}
+
+export const api = {
+  state: () => call("GET", "state"),
+  open: (applicationId) => call("POST", "open", { applicationId }),
+  session: (handle, viewer) => call("GET", `sessions/${handle}?viewer=${viewer}`),
+  change: (handle, viewer, from, signal) => call("GET", `sessions/${handle}?viewer=${viewer}&from=${from}`, undefined, signal),
+  attach: (handle, viewer) => call("POST", `sessions/${handle}/attach`, { viewer }),
+  launch: (handle, applicationId) =>
+    call("POST", `sessions/${handle}/launch`, { applicationId, launchId: crypto.randomUUID() }),
+  end: (handle) => call("POST", `sessions/${handle}/end`, {}),
+  files: (folder) => call("GET", `files?folder=${encodeURIComponent(folder)}`),
+  async ping() {
+    const start = performance.now();
+    await call("GET", "ping");
+    return performance.now() - start;
+  },
+};

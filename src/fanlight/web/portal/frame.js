@@ -1,0 +1,98 @@
+// Between the stream client and the session page: tells the page how the stream is, and sends keys for it.
+// The client speaks by messages to its own window; this passes on the few that the page shows.
+
+const PASSED_ON = new Set(["clipboardContentUpdate", "fileUpload", "printDocument", "serverSettings"]);
+const CHECK_IN_MS = 150;
+
+let socket = null;
+let isOpen = false;
+let told = "";
+
+const tell = (message) => parent.postMessage({ from: "fanlight-frame", ...message }, location.origin);
+
+function isShowing() {
+  // The client hides its own status line with the first frame, and shows it again when the stream is lost.
+  const status = document.getElementById("status-display");
+  return status !== null && status.classList.contains("hidden");
+}
+
+function check() {
+  const state = !isOpen ? "disconnected" : isShowing() ? "streaming" : "connected";
+  if (state !== told) {
+    told = state;
+    tell({ type: "state", state });
+  }
+}
+
+function watch(next) {
+  socket = next;
+  if (!next) return;
+  next.addEventListener("open", () => { isOpen = true; check(); });
+  next.addEventListener("close", () => { if (socket === next) { isOpen = false; check(); } });
+  next.addEventListener("message", (event) => {
+    if (typeof event.data === "string" && event.data.startsWith("KILL ")) tell({ type: "killed" });
+  });
+}
+
+// The client loads its sound worklets from data: URLs. To allow those would allow any markup to bring a script; a blob
+// can only be made by a script that is here already.
+const loadWorklet = AudioWorklet.prototype.addModule;
+AudioWorklet.prototype.addModule = async function addModule(url, options) {
+  if (!String(url).startsWith("data:text/javascript")) return loadWorklet.call(this, url, options);
+  const source = decodeURIComponent(String(url).slice(String(url).indexOf(",") + 1));
+  const blob = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
+  try {
+    return await loadWorklet.call(this, blob, options);
+  } finally {
+    URL.revokeObjectURL(blob);
+  }
+};
+
+// The client announces every socket that it opens by assigning this.
+Object.defineProperty(window, "selkiesTransport", { get: () => socket, set: watch, configurable: true });
+window.__SELKIES_STREAMING_MODE__ = "websockets";
+
+window.addEventListener("message", (event) => {
+  if (event.origin === location.origin && event.source === window && PASSED_ON.has(event.data?.type)) {
+    tell({ type: "client", message: event.data });
+  }
+});
+
+// The way out of the stream with the keyboard alone; everything else belongs to the application.
+window.addEventListener("keydown", (event) => {
+  if (event.ctrlKey && event.altKey && event.code === "Home") {
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    tell({ type: "focus-toolbar" });
+  }
+}, true);
+
+new MutationObserver(check).observe(document.getElementById("app"), {
+  subtree: true, childList: true, attributes: true, attributeFilter: ["class"],
+});
+setInterval(check, CHECK_IN_MS);
+
+window.fanlight = {
+  hasInput: true,
+  /** Press keysyms in order, release them in reverse. */
+  press(keysyms) {
+    if (!socket || !isOpen) return;
+    for (const keysym of keysyms) socket.send(`kd,${keysym}`);
+    for (const keysym of [...keysyms].reverse()) socket.send(`ku,${keysym}`);
+  },
+  /** Ask the client for something, in its own words. */
+  ask(message) { window.postMessage(message, location.origin); },
+  chooseUploads() { window.dispatchEvent(new CustomEvent("requestFileUpload")); },
+  focus() {
+    window.focus();
+    document.getElementById("overlayInput")?.focus({ preventScroll: true });
+  },
+  statistics() {
+    const latest = window.stream_stats?.latest ?? {};
+    return {
+      framesPerSecond: window.fps,
+      megabits: latest.mbps,
+      connection: window.stream_client?.connection,
+    };
+  },
+};

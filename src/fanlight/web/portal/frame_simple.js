@@ -1,0 +1,88 @@
+// Shows a stream of JPEG stripes: what the simulated engine draws. No input, no sound; for trying Fanlight without
+// a display server. The protocol is the one that the real client speaks.
+
+const JPEG_STRIPE = 3;
+const HEAD_IN_BYTES = 6; // type, flags, frame id (2), y (2)
+const LONGEST_PAUSE_IN_MS = 3000;
+
+const canvas = document.getElementById("picture");
+const context = canvas.getContext("2d", { alpha: false });
+let socket = null;
+let pause = 400;
+let isDone = false;
+let lastFrame = -1;
+let told = "";
+
+const tell = (message) => parent.postMessage({ from: "fanlight-frame", ...message }, location.origin);
+
+function say(state) {
+  if (state !== told) {
+    told = state;
+    tell({ type: "state", state });
+  }
+}
+
+async function draw(data) {
+  const head = new DataView(data, 0, HEAD_IN_BYTES);
+  const y = head.getUint16(4);
+  const picture = await createImageBitmap(new Blob([data.slice(HEAD_IN_BYTES)], { type: "image/jpeg" }));
+  if (canvas.width !== picture.width) canvas.width = picture.width;
+  if (canvas.height < y + picture.height) canvas.height = y + picture.height;
+  context.drawImage(picture, 0, y);
+  picture.close();
+  lastFrame = head.getUint16(2);
+  say("streaming");
+}
+
+function onMessage(event) {
+  if (typeof event.data === "string") {
+    if (event.data.startsWith("KILL ")) {
+      isDone = true;
+      tell({ type: "killed" });
+    }
+    return;
+  }
+  if (event.data.byteLength > HEAD_IN_BYTES && new Uint8Array(event.data, 0, 1)[0] === JPEG_STRIPE) {
+    draw(event.data).catch(() => {}); // a broken stripe is a gap in the picture, no more
+  }
+}
+
+function connect() {
+  const url = new URL("api/websockets", location.href);
+  url.protocol = url.protocol.replace("http", "ws");
+  socket = new WebSocket(url);
+  socket.binaryType = "arraybuffer";
+  socket.onopen = () => {
+    pause = 400;
+    const settings = { displayId: "primary", initialClientWidth: innerWidth, initialClientHeight: innerHeight, encoder: "jpeg" };
+    socket.send(`SETTINGS,${JSON.stringify(settings)}`);
+    socket.send("START_VIDEO");
+    say("connected");
+  };
+  socket.onmessage = onMessage;
+  socket.onclose = () => {
+    say("disconnected");
+    if (isDone) return;
+    setTimeout(connect, pause);
+    pause = Math.min(pause * 2, LONGEST_PAUSE_IN_MS);
+  };
+}
+
+setInterval(() => {
+  if (lastFrame >= 0 && socket?.readyState === WebSocket.OPEN) socket.send(`CLIENT_FRAME_ACK ${lastFrame} 0`);
+}, 50);
+
+window.fanlight = {
+  hasInput: false,
+  press(keysyms) {
+    if (socket?.readyState !== WebSocket.OPEN) return;
+    for (const keysym of keysyms) socket.send(`kd,${keysym}`);
+    for (const keysym of [...keysyms].reverse()) socket.send(`ku,${keysym}`);
+  },
+  ask() {},
+  chooseUploads() {},
+  focus() { canvas.focus(); },
+  statistics() { return {}; },
+};
+
+connect();

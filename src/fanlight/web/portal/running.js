@@ -1,0 +1,172 @@
+// A running session on the page: the stream, its toolbar and panels.
+
+import { ApiError, api } from "./api.js";
+import { toast, wait } from "./dom.js";
+import { clipboardPanel, closePanel, confirmEnd, filesPanel, keyboardPanel, launcherPanel, morePanel, qualityPanel, togglePanel } from "./panels.js";
+import { Stream } from "./stream.js";
+import { Toolbar } from "./toolbar.js";
+
+const PING_EVERY_MS = 8000;
+const GOOD_BELOW_MS = 80;
+const FAIR_BELOW_MS = 200;
+
+export class Running {
+  /** `to` has viewer, onEnd(), onKilled(). */
+  constructor(catalog, session, now, to) {
+    this.catalog = catalog;
+    this.to = to;
+    this.isClosed = false;
+    this.received = "";
+    this.delay = null;
+    this.update(session, now);
+    this.toolbar = new Toolbar(catalog, this.actions());
+    this.open();
+    this.tick();
+    this.measure();
+  }
+
+  async open() {
+    try {
+      await api.attach(this.session.handle, this.to.viewer);
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error; // the watch of the session finds out what is wrong and says it
+    }
+    if (this.isClosed) return;
+    const stage = document.getElementById("stage");
+    this.stream = new Stream(stage, this.catalog.stackName, {
+      streaming: () => this.streaming(),
+      lost: () => this.toolbar.setQuality("lost", "reconnecting"),
+      killed: () => this.to.onKilled(),
+      client: (message) => this.heard(message),
+      focusToolbar: () => this.toolbar.focus(),
+    });
+  }
+
+  update(session, now) {
+    this.session = session;
+    this.features = new Set(session.features);
+    this.clockOffset = now - Date.now() / 1000;
+  }
+
+  actions() {
+    const has = (...names) => names.some((name) => this.features.has(name));
+    const panel = (id, title, content, onClose) => (button) => togglePanel(id, title, button, content(), onClose);
+    const all = [
+      this.catalog.applications.length && { id: "apps", label: "Applications", icon: "apps", isFirst: true, run: panel("apps", "Applications", () => launcherPanel(this.catalog, (app) => this.launch(app))) },
+      has("CLIPBOARD_COPY_FROM_LOCAL_DEVICE", "CLIPBOARD_COPY_TO_LOCAL_DEVICE") && { id: "clipboard", label: "Clipboard", icon: "clipboard", isFirst: true, run: panel("clipboard", "Clipboard", () => clipboardPanel(this.stream, this.features, this.received)) },
+      has("FILE_UPLOAD", "FILE_DOWNLOAD") && { id: "files", label: "Files", icon: "files", run: panel("files", "Files", () => filesPanel(this.stream, this.features)) },
+      { id: "keyboard", label: "Keyboard", icon: "keyboard", isFirst: true, run: panel("keyboard", "Keyboard", () => keyboardPanel(this.stream)) },
+      { id: "fullscreen", label: "Full screen", icon: "fullscreen", run: () => this.fullScreen() },
+      { id: "quality", label: "Connection", icon: "quality", run: (button) => this.showQuality(button) },
+      { id: "end", label: "End session", icon: "end", run: () => this.end() },
+    ].filter(Boolean);
+    const hidden = all.filter((action) => !action.isFirst);
+    return [...all, { id: "more", label: "More", icon: "more", isFirst: true, run: panel("more", "More", () => morePanel(hidden)) }];
+  }
+
+  streaming() {
+    if (!this.wasStreaming) performance.mark("fanlight-first-frame");
+    this.wasStreaming = true;
+    this.showDelay();
+    if (document.activeElement === document.body || document.activeElement?.tagName === "MAIN") this.stream.focus();
+  }
+
+  heard(message) {
+    if (message.type === "clipboardContentUpdate" && typeof message.text === "string") this.received = message.text;
+    if (message.type !== "fileUpload") return;
+    const { status, fileName, message: why } = message.payload ?? {};
+    if (status === "start") toast(`Uploading ${fileName}…`);
+    else if (status === "end") toast(`${fileName} is uploaded.`);
+    else if (status === "error") toast(`${fileName} was not uploaded: ${why}`, "warning");
+  }
+
+  async launch(application) {
+    toast(`Starting ${application.name}…`);
+    try {
+      await api.launch(this.session.handle, application.id);
+    } catch (error) {
+      toast(`${application.name} did not start: ${error.message}`, "warning");
+    }
+    this.stream?.focus();
+  }
+
+  async end() {
+    closePanel();
+    if (await confirmEnd()) this.to.onEnd();
+    else this.stream?.focus();
+  }
+
+  async fullScreen() {
+    if (document.fullscreenElement) {
+      await document.exitFullscreen();
+      return;
+    }
+    try {
+      await document.documentElement.requestFullscreen({ navigationUI: "hide" });
+      await navigator.keyboard?.lock?.();
+      this.stream?.focus();
+    } catch {
+      toast("This browser does not allow full screen here.", "warning");
+    }
+  }
+
+  showQuality(button) {
+    this.stream?.inside?.ask({ type: "statsOpen", open: true });
+    togglePanel("quality", "Connection", button, qualityPanel(() => this.readings()), () =>
+      this.stream?.inside?.ask({ type: "statsOpen", open: false }));
+  }
+
+  readings() {
+    const { framesPerSecond, megabits } = this.stream?.inside?.statistics() ?? {};
+    const number = (value, unit) => (Number.isFinite(value) ? `${value} ${unit}` : "–");
+    return [
+      ["Delay", number(this.delay, "ms")],
+      ["Pictures", number(framesPerSecond, "per second")],
+      ["Data", number(megabits, "Mbit/s")],
+      ["State", { streaming: "streaming", connected: "waiting for a picture", connecting: "connecting" }[this.stream?.state] ?? "reconnecting"],
+    ];
+  }
+
+  /** Whether the gateway answers; the stream's own socket may well go on when it does not. */
+  reachable(isReachable) {
+    if (!isReachable) this.toolbar.setQuality("lost", "reconnecting");
+    else if (this.toolbar.quality.dataset.level === "lost" && this.stream?.state === "streaming") this.showDelay();
+  }
+
+  showDelay() {
+    const isPoor = this.stream?.inside?.statistics().connection === "poor";
+    if (this.delay === null) this.toolbar.setQuality("good", "");
+    else {
+      const level = isPoor || this.delay >= FAIR_BELOW_MS ? "poor" : this.delay >= GOOD_BELOW_MS ? "fair" : "good";
+      this.toolbar.setQuality(level, `${this.delay} ms`);
+    }
+  }
+
+  async measure() {
+    while (!this.isClosed) {
+      try {
+        await api.ping(); // the first may open a connection; the second measures
+        this.delay = Math.max(1, Math.round(await api.ping()));
+        if (this.stream?.state === "streaming") this.showDelay();
+      } catch {
+        // Unreachable: the watch of the session says so.
+      }
+      await wait(PING_EVERY_MS);
+    }
+  }
+
+  async tick() {
+    while (!this.isClosed) {
+      this.toolbar.timeLeft(this.session.maxExpiresAt - (Date.now() / 1000 + this.clockOffset));
+      await wait(1000);
+    }
+  }
+
+  close() {
+    this.isClosed = true;
+    closePanel();
+    this.toolbar.close();
+    this.stream?.close();
+    if (document.fullscreenElement) document.exitFullscreen();
+  }
+}

@@ -1,0 +1,217 @@
+// The session page: from the opened link to the catalogue, the wait, the stream and the end. What is true is said by the
+// server; this page asks, shows, and asks again. Reloading it at any moment comes back to the same place.
+
+import { ApiError, api } from "./api.js";
+import { wait } from "./dom.js";
+import { Running } from "./running.js";
+import { hideView, showCatalogue, showEnded, showLoading, showMessage, showRetrying, showWaiting } from "./views.js";
+
+const viewer = crypto.randomUUID?.() ?? `page-${Date.now()}-${Math.random().toString(36).slice(2)}`;
+const FIRST_PAUSE_IN_MS = 500;
+const LONGEST_PAUSE_IN_MS = 3000;
+const SHORTEST_WATCH_IN_MS = 20; // answers that come at once, again and again, must not become a storm
+
+let world = null; // the last answer of `state`
+let running = null; // the stream and its toolbar, while there is one
+let turn = 0; // grows with every change of course; what belongs to an older turn stops by itself
+
+function become(state) {
+  document.body.dataset.state = state;
+  turn += 1;
+  if (state !== "stream") {
+    running?.close();
+    running = null;
+  }
+  return turn;
+}
+
+/** Ask until there is an answer; refusals are thrown, an absent server is waited for. */
+async function untilAnswered(ask, onAbsent) {
+  let pause = FIRST_PAUSE_IN_MS;
+  for (;;) {
+    try {
+      return await ask();
+    } catch (error) {
+      if (!(error instanceof ApiError) || !error.isPassing) throw error;
+      onAbsent?.(error);
+      await wait(pause);
+      pause = Math.min(pause * 1.5, LONGEST_PAUSE_IN_MS);
+    }
+  }
+}
+
+async function begin() {
+  become("loading");
+  showLoading();
+  try {
+    world = await untilAnswered(api.state, () => showRetrying("This page goes on by itself in a moment."));
+  } catch (error) {
+    refused(error);
+    return;
+  }
+  document.title = `${world.catalog.stackName} – Fanlight`;
+  if (world.client) preload(world.client);
+  if (world.session) enter(world.session);
+  else choose();
+}
+
+function preload(client) {
+  const link = document.createElement("link");
+  link.rel = "modulepreload";
+  link.href = `${client}src/selkies-core.js`;
+  document.head.append(link);
+}
+
+function choose() {
+  const { catalog, applicationId, mayStart } = world;
+  if (!mayStart) {
+    become("ended");
+    showMessage("This link has expired", "No session of yours is running. Ask for a new link to start one.");
+  } else if (applicationId || catalog.streamView === "DESKTOP") {
+    start(null);
+  } else {
+    become("catalogue");
+    showCatalogue(catalog, start);
+  }
+}
+
+async function start(applicationId) {
+  const mine = become("waiting");
+  const waiting = showWaiting(nameOf(applicationId ?? world.applicationId), () => begin());
+  try {
+    const { session } = await untilAnswered(() => api.open(applicationId), () => waiting.progress("Fanlight is starting up; still asking…"));
+    if (mine === turn) enter(session, waiting);
+    else await api.end(session.handle); // cancelled meanwhile: nobody waits for it
+  } catch (error) {
+    if (mine === turn) refused(error);
+  }
+}
+
+function nameOf(applicationId) {
+  const application = world.catalog.applications.find(({ id }) => id === applicationId);
+  return application ? `Starting ${application.name}` : "Starting your desktop";
+}
+
+/** Follow a session until it ends; show what its state asks for. */
+async function enter(first, waiting = null) {
+  let mine = become("waiting");
+  let session = first;
+  let line = waiting;
+  let pause = FIRST_PAUSE_IN_MS;
+  while (mine === turn) {
+    if (session.state === "EXPIRED") return ended(session.endReason);
+    if (session.state === "ACTIVE") mine = stream(session) ?? mine;
+    else {
+      line ??= showWaiting(nameOf(session.applicationId), () => cancel(session.handle));
+      line.progress(session.progress);
+    }
+    try {
+      const [answer] = await Promise.all([api.change(session.handle, viewer, session.state), wait(SHORTEST_WATCH_IN_MS)]);
+      pause = FIRST_PAUSE_IN_MS;
+      if (mine !== turn) return;
+      if (answer.isSuperseded) return superseded(session);
+      ({ session } = answer);
+      running?.update(session, answer.now);
+      running?.reachable(true);
+    } catch (error) {
+      if (mine !== turn) return;
+      if (!(error instanceof ApiError) || !error.isPassing) return lost(error);
+      running?.reachable(false);
+      line?.progress("Fanlight is restarting; your place is kept…");
+      await wait(pause);
+      pause = Math.min(pause * 1.5, LONGEST_PAUSE_IN_MS);
+    }
+  }
+}
+
+async function cancel(handle) {
+  become("loading");
+  showLoading("Cancelling…");
+  try {
+    await api.end(handle);
+  } catch {
+    // It may have ended by itself; the next look tells.
+  }
+  begin();
+}
+
+/** Returns the new turn when the stream was started just now, null when it runs already. */
+function stream(session) {
+  if (running) return null;
+  const mine = become("stream");
+  hideView();
+  running = new Running(world.catalog, session, world.now, {
+    viewer,
+    onEnd: () => end(session.handle),
+    onKilled: () => killed(session),
+  });
+  return mine;
+}
+
+/** The stream server gave the display to another socket: is that another page, or an old one of ours? */
+async function killed(session) {
+  const mine = turn;
+  try {
+    const answer = await untilAnswered(() => api.session(session.handle, viewer));
+    if (mine !== turn) return;
+    if (answer.isSuperseded) superseded(session);
+    else running?.stream.reload();
+  } catch (error) {
+    if (mine === turn) lost(error);
+  }
+}
+
+function superseded(session) {
+  become("superseded");
+  showMessage("Opened elsewhere", "Your session is now shown in another tab or on another device. Only one can show it at a time.",
+    ["Use it here", () => { hideView(); enter(session); }]);
+}
+
+async function end(handle) {
+  const mine = become("loading");
+  showLoading("Ending your session…");
+  try {
+    await untilAnswered(() => api.end(handle));
+    if (mine === turn) ended("USER");
+  } catch (error) {
+    if (mine === turn) lost(error);
+  }
+}
+
+async function ended(reason) {
+  const mine = become("ended");
+  showEnded(reason, world.catalog, null);
+  try {
+    world = await untilAnswered(api.state);
+  } catch {
+    return; // the page already says that it has ended
+  }
+  if (mine === turn && world.mayStart) showEnded(reason, world.catalog, () => begin());
+}
+
+function lost(error) {
+  if (error.code === "NOT_FOUND") ended(null);
+  else refused(error);
+}
+
+const REFUSALS = {
+  NOT_SIGNED_IN: "Open your streaming link again",
+  NO_CAPACITY: "Everything is in use",
+  FLEET_NOT_RUNNING: "The applications are switched off",
+  EXPIRED: "This link has expired",
+  NOT_FOUND: "These applications are gone",
+};
+
+function refused(error) {
+  become("refused");
+  const isFinal = error.code === "NOT_SIGNED_IN" || error.code === "EXPIRED";
+  showMessage(REFUSALS[error.code] ?? "This did not work", error.message, ...(isFinal ? [] : [["Try again", begin]]));
+}
+
+if (window.isSecureContext) {
+  begin();
+} else {
+  become("insecure");
+  showMessage("A secure connection is needed",
+    "Browsers decode the stream only on https, or on localhost. Open this page by https. If you run Fanlight: give it a certificate (fanlight tls self-signed, then --tls-cert and --tls-key), or put it behind a proxy with --public-url.");
+}

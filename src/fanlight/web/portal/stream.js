@@ -1,0 +1,84 @@
+// The stream: a frame of our own origin that holds the stream client, and how it is doing.
+
+import { h, wait } from "./dom.js";
+import { cover } from "./views.js";
+
+const RECONNECTING_AFTER_MS = 1200; // shorter gaps the client bridges with its last picture
+const RELOAD_PAUSE_IN_MS = 700; // a stream server refuses a second socket within half a second
+
+export class Stream {
+  /** `on` has streaming(), lost(), killed(), client(message), focusToolbar(). */
+  constructor(stage, title, on) {
+    this.on = on;
+    this.stage = stage;
+    this.state = "connecting";
+    this.cover = null;
+    this.timer = 0;
+    this.frame = h("iframe", {
+      src: "stream/",
+      title: `${title}: the applications`,
+      allow: "autoplay; clipboard-read; clipboard-write; fullscreen; gamepad; keyboard-map; microphone; screen-wake-lock",
+    });
+    this.listener = (event) => this.heard(event);
+    window.addEventListener("message", this.listener);
+    stage.replaceChildren(this.frame);
+    stage.hidden = false;
+    this.gone(true);
+  }
+
+  get inside() {
+    return this.frame.contentWindow?.fanlight ?? null;
+  }
+
+  heard(event) {
+    if (event.origin !== location.origin || event.source !== this.frame.contentWindow) return;
+    if (event.data?.from !== "fanlight-frame") return;
+    const { type, state, message } = event.data;
+    if (type === "state") this.became(state);
+    else if (type === "killed") this.on.killed();
+    else if (type === "client") this.on.client(message);
+    else if (type === "focus-toolbar") this.on.focusToolbar();
+  }
+
+  became(state) {
+    this.state = state;
+    document.body.dataset.stream = state;
+    if (state === "streaming") {
+      clearTimeout(this.timer);
+      this.timer = 0;
+      this.cover?.close();
+      this.cover = null;
+      this.on.streaming();
+    } else if (state === "disconnected") {
+      this.gone(false);
+    }
+  }
+
+  gone(isFirst) {
+    if (this.timer || this.cover) return;
+    this.timer = setTimeout(() => {
+      this.cover = isFirst
+        ? cover(this.stage, "Connecting…", "The first picture is on its way.")
+        : cover(this.stage, "Reconnecting…", "The connection was lost. Your applications go on; this page comes back by itself.");
+      if (!isFirst) this.on.lost();
+    }, RECONNECTING_AFTER_MS);
+  }
+
+  focus() {
+    this.frame.focus();
+    this.inside?.focus();
+  }
+
+  async reload() {
+    await wait(RELOAD_PAUSE_IN_MS);
+    this.frame.contentWindow?.location.reload();
+  }
+
+  close() {
+    clearTimeout(this.timer);
+    window.removeEventListener("message", this.listener);
+    this.stage.replaceChildren();
+    this.stage.hidden = true;
+    delete document.body.dataset.stream;
+  }
+}

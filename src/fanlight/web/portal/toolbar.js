@@ -1,0 +1,99 @@
+// The bar above the stream (below it on a phone). Only what the stack allows is on it; the server enforces the same.
+
+import { h, icon, inWords, toast } from "./dom.js";
+
+const bar = document.getElementById("bar");
+const handle = document.getElementById("bar-handle");
+const WARN_AT_MINUTES = [15, 5, 1];
+
+/** actions: [{id, label, icon, isFirst, run(button)}]; isFirst ones stay on a phone's bar, the others go under More. */
+export class Toolbar {
+  constructor(catalog, actions) {
+    this.actions = actions;
+    this.clock = h("span.chip.clock", { title: "Time left in this session" });
+    this.quality = h("button.chip.quality", { type: "button", "data-level": "unknown", "aria-label": "Connection quality", onclick: () => this.run("quality", this.quality) }, icon("quality"), h("span", {}, ""));
+    this.build(catalog);
+    this.isCollapsed = false;
+    handle.onclick = () => this.collapse(false);
+    handle.replaceChildren(icon("show"));
+  }
+
+  build(catalog) {
+    const mark = new URL("favicon.svg", import.meta.url).pathname;
+    this.buttons = new Map(this.actions.map((action) => [action.id, this.button(action)]));
+    const end = this.buttons.get("end");
+    bar.setAttribute("role", "toolbar");
+    bar.setAttribute("aria-label", "Session");
+    bar.replaceChildren(
+      h("span.brand", {}, h("img", { src: mark, alt: "", width: 24, height: 24 }), h("span.brand-name", {}, catalog.stackName)),
+      h("span.bar-group.main", {}, [...this.buttons].filter(([id]) => id !== "end").map(([, button]) => button)),
+      h("span.bar-group.side", {}, this.quality, this.clock, end, this.button({ id: "hide", label: "Hide the toolbar", icon: "hide", run: () => this.collapse(true) })),
+    );
+    bar.onkeydown = (event) => this.move(event);
+    bar.hidden = false;
+    document.body.dataset.bar = "shown";
+  }
+
+  button({ id, label, icon: picture, isFirst, run }) {
+    const made = h("button.tool", { type: "button", "data-action": id, "aria-label": label, title: label, "aria-expanded": id === "hide" || id === "fullscreen" ? null : "false" }, icon(picture), h("span.tool-label", {}, label));
+    if (!isFirst) made.classList.add("secondary");
+    made.onclick = () => run(made);
+    return made;
+  }
+
+  run(id, button) {
+    this.actions.find((action) => action.id === id)?.run(button ?? this.buttons.get(id));
+  }
+
+  /** Arrow keys walk along the bar, as toolbars do. */
+  move(event) {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!step) return;
+    const all = [...bar.querySelectorAll("button")].filter((button) => button.offsetParent !== null);
+    const next = all[(all.indexOf(document.activeElement) + step + all.length) % all.length];
+    next?.focus();
+    event.preventDefault();
+  }
+
+  collapse(isCollapsed) {
+    this.isCollapsed = isCollapsed;
+    bar.hidden = isCollapsed;
+    handle.hidden = !isCollapsed;
+    document.body.dataset.bar = isCollapsed ? "hidden" : "shown";
+    (isCollapsed ? handle : bar.querySelector("button"))?.focus();
+  }
+
+  focus() {
+    if (this.isCollapsed) this.collapse(false);
+    bar.querySelector("button:not([hidden])")?.focus();
+  }
+
+  /** Show the time left, and warn before it runs out. `now` is the server's clock, epoch seconds. */
+  timeLeft(seconds) {
+    const minutes = seconds / 60;
+    const words = `${inWords(seconds)} left`;
+    if (this.clock.textContent !== words) this.clock.replaceChildren(icon("clock"), h("span", {}, words));
+    this.clock.dataset.level = minutes <= WARN_AT_MINUTES[0] ? "low" : "ok";
+    for (const limit of WARN_AT_MINUTES) {
+      if (minutes <= limit && (this.warned ?? Infinity) > limit) {
+        this.warned = limit;
+        toast(`This session ends in ${inWords(seconds)}. Save your work.`, "warning");
+        break;
+      }
+    }
+  }
+
+  /** level: good | fair | poor | lost | unknown. */
+  setQuality(level, words) {
+    this.quality.dataset.level = level;
+    this.quality.lastElementChild.textContent = words;
+    this.quality.setAttribute("aria-label", `Connection quality: ${level}${words ? `, ${words}` : ""}`);
+  }
+
+  close() {
+    bar.hidden = true;
+    handle.hidden = true;
+    bar.replaceChildren();
+    delete document.body.dataset.bar;
+  }
+}

@@ -1,0 +1,141 @@
+// What the page shows while there is no stream: catalogue, waiting, ended, refused. One at a time, in #view.
+
+import { h, icon, wait } from "./dom.js";
+
+const view = document.getElementById("view");
+const MARK = new URL("favicon.svg", import.meta.url).pathname;
+
+/** Show nothing: the stream has the page. */
+export function hideView() {
+  view.hidden = true;
+  view.replaceChildren();
+}
+
+function show(...children) {
+  view.hidden = false;
+  view.replaceChildren(...children);
+}
+
+function card(title, ...children) {
+  cardUnder(h("img.mark", { src: MARK, alt: "", width: 48, height: 48 }), title, ...children);
+}
+
+function cardUnder(picture, title, ...children) {
+  const heading = h("h1", { tabIndex: -1 }, title);
+  show(h("section.card", {}, picture, heading, ...children));
+  heading.focus({ preventScroll: true });
+}
+
+function buttons(...actions) {
+  const made = actions.filter(Boolean).map(([label, onclick], index) =>
+    h(index === 0 ? "button.primary" : "button", { type: "button", onclick }, label));
+  return made.length ? h("div.actions", {}, made) : null;
+}
+
+const dots = () => h("p.dots", { "aria-hidden": "true" }, h("i"), h("i"), h("i"));
+
+export function showLoading(text = "Opening…") {
+  show(h("section.card.quiet", {}, h("img.mark.breathing", { src: MARK, alt: "", width: 48, height: 48 }), h("p", { role: "status" }, text)));
+}
+
+export function showMessage(title, text, ...actions) {
+  card(title, h("p", {}, text), buttons(...actions));
+}
+
+export function showRetrying(text) {
+  card("Fanlight is starting up", h("p", { role: "status" }, text), dots());
+}
+
+/** A picture, or the first letter where an application has none. */
+export function applicationTile(application, onclick) {
+  const letter = () => h("span.letter", { "aria-hidden": "true" }, [...application.name][0] ?? "?");
+  const picture = application.icon ? h("img", { src: application.icon, alt: "", width: 56, height: 56, draggable: false }) : letter();
+  if (application.icon) picture.addEventListener("error", () => picture.replaceWith(letter()), { once: true });
+  return h("button.tile", { type: "button", onclick, title: application.description || undefined }, picture,
+    h("span.tile-name", {}, application.name));
+}
+
+export function showCatalogue(catalog, onChoose) {
+  const heading = h("h1", { tabIndex: -1 }, catalog.stackName);
+  const tiles = catalog.applications.map((application) => h("li", {}, applicationTile(application, () => onChoose(application.id))));
+  show(
+    h("section.catalogue", {},
+      h("header", {}, h("img.mark", { src: MARK, alt: "", width: 40, height: 40 }), h("div", {}, heading, h("p", {}, "Choose an application to start."))),
+      tiles.length ? h("ul.tiles", {}, tiles) : h("p.empty", {}, "This fleet's image has no applications.")),
+  );
+  heading.focus({ preventScroll: true });
+}
+
+/** Returns {progress(text)}. Says how long it takes as soon as that is worth saying. */
+export function showWaiting(title, onCancel) {
+  const text = h("p.progress", { role: "status", "aria-live": "polite" }, "Asking for an instance…");
+  const elapsed = h("p.detail", {});
+  cardUnder(h("div.rays", { "aria-hidden": "true" }, h("i"), h("i"), h("i"), h("i"), h("i")), title, text, elapsed, buttons(["Cancel", onCancel]));
+  view.querySelector("button").classList.remove("primary");
+  const started = Date.now();
+  (async () => {
+    while (text.isConnected) {
+      const seconds = Math.floor((Date.now() - started) / 1000);
+      elapsed.textContent = seconds >= 5 ? `${seconds} s so far` : "";
+      await wait(1000);
+    }
+  })();
+  return { progress(words) { if (words && words !== text.textContent) text.textContent = words; } };
+}
+
+const ENDS = {
+  USER: ["Your session has ended", "You ended it. Files outside your home folder are gone with the instance."],
+  EXPIRED_BY_ADMINISTRATOR: ["Your session was ended", "Your administrator ended it."],
+  DISCONNECT_TIMEOUT: ["Your session has ended", "You were disconnected for longer than this stack allows."],
+  IDLE_TIMEOUT: ["Your session has ended", "Nothing was typed or clicked for longer than this stack allows."],
+  MAX_DURATION: ["Your session has ended", "It reached the longest time that this fleet allows."],
+  FLEET_STOPPED: ["Your session was ended", "The fleet was stopped by an administrator."],
+  INSTANCE_LOST: ["Your session was lost", "The instance that ran it failed. A fresh one takes its place."],
+  START_FAILED: ["Your session could not start", "The instance did not come up. It has been removed; a new try gets a fresh one."],
+  NO_CAPACITY: ["Everything is in use", "No instance became free in time. Try again in a few minutes."],
+};
+const REDIRECTS_AFTER = new Set(["USER", "EXPIRED_BY_ADMINISTRATOR", "DISCONNECT_TIMEOUT", "IDLE_TIMEOUT", "MAX_DURATION"]);
+const REDIRECT_IN_SECONDS = 10;
+
+/** `startAgain` is null when the link allows no new session. */
+export function showEnded(reason, catalog, startAgain) {
+  const [title, text] = ENDS[reason] ?? ["Your session has ended", "It is no longer running."];
+  const target = REDIRECTS_AFTER.has(reason) ? catalog?.redirectUrl : null;
+  const going = target ? h("p.detail", { role: "status" }) : null;
+  let isStaying = false;
+  card(title, h("p", {}, text),
+    startAgain ? null : h("p", {}, "To start again, open a new streaming link."),
+    buttons(
+      startAgain ? [reason === "NO_CAPACITY" || reason === "START_FAILED" ? "Try again" : "Start again", startAgain] : null,
+      target ? ["Stay here", () => { isStaying = true; going.remove(); }] : null),
+    going,
+    links(catalog, target));
+  if (target) countDown(going, target, () => isStaying);
+}
+
+function links(catalog, target) {
+  const external = { rel: "noopener noreferrer", referrerPolicy: "no-referrer" };
+  const made = [
+    target ? h("a", { href: target, ...external }, `Go to ${new URL(target).host}`) : null,
+    catalog?.feedbackUrl ? h("a", { href: catalog.feedbackUrl, target: "_blank", ...external }, "Give feedback") : null,
+  ].filter(Boolean);
+  return made.length ? h("p.links", {}, made) : null;
+}
+
+async function countDown(line, target, isStaying) {
+  for (let seconds = REDIRECT_IN_SECONDS; seconds > 0; seconds -= 1) {
+    line.textContent = `You are taken to ${new URL(target).host} in ${seconds} s.`;
+    await wait(1000);
+    if (isStaying() || !line.isConnected) return;
+  }
+  location.assign(target);
+}
+
+/** Returns {close()}: lies over the stream's last picture. */
+export function cover(stage, title, text, ...actions) {
+  const made = h("div.cover", { role: "alert" }, h("section.card", {}, h("h2", {}, title), h("p", {}, text), actions.length ? buttons(...actions) : dots()));
+  stage.append(made);
+  return { close: () => made.remove() };
+}
+
+export { icon };

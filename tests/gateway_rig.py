@@ -1,0 +1,307 @@
+"""A gateway for tests: the real process code, in front of a control plane and instances that a test can steer.
+
+The control plane here speaks the control socket's contract and does what a test says; it is for what a real one does
+rarely or never: going away, answering late, ending a session at the right moment.
+"""
+
+import asyncio
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import uvloop
+from aiohttp import web
+
+from fanlight.config import Settings
+from fanlight.controlwire.messages import Catalog, CatalogEntry, Grant, Refusal, SessionView, to_json
+from fanlight.gateway.process import run_gateway
+
+ALL_FEATURES = (
+    "CLIPBOARD_COPY_FROM_LOCAL_DEVICE",
+    "CLIPBOARD_COPY_TO_LOCAL_DEVICE",
+    "FILE_UPLOAD",
+    "FILE_DOWNLOAD",
+    "PRINTING_TO_LOCAL_DEVICE",
+)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def a_grant(user: str = "ada", **changes: Any) -> Grant:
+    grant = Grant(
+        account_id="000000000000",
+        region="us-east-1",
+        stack_name="office",
+        fleet_name="office-fleet",
+        user_id=user,
+        application_id=None,
+        session_context=None,
+        expires_at=time.time() + 3600,
+    )
+    return replace(grant, **changes)
+
+
+def a_catalog(**changes: Any) -> Catalog:
+    entries = tuple(
+        CatalogEntry(application_id=name.lower(), display_name=name, description=words, icon=icon)
+        for name, words, icon in (
+            ("Editor", "Write plain text", "sample/editor.png"),
+            ("Calculator", "Add and subtract", "sample/calculator.png"),
+            ("Terminal", "A command line", "sample/terminal.png"),
+            ("Firefox", "Browse the web", "sample/firefox.png"),
+            ("Drawing", "Draw and paint", None),
+        )
+    )
+    catalog = Catalog(
+        stack_display_name="Office",
+        fleet_display_name="Office fleet",
+        stream_view="APP",
+        image_name="sample",
+        entries=entries,
+        redirect_url=None,
+        feedback_url=None,
+    )
+    return replace(catalog, **changes)
+
+
+@dataclass
+class SteerableControl:
+    """`grants`: what each signature redeems to. `boot_seconds`: how long a new session stays PENDING."""
+
+    stream_socket: str = "/nonexistent"
+    first_uid: int = field(default_factory=os.geteuid)
+    grants: dict[str, Grant] = field(default_factory=dict)
+    catalog: Catalog = field(default_factory=a_catalog)
+    boot_seconds: float = 0.0
+    sessions: dict[str, SessionView] = field(default_factory=dict)
+    owners: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    refusals: dict[str, Refusal] = field(default_factory=dict)  # path → what to say instead
+    connections: list[tuple[str, bool]] = field(default_factory=list)
+    launches: list[tuple[str, str]] = field(default_factory=list)
+    calls: list[str] = field(default_factory=list)
+    features: tuple[str, ...] = ALL_FEATURES
+    lifetime_in_seconds: float = 3 * 3600.0
+    _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+    _listeners: set[asyncio.Queue[str]] = field(default_factory=set)
+    _counter: int = 0
+
+    def app(self) -> web.Application:
+        app = web.Application(middlewares=[self._refuse])
+        app.add_routes(
+            [
+                web.post("/v1/redeem", self._redeem),
+                web.post("/v1/catalog", self._catalog),
+                web.post("/v1/sessions", self._open),
+                web.post("/v1/sessions/find", self._find),
+                web.get("/v1/sessions/{id}", self._watch),
+                web.post("/v1/sessions/{id}/applications", self._launch),
+                web.post("/v1/sessions/{id}/connection", self._connection),
+                web.post("/v1/sessions/{id}/end", self._end),
+                web.get("/v1/ended", self._ended),
+            ]
+        )
+        return app
+
+    async def change(self, session_id: str, **changes: Any) -> None:
+        """Make the session different, and tell whoever waits."""
+        self.sessions[session_id] = replace(self.sessions[session_id], **changes)
+        async with self._changed:
+            self._changed.notify_all()
+        if changes.get("state") == "EXPIRED":
+            for listener in self._listeners:
+                listener.put_nowait(session_id)
+
+    async def expire(self, session_id: str, reason: str = "EXPIRED_BY_ADMINISTRATOR") -> None:
+        await self.change(session_id, state="EXPIRED", end_reason=reason)
+
+    def live_session(self, grant: Grant) -> SessionView | None:
+        owner = _owner(grant)
+        live = (s for s in self.sessions.values() if self.owners[s.session_id] == owner and s.state != "EXPIRED")
+        return next(live, None)
+
+    @web.middleware
+    async def _refuse(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        self.calls.append(f"{request.method} {request.path}")
+        if refusal := self.refusals.get(request.path):
+            return web.json_response(to_json(refusal), status=403)
+        return await handler(request)
+
+    async def _redeem(self, request: web.Request) -> web.Response:
+        signature = (await request.json())["signature"]
+        if grant := self.grants.get(signature):
+            return web.json_response(to_json(grant))
+        return web.json_response(to_json(Refusal(code="ALTERED", message="The signature is wrong.")), status=403)
+
+    async def _catalog(self, request: web.Request) -> web.Response:
+        return web.json_response(to_json(self.catalog))
+
+    async def _open(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        grant = Grant(**body["grant"])
+        session = self.live_session(grant)
+        if session is None:
+            self._counter += 1
+            session = SessionView(
+                session_id=f"session-{self._counter}",
+                state="PENDING",
+                progress="Claiming an instance…",
+                stream_view=self.catalog.stream_view,
+                application_id=body["application_id"],
+                max_expires_at=time.time() + self.lifetime_in_seconds,
+                idle_disconnect_in_seconds=0,
+                disconnect_timeout_in_seconds=900,
+                features=self.features,
+            )
+            self.sessions[session.session_id] = session
+            self.owners[session.session_id] = _owner(grant)
+            if self.boot_seconds:
+                asyncio.get_running_loop().call_later(
+                    self.boot_seconds, lambda: asyncio.ensure_future(self.activate(session.session_id))
+                )
+            else:
+                await self.activate(session.session_id)
+        elif body["application_id"]:
+            self.launches.append((session.session_id, body["application_id"]))
+        return web.json_response(to_json(self.sessions[session.session_id]))
+
+    async def activate(self, session_id: str) -> None:
+        await self.change(
+            session_id,
+            state="ACTIVE",
+            progress="",
+            instance_id="instance-1",
+            stream_socket=self.stream_socket,
+            first_uid=self.first_uid,
+        )
+
+    async def _find(self, request: web.Request) -> web.Response:
+        session = self.live_session(Grant(**(await request.json())["grant"]))
+        return web.json_response({"session": to_json(session) if session else None})
+
+    async def _watch(self, request: web.Request) -> web.Response:
+        session_id = request.match_info["id"]
+        if session_id not in self.sessions:
+            return web.json_response(to_json(Refusal(code="NOT_FOUND", message="No such session.")), status=404)
+        before = self.sessions[session_id]
+        if request.query.get("wait_for_change_from") == before.state:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(float(request.query["timeout"])), self._changed:
+                    await self._changed.wait_for(lambda: self.sessions[session_id] != before)
+        return web.json_response(to_json(self.sessions[session_id]))
+
+    async def _launch(self, request: web.Request) -> web.Response:
+        session_id = request.match_info["id"]
+        self.launches.append((session_id, (await request.json())["application_id"]))
+        return web.json_response(to_json(self.sessions[session_id]))
+
+    async def _connection(self, request: web.Request) -> web.Response:
+        self.connections.append((request.match_info["id"], (await request.json())["is_connected"]))
+        return web.json_response({})
+
+    async def _end(self, request: web.Request) -> web.Response:
+        await self.expire(request.match_info["id"], "USER")
+        return web.json_response(to_json(self.sessions[request.match_info["id"]]))
+
+    async def _ended(self, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        listener: asyncio.Queue[str] = asyncio.Queue()
+        self._listeners.add(listener)
+        try:
+            while True:
+                session_id = await listener.get()
+                await response.write(json.dumps({"session_id": session_id}).encode() + b"\n")
+        finally:
+            self._listeners.discard(listener)
+
+
+def _owner(grant: Grant) -> tuple[str, ...]:
+    return (grant.account_id, grant.region, grant.stack_name, grant.fleet_name, grant.user_id)
+
+
+@asynccontextmanager
+async def serving_control(control: SteerableControl, run_dir: Path) -> AsyncIterator[None]:
+    (run_dir / "control").mkdir(parents=True, exist_ok=True)
+    runner = web.AppRunner(control.app(), access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.UnixSite(runner, str(run_dir / "control" / "control.sock")).start()
+    try:
+        yield
+    finally:
+        await runner.cleanup()
+
+
+class RunningGateway:
+    """The gateway on a thread and uvloop of its own, as it runs in its process. Use as a context manager."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.url = settings.portal_url.replace("localhost", "127.0.0.1")
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+        self._ready = threading.Event()
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> "RunningGateway":
+        self._thread.start()
+        self._ready.wait(10)
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline and self._thread.is_alive():
+            with suppress(OSError), socket.create_connection(("127.0.0.1", self.settings.portal_port), 1):
+                return self
+            time.sleep(0.02)
+        raise RuntimeError("the gateway does not listen") from self._failure
+
+    def __exit__(self, *_: object) -> None:
+        if self._loop and self._stop:
+            self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(10)
+        if self._thread.is_alive():
+            raise RuntimeError("the gateway does not stop")
+        if self._failure:
+            raise self._failure
+
+    def _run(self) -> None:
+        async def main() -> None:
+            self._loop = asyncio.get_running_loop()
+            self._stop = asyncio.Event()
+            self._ready.set()
+            await run_gateway(self.settings, self._stop)
+
+        try:
+            uvloop.run(main())
+        except BaseException as failure:  # noqa: BLE001 - handed to the test
+            self._failure = failure
+
+
+def settings_for(directory: Path, **changes: Any) -> Settings:
+    """Settings with short paths: a Unix socket's has at most 107 bytes."""
+    values: dict[str, Any] = {
+        "data_dir": directory,
+        "run_dir": directory / "run",
+        "portal_port": free_port(),
+        "compute": "incus",
+    }
+    return Settings(**(values | changes))
+
+
+async def sign_in(http: aiohttp.ClientSession, url: str, signature: str) -> str:
+    """Follow a streaming URL; return the session page's address. The cookie stays in the client."""
+    async with http.get(f"{url}/authenticate?parameters=e30%3D&signature={signature}") as answer:
+        assert answer.status == 200, await answer.text()
+        return str(answer.url)
