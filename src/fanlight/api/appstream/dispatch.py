@@ -24,6 +24,10 @@ from fanlight.domain.errors import DomainError, NotSupported
 log = logging.getLogger(__name__)
 ServicesT = TypeVar("ServicesT")
 
+# The API reference gives 400 for every error of every operation. The newest model says 404 and the like for some;
+# clients go by the code.
+MODELLED_STATUS = 400
+
 
 class GeneratedNames:
     """Ties the shapes of the model to the generated types."""
@@ -69,7 +73,6 @@ class Dispatcher(Generic[ServicesT]):
         registry.verify_complete(frozenset(model.operation_names))
         self._registry, self._services, self._is_strict = registry, services, is_strict
         operations = {name: model.operation_model(name) for name in model.operation_names}
-        self._status = {shape.name: _status_of(shape) for shape in model.error_shapes}
         self._declared = {name: _declared_by(operation) for name, operation in operations.items()}
         names = GeneratedNames()
         self._codecs: Mapping[str, Mapping[str, OperationCodec]] = {
@@ -94,11 +97,11 @@ class Dispatcher(Generic[ServicesT]):
 
     def error_for(self, error: DomainError) -> WireError:
         """Return the refusal for an error outside any operation (the key store is away, for one)."""
-        return self._wire_error(wire_code(type(error), ()), _text_of(error))
+        return _wire_error(wire_code(type(error), ()), _text_of(error))
 
     def _refuse_unbuilt(self, entry: NotBuilt) -> WireError:
         code = wire_code(NotSupported, self._declared[entry.name] & {"OperationNotPermittedException"})
-        return self._wire_error(code, f"{entry.name} is not available: {entry.because}")
+        return _wire_error(code, f"{entry.name} is not available: {entry.because}")
 
     def _refuse(self, operation: Operation[Any, Any, Any], error: DomainError) -> WireError:
         if not isinstance(error, (*operation.raises, *ALWAYS_ANSWERED)):
@@ -108,10 +111,11 @@ class Dispatcher(Generic[ServicesT]):
                 "a handler raised an error that it does not declare",
                 extra={"operation": operation.name, "error": type(error).__name__},
             )
-        return self._wire_error(wire_code(type(error), self._declared[operation.name]), _text_of(error))
+        return _wire_error(wire_code(type(error), self._declared[operation.name]), _text_of(error))
 
-    def _wire_error(self, code: str, message: str) -> WireError:
-        return WireError(code, message, status=self._status.get(code) or COMMON_STATUS[code])
+
+def _wire_error(code: str, message: str) -> WireError:
+    return WireError(code, message, status=COMMON_STATUS.get(code, MODELLED_STATUS))
 
 
 def _text_of(error: DomainError) -> str:
@@ -119,10 +123,6 @@ def _text_of(error: DomainError) -> str:
         log.warning("a part behind the API is away", extra={"error": type(error).__name__, "reason": str(error)})
         return "The service is not available at the moment. Try again."
     return str(error)
-
-
-def _status_of(shape: Any) -> int:
-    return int(shape.metadata.get("error", {}).get("httpStatusCode", 400))
 
 
 def _declared_by(operation: OperationModel) -> frozenset[str]:

@@ -52,10 +52,11 @@ WIRE_CODES: Mapping[type[domain.DomainError], tuple[str, ...]] = MappingProxyTyp
         domain.ImageMissing: ("ResourceNotAvailableException", "ServiceUnavailable"),
         domain.DriverError: ("ServiceUnavailable",),
         domain.StoreUnavailable: ("ServiceUnavailable",),
+        domain.StoreTooNew: ("ServiceUnavailable",),
     }
 )
 
-OUTAGES = (domain.DriverError, domain.StoreUnavailable)
+OUTAGES = (domain.DriverError, domain.StoreUnavailable, domain.StoreTooNew)
 """Something behind us is away. The reason is the operator's, in the log; the caller is told to try again."""
 
 ALWAYS_ANSWERED = (domain.NotSupported, *OUTAGES)

@@ -23,7 +23,7 @@ _REASONS: dict[str, tuple[str, ...]] = {
         "DisassociateSoftwareFromImageBuilder",
         "StartSoftwareDeploymentToImageBuilder",
     ),
-    "Fanlight cannot copy, update, import or delete images through the API yet; use `fanlight images` on the server.": (
+    "Fanlight cannot copy, update, import or delete images through the API yet; build them with `fanlight images build`.": (
         "CopyImage",
         "CreateImportedImage",
         "CreateUpdatedImage",

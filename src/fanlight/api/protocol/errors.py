@@ -1,7 +1,7 @@
 """What the wire answers when it must refuse, before or instead of an operation.
 
-Every refusal has a code that AWS clients know and a text for a person. Codes that the service model declares carry the
-status of the model; the common ones, which every AWS service may answer, carry the status listed here.
+Every refusal has a code that AWS clients know and a text for a person. The common errors, which every AWS service may
+answer, carry the status listed here; for codes of a service model the caller knows the status.
 """
 
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ class WireError(Exception):
     """A refusal on its way to the client. The text is shown as it is, so it holds no secret and no traceback."""
 
     def __init__(self, code: str, message: str, *, status: int | None = None) -> None:
-        """Take the status from the common errors unless the caller knows it from the model."""
+        """Take the status from the common errors unless the caller knows it."""
         super().__init__(message)
         self.code, self.message = code, message
         self.status = COMMON_STATUS[code] if status is None else status

@@ -1,0 +1,119 @@
+"""The surface of the API is the model's: every operation answered, only declared errors raised, generated files fresh."""
+
+import importlib.util
+import inspect
+from pathlib import Path
+from types import ModuleType
+from typing import get_type_hints
+
+import pytest
+
+from fanlight.api import types
+from fanlight.api.appstream.errors import ALWAYS_ANSWERED, OUTAGES, WIRE_CODES, wire_code
+from fanlight.api.appstream.handlers import appstream_registry
+from fanlight.api.appstream.registry import Registry, RegistryIncomplete, not_supported, operation
+from fanlight.api.protocol.errors import COMMON_STATUS
+from fanlight.api.spec import appstream_model
+from fanlight.domain import errors as domain
+
+ROOT = Path(__file__).resolve().parents[2]
+MODEL = appstream_model()
+REGISTRY = appstream_registry()
+DECLARED = {name: {shape.name for shape in MODEL.operation_model(name).error_shapes} for name in MODEL.operation_names}
+
+
+def tool(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_registry_answers_exactly_the_ninety_operations_of_the_model() -> None:
+    REGISTRY.verify_complete(frozenset(MODEL.operation_names))
+    assert len(REGISTRY) == len(set(REGISTRY)) == 90
+
+
+def test_a_registry_that_lacks_doubles_or_invents_an_operation_is_refused() -> None:
+    with pytest.raises(RegistryIncomplete, match="no handler for StopFleet"):
+        Registry((), (not_supported("A", because="."),)).verify_complete(frozenset({"A", "StopFleet"}))
+    with pytest.raises(RegistryIncomplete, match="not in the model: A"):
+        Registry((), (not_supported("A", because="."),)).verify_complete(frozenset())
+    with pytest.raises(RegistryIncomplete, match="more than once: A"):
+        Registry((), (not_supported("A", because="."), not_supported("A", because=".")))
+
+    @operation("A")
+    async def handler(request: object, caller: object, services: object) -> None: ...
+
+    with pytest.raises(RegistryIncomplete, match="more than once: A"):
+        Registry((handler,), (not_supported("A", because="."),))
+
+
+@pytest.mark.parametrize("name", sorted(REGISTRY.built))
+def test_handlers_raise_only_what_clients_of_the_operation_expect(name: str) -> None:
+    for error in REGISTRY.built[name].raises:
+        code = wire_code(error, DECLARED[name])
+        assert code in DECLARED[name] | {"ValidationException", "ThrottlingException"}, error
+    for error in ALWAYS_ANSWERED:
+        assert wire_code(error, DECLARED[name]) in DECLARED[name] | {"UnsupportedOperation", "ServiceUnavailable"}
+
+
+@pytest.mark.parametrize("name", sorted(REGISTRY.built))
+def test_handlers_take_and_give_the_types_of_their_operation(name: str) -> None:
+    handler = REGISTRY.built[name].handler
+    hints = get_type_hints(handler)
+    assert list(inspect.signature(handler).parameters) == ["request", "caller", "services"]
+    assert hints["request"] is getattr(types, MODEL.operation_model(name).input_shape.name)
+    assert hints["return"] is getattr(types, f"{name}Result")
+
+
+def _leaves(error: type[domain.DomainError]) -> list[type[domain.DomainError]]:
+    return [error, *(leaf for child in error.__subclasses__() for leaf in _leaves(child))]
+
+
+@pytest.mark.parametrize("error", [e for e in _leaves(domain.DomainError)[1:] if e.__module__ == domain.__name__])
+def test_no_domain_error_becomes_an_internal_failure(error: type[domain.DomainError]) -> None:
+    for declared in DECLARED.values():
+        assert wire_code(error, declared) != "InternalFailure"
+
+
+def test_every_code_is_of_the_model_or_common_and_every_row_ends_in_a_common_one() -> None:
+    known = {shape.name for shape in MODEL.error_shapes} | set(COMMON_STATUS)
+    for codes in WIRE_CODES.values():
+        assert set(codes) <= known
+        assert codes[-1] in COMMON_STATUS
+
+
+def test_user_mistakes_are_never_our_failure() -> None:
+    ours = {*OUTAGES, domain.ImageMissing, domain.CapacityUnavailable}
+    for error, codes in WIRE_CODES.items():
+        if error not in ours:
+            assert all(COMMON_STATUS.get(code, 400) < 500 for code in codes), error
+
+
+def test_reasons_of_what_is_not_built_are_sentences_for_people() -> None:
+    for entry in REGISTRY.not_built.values():
+        assert entry.because.startswith("Fanlight ")
+        assert entry.because.endswith(".")
+
+
+def test_the_generated_types_are_fresh() -> None:
+    assert tool("generate_types").main(["--check"]) == 0, "run python tools/generate_types.py"
+
+
+def test_the_coverage_page_is_fresh() -> None:
+    assert tool("generate_coverage").main(["--check"]) == 0, "run python tools/generate_coverage.py"
+
+
+def test_secrets_of_the_model_hide_from_repr() -> None:
+    request = types.CreateDirectoryConfigRequest(
+        directory_name="d",
+        organizational_unit_distinguished_names=(),
+        service_account_credentials=types.ServiceAccountCredentials(account_name="a", account_password="hunter2"),
+    )
+    assert "hunter2" not in repr(request)
+    url = types.CreateStreamingURLRequest(stack_name="s", fleet_name="f", user_id="u", session_context="token")
+    assert "token" not in repr(url)
+    assert "https" not in repr(types.CreateStreamingURLResult(streaming_url="https://portal"))
