@@ -14,6 +14,9 @@ from fanlight import __version__
 from fanlight.config import Settings
 from fanlight.flags import with_settings
 from fanlight.key_commands import keys_app
+from fanlight.operations import commands as operations
+from fanlight.operations.errors import OperationFailed
+from fanlight.operations.presence import serving
 from fanlight.telemetry import configure_logging
 
 app = typer.Typer(
@@ -55,7 +58,11 @@ def serve(
     from fanlight.serving import serve_until_stopped
 
     configure_logging(log_format=settings.log_format, level=settings.log_level)
-    raise typer.Exit(asyncio.run(serve_until_stopped(settings, with_sample=sample)))
+    try:
+        with serving(settings):
+            raise typer.Exit(asyncio.run(serve_until_stopped(settings, with_sample=sample)))
+    except OperationFailed as error:
+        fail(str(error), EXIT_NOT_READY)
 
 
 @app.command(hidden=True)
@@ -67,8 +74,9 @@ def process(settings: Settings, role: Annotated[Role, typer.Argument(help="Which
 
     configure_logging(log_format=settings.log_format, level=settings.log_level)
     try:
-        bootstrap.run_process(settings, role.value)
-    except NotInstallable as error:
+        with serving(settings):  # each process says so itself: under systemd there is no supervisor to do it
+            bootstrap.run_process(settings, role.value)
+    except (NotInstallable, OperationFailed) as error:
         fail(str(error), EXIT_NOT_READY)
 
 
@@ -148,6 +156,9 @@ def db_upgrade(settings: Settings) -> None:
 def version() -> None:
     """Print the version."""
     typer.echo(__version__)
+
+
+operations.register(app)
 
 
 def fail(text: str, code: int = 1) -> NoReturn:

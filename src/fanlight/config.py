@@ -3,6 +3,7 @@
 The only module that reads the environment.
 """
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +11,12 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 DEFAULT_DATA_DIR = Path("/var/lib/fanlight")
+
+
+def config_path() -> Path | None:
+    """Return the TOML file that FANLIGHT_CONFIG names, if any."""
+    path = os.environ.get("FANLIGHT_CONFIG")
+    return Path(path) if path else None
 
 
 class Settings(BaseSettings):
@@ -83,10 +90,8 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - no .env files: one TOML file is enough
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        import os
-
-        path = os.environ.get("FANLIGHT_CONFIG")
-        toml = (TomlConfigSettingsSource(settings_cls, toml_file=Path(path)),) if path else ()
+        path = config_path()
+        toml = (TomlConfigSettingsSource(settings_cls, toml_file=path),) if path else ()
         return (init_settings, env_settings, *toml)
 
     @property

@@ -119,7 +119,7 @@ def open_archive(path: Path) -> Iterator[tuple[Manifest, Iterator[tuple[Entry, I
     archive of ours, in the block's own code too.
     """
     try:
-        with path.open("rb") as file, _decompressed(file, path) as stream:
+        with path.open("rb", buffering=0) as file, _decompressed(file, path) as stream:
             members = _members(stream, path)
             name, size, content = next(members, ("", 0, iter(())))
             if name != MANIFEST_NAME or size > MANIFEST_MAX_BYTES:

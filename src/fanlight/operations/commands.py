@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fanlight.config import Settings
+from fanlight.config import Settings, config_path
 from fanlight.flags import with_settings
 from fanlight.installation import NotInstallable
 from fanlight.operations.errors import OperationFailed
@@ -34,13 +34,6 @@ _DATA_SETTINGS = ("data_dir", "run_dir", "database_url")
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace what is there already.")]
-# The same variable from which `Settings` reads the file, so that the file itself is known here too.
-Config = Annotated[
-    Path | None,
-    typer.Option(
-        "--config", envvar="FANLIGHT_CONFIG", exists=True, dir_okay=False, help="The TOML file with settings."
-    ),
-]
 
 tls_app = typer.Typer(no_args_is_help=True, help="Make certificates.")
 systemd_app = typer.Typer(no_args_is_help=True, help="Run Fanlight as services of systemd.")
@@ -61,7 +54,6 @@ def backup(
     file: Annotated[Path, typer.Argument(help="What to write: NAME.tar.zst or NAME.tar.gz.", show_default=False)],
     *,
     force: Force = False,
-    config: Config = None,
 ) -> None:
     """Write everything that cannot be made again into one file. The service may run meanwhile.
 
@@ -74,7 +66,7 @@ def backup(
     from fanlight.operations.backups import make_backup
 
     with _explained(), _progress("Backup") as report:
-        made = make_backup(settings, file, config=config, is_forced=force, now=datetime.now(UTC), report=report)
+        made = make_backup(settings, file, config=config_path(), is_forced=force, now=datetime.now(UTC), report=report)
     _say(
         f"[bold]{escape(str(made.target))}[/] is written: {len(made.manifest.files)} files, {_size(made.size_in_bytes)}. It holds secrets."
     )
@@ -176,7 +168,6 @@ def self_signed(
 def systemd_install(
     settings: Settings,
     *,
-    config: Config = None,
     directory: Annotated[
         Path | None,
         typer.Option(
@@ -194,7 +185,7 @@ def systemd_install(
         _need_systemd(systemd.is_running())
     units, etc = (directory, directory) if directory else (systemd.UNIT_DIR, systemd.ETC_DIR)
     with _explained():
-        done = systemd.install(settings, units=units, etc=etc, config=config)
+        done = systemd.install(settings, units=units, etc=etc, config=config_path())
         if directory is None:
             systemd.enable()
     for path in done.written:

@@ -53,9 +53,7 @@ def maintenance(settings: Settings, purpose: str) -> Iterator[None]:
 @contextmanager
 def _locked(settings: Settings, kind: int) -> Iterator[bool]:
     is_new = not settings.data_dir.exists()
-    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o755)
-    # 0600: a local user who could open the file could also lock it and keep the service from starting.
-    descriptor = os.open(settings.data_dir / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    descriptor = _open_lock(settings.data_dir)
     try:
         try:
             fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
@@ -67,6 +65,18 @@ def _locked(settings: Settings, kind: int) -> Iterator[bool]:
         os.close(descriptor)
         if is_new:  # a restore has filled it; whatever else looked for an installation leaves no trace
             _forget(settings.data_dir)
+
+
+def _open_lock(data_dir: Path) -> int:
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o755)
+        # 0600: a local user who could open the file could also lock it and keep the service from starting.
+        return os.open(data_dir / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise OperationFailed(
+            f"The data directory {data_dir} cannot be used ({error.strerror}): run this as the user who runs the service "
+            "(root, unless the engine is simulated), or name another --data-dir."
+        ) from error
 
 
 def _forget(data_dir: Path) -> None:
