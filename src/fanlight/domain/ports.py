@@ -331,6 +331,13 @@ class Transactions(Protocol):
 
     def begin(self, *, write: bool = False) -> AbstractAsyncContextManager[UnitOfWork]: ...
 
+    def revision(self) -> int | None:
+        """Return a number that equals an earlier one only if no process committed anything in between.
+
+        Does not wait. None: this store cannot say.
+        """
+        ...
+
 
 class Wake(Protocol):
     """Tell the reconcilers that something changed. Lossy by contract: a timer sweep repairs lost calls."""

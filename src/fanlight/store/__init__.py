@@ -10,8 +10,10 @@ from typing import Self
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from fanlight.domain.errors import InvalidCombination
 from fanlight.domain.ports import Transactions
 from fanlight.store.engine import as_readers, as_writers, make_engine, make_private, parse_url
+from fanlight.store.revisions import SqliteRevision, unknown_revision
 from fanlight.store.units import SqlTransactions
 from fanlight.store.upgrade import upgrade
 
@@ -24,12 +26,15 @@ class Store:
 
     transactions: Transactions
     _engine: AsyncEngine
+    _revision: SqliteRevision | None
 
     async def upgrade(self) -> None:
         """Bring the schema to this version; does nothing when it is. Raises StoreTooNew, StoreUnavailable."""
         await upgrade(as_writers(self._engine))
 
     async def close(self) -> None:
+        if self._revision is not None:
+            self._revision.close()
         await self._engine.dispose()
 
     async def __aenter__(self) -> Self:
@@ -45,7 +50,12 @@ def open_store(database_url: str) -> Store:
     A new SQLite file is created readable by its owner alone. Raises InvalidCombination for other databases.
     """
     url = parse_url(database_url)
-    if url.get_backend_name() == "sqlite" and url.database and url.database != ":memory:":
+    revision: SqliteRevision | None = None
+    if url.get_backend_name() == "sqlite":
+        if not url.database or url.database == ":memory:":
+            raise InvalidCombination("A database in memory would be lost. Give a path: sqlite:///PATH.")
         make_private(Path(url.database))
+        revision = SqliteRevision(url.database)
     engine = make_engine(url)
-    return Store(SqlTransactions(as_readers(engine), as_writers(engine)), engine)
+    transactions = SqlTransactions(as_readers(engine), as_writers(engine), revision or unknown_revision)
+    return Store(transactions, engine, revision)

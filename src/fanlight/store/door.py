@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 from sqlalchemy import Executable, Row
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InvalidRequestError, ProgrammingError
+from sqlalchemy.exc import DBAPIError, IntegrityError, InvalidRequestError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -27,16 +27,28 @@ def domain_errors() -> Iterator[None]:
     """Turn what drivers of databases raise into DomainErrors, with the cause chained."""
     try:
         yield
-    except (UnicodeEncodeError, DataError) as error:
-        raise InvalidCombination(
-            "A text of the request holds a character that cannot be stored (NUL or half of a surrogate pair). Remove it."
-        ) from error
+    except UnicodeEncodeError as error:
+        raise _unstorable() from error
     except (IntegrityError, ProgrammingError):
         raise
     except (DBAPIError, PoolTimeoutError, OSError) as error:
+        if _is_about_data(error):
+            raise _unstorable() from error
         reason = reason_of(error)
         log.warning("the store does not answer", extra={"reason": reason})
         raise StoreUnavailable(reason) from error
+
+
+def _unstorable() -> InvalidCombination:
+    return InvalidCombination(
+        "A text of the request holds a character that cannot be stored (NUL or half of a surrogate pair). Remove it."
+    )
+
+
+def _is_about_data(error: Exception) -> bool:
+    """Return whether a value was refused, by asyncpg itself or by the server (SQLSTATE class 22)."""
+    cause = error.orig.__cause__ if isinstance(error, DBAPIError) and error.orig is not None else None
+    return any(kind.__name__ == "DataError" for kind in type(cause).__mro__)
 
 
 def reason_of(error: BaseException) -> str:

@@ -20,6 +20,7 @@ from fanlight.store.door import Door, domain_errors
 from fanlight.store.fleets import SqlFleets
 from fanlight.store.images import SqlImages
 from fanlight.store.instances import SqlInstances
+from fanlight.store.revisions import Revision
 from fanlight.store.stacks import SqlStacks
 from fanlight.store.streaming_sessions import SqlStreamingSessions
 from fanlight.store.tags import SqlTags
@@ -49,12 +50,15 @@ class SqlUnitOfWork:
 class SqlTransactions:
     """See `domain.ports.Transactions`. `readers` and `writers` share one pool and differ in how they begin."""
 
-    def __init__(self, readers: AsyncEngine, writers: AsyncEngine) -> None:
-        self._readers, self._writers = readers, writers
+    def __init__(self, readers: AsyncEngine, writers: AsyncEngine, revision: Revision) -> None:
+        self._readers, self._writers, self._revision = readers, writers, revision
         self._turn = asyncio.Lock()
 
     def begin(self, *, write: bool = False) -> AbstractAsyncContextManager[UnitOfWork]:
         return self._write() if write else self._read()
+
+    def revision(self) -> int | None:
+        return self._revision()
 
     @asynccontextmanager
     async def _read(self) -> AsyncIterator[UnitOfWork]:
