@@ -1,0 +1,193 @@
+"""Display, sound, window manager and stream server of an instance: which programs, started how, ready when."""
+
+import asyncio
+import json
+import signal
+import socket
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+
+from fanlight.agent import wm
+from fanlight.agent.accounts import (
+    DISPLAY,
+    FILES_DIRECTORY,
+    PULSE_DIRECTORY,
+    USER,
+    X_DISPLAY,
+    X_SOCKET,
+    environment_of,
+)
+from fanlight.agent.processes import Processes, Program
+from fanlight.agent.services import Service
+from fanlight.agent.stream import WARM
+from fanlight.agentwire import GUEST_SOCKETS, RUNTIME_DIRECTORY, STREAM_SOCKET_NAME
+
+CONFIG_DIRECTORY = "/run/desktop"
+STREAM_SOCKET = f"{GUEST_SOCKETS}/{STREAM_SOCKET_NAME}"
+# Bounds every later resize; memory is taken only for pixels that were ever drawn.
+LARGEST_SCREEN = "4096x4096x24"
+POLL_IN_SECONDS = 0.005
+BOOT_LIMIT_IN_SECONDS = 30.0
+STREAM_LIMIT_IN_SECONDS = 20.0
+# The stream server alone may load modules, at boot; what it asks for later (a sink, a microphone) is made here already,
+# because a program of the user could ask the same.
+PULSE_SCRIPT = f"""load-module module-native-protocol-unix auth-anonymous=1 socket={PULSE_DIRECTORY}/native
+load-module module-null-sink sink_name=output sink_properties=device.description=Speakers
+load-module module-null-sink sink_name=input sink_properties=device.description=Input
+load-module module-virtual-source source_name=SelkiesVirtualMic master=input.monitor
+set-default-sink output
+set-default-source SelkiesVirtualMic
+"""
+# What only the instance can know. These win over what the host says.
+OWN_STREAM_SETTINGS = {
+    "unix_socket": STREAM_SOCKET,
+    "enable_basic_auth": "false",  # the socket is private; the gateway authorises
+    "mode": "websockets",
+    "file_manager_path": FILES_DIRECTORY,
+    "audio_device_name": "output.monitor",
+}
+
+
+class NotReady(Exception):
+    """Something did not come up in time. The text says what."""
+
+
+class Desktop:
+    def __init__(
+        self, processes: Processes, *, on_failure: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._processes = processes
+        self._stream_channel: socket.socket | None = None
+        self._stream_settings: dict[str, str] | None = None
+        self._session_environment = environment_of(USER)
+
+        def service(prepare: Callable[[], Program], *, may_restart: bool = True) -> Service:
+            return Service(prepare, processes=processes, clock=clock, on_failure=on_failure, may_restart=may_restart)
+
+        # Applications do not survive their X server: starting it again would only hide that the session is lost.
+        self._x_server = service(self._x_server_program, may_restart=False)
+        self._sound = service(self._sound_program)
+        self._message_bus = service(self._message_bus_program)
+        self._window_manager = service(self._window_manager_program)
+        self._panel = service(self._panel_program)
+        self._stream = service(self._stream_program)
+
+    async def boot(self) -> None:
+        """Bring up everything that needs no session. Raises NotReady."""
+        _write_config("sound.pa", PULSE_SCRIPT)
+        for each in (self._x_server, self._stream, self._sound, self._message_bus):
+            each.start()
+        await _until(lambda: _accepts(X_SOCKET), "the X server", BOOT_LIMIT_IN_SECONDS)
+        await _until(lambda: _accepts(f"{PULSE_DIRECTORY}/native"), "the sound server", BOOT_LIMIT_IN_SECONDS)
+        await _until(lambda: _accepts(f"{USER.runtime_directory}/bus"), "the message bus", BOOT_LIMIT_IN_SECONDS)
+        await _until(self._is_warm, "the stream server", BOOT_LIMIT_IN_SECONDS)
+
+    def begin(
+        self, stream_view: str, stream_settings: Mapping[str, str], environment: Mapping[str, str]
+    ) -> Awaitable[None]:
+        """Become this session's desktop. The result waits until the stream accepts connections; raises NotReady.
+
+        `environment` is the whole environment of the user's programs, for what is started from panel and menu.
+        """
+        self._session_environment = dict(environment)
+        self._stream_settings = {**stream_settings, **OWN_STREAM_SETTINGS}
+        self._tell_stream_settings()
+        _write_config("openbox.xml", wm.openbox_config(stream_view))
+        self._window_manager.start()
+        if stream_view == "DESKTOP":
+            _write_config("panel.conf", wm.PANEL)
+            self._panel.start()
+        return _until(lambda: _accepts(STREAM_SOCKET), "the stream", STREAM_LIMIT_IN_SECONDS)
+
+    def release(self) -> None:
+        """Stop what belongs to the user's side of the desktop, for good."""
+        for each in (self._panel, self._window_manager, self._message_bus):
+            each.stop(signal.SIGTERM)
+
+    def end(self) -> None:
+        """Stop what streams, for good; the instance is destroyed afterwards."""
+        for each in (self._stream, self._sound, self._x_server):
+            each.stop(signal.SIGTERM)
+
+    # ── Programs ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _x_server_program(self) -> Program:
+        arguments = [
+            "/usr/bin/Xvfb", X_DISPLAY, "-screen", "0", LARGEST_SCREEN, "-dpi", "96", "-nolisten", "tcp", "-ac",
+            "-noreset", "-nocursor",
+        ]  # fmt: skip
+        return Program(name="x-server", arguments=arguments, account=DISPLAY, environment=environment_of(DISPLAY))
+
+    def _sound_program(self) -> Program:
+        arguments = [
+            "/usr/bin/pulseaudio", "-n", "--daemonize=no", "--exit-idle-time=-1", "--disallow-exit",
+            "--disallow-module-loading", "--use-pid-file=no", "--log-target=stderr",
+            f"--file={CONFIG_DIRECTORY}/sound.pa",
+        ]  # fmt: skip
+        environment = environment_of(DISPLAY)
+        del environment["DBUS_SESSION_BUS_ADDRESS"], environment["PULSE_SERVER"]
+        return Program(name="sound", arguments=arguments, account=DISPLAY, environment=environment)
+
+    def _message_bus_program(self) -> Program:
+        address = f"unix:path={USER.runtime_directory}/bus"
+        arguments = ["/usr/bin/dbus-daemon", "--session", "--nofork", "--nopidfile", f"--address={address}"]
+        return Program(name="message-bus", arguments=arguments, account=USER, environment=environment_of(USER))
+
+    def _window_manager_program(self) -> Program:
+        """As the user, like the panel: what is started from a menu must not become the display user."""
+        arguments = ["/usr/bin/openbox", "--sm-disable", "--config-file", f"{CONFIG_DIRECTORY}/openbox.xml"]
+        return Program(name="window-manager", arguments=arguments, account=USER, environment=self._session_environment)
+
+    def _panel_program(self) -> Program:
+        arguments = ["/usr/bin/tint2", "-c", f"{CONFIG_DIRECTORY}/panel.conf"]
+        return Program(name="panel", arguments=arguments, account=USER, environment=self._session_environment)
+
+    def _stream_program(self) -> Program:
+        """Start it with one end of a socket pair; after a crash in a session it gets the same settings again."""
+        ours, theirs = socket.socketpair()
+        if self._stream_channel is not None:
+            self._stream_channel.close()
+        ours.setblocking(False)  # noqa: FBT003 - the standard library's signature
+        self._stream_channel = ours
+        environment = environment_of(DISPLAY)
+        del environment["USER"]  # Selkies would take it for the name to log in with
+        environment["GCONV_PATH"] = f"{RUNTIME_DIRECTORY}/lib"  # or the C library would load the image's converters
+        arguments = [f"{RUNTIME_DIRECTORY}/bin/fanlight-stream", str(theirs.fileno())]
+        if self._stream_settings is not None:
+            self._tell_stream_settings()
+        return Program(
+            name="stream", arguments=arguments, account=DISPLAY, environment=environment, hand_over=(theirs.detach(),)
+        )
+
+    def _tell_stream_settings(self) -> None:
+        if self._stream_channel is not None:
+            self._stream_channel.send(json.dumps(self._stream_settings).encode() + b"\n")
+
+    def _is_warm(self) -> bool:
+        if self._stream_channel is None:
+            return False
+        try:
+            return self._stream_channel.recv(len(WARM)) == WARM
+        except BlockingIOError:
+            return False
+
+
+def _write_config(name: str, text: str) -> None:
+    directory = Path(CONFIG_DIRECTORY)
+    directory.mkdir(mode=0o755, exist_ok=True)
+    (directory / name).write_text(text, encoding="utf-8")
+
+
+def _accepts(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)  # noqa: FBT003 - the standard library's signature
+        return probe.connect_ex(path) == 0
+
+
+async def _until(is_so: Callable[[], bool], what: str, limit_in_seconds: float) -> None:
+    deadline = time.monotonic() + limit_in_seconds
+    while not is_so():
+        if time.monotonic() > deadline:
+            raise NotReady(f"{what} was not ready within {limit_in_seconds:.0f} seconds")
+        await asyncio.sleep(POLL_IN_SECONDS)

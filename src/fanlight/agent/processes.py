@@ -1,0 +1,118 @@
+"""Start programs, learn of their end, and reap whatever else dies below process 1.
+
+Process 1 inherits every orphan, so nobody else here may wait for a child: asyncio's and subprocess's own waiting are
+never used, `reap` is called on SIGCHLD and takes all there is.
+"""
+
+import contextlib
+import logging
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from fanlight.agent.accounts import LOG_DIRECTORY, Account
+
+log = logging.getLogger(__name__)
+
+ExitHandler = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """`hand_over` are descriptors that the program inherits, and that are closed here once it has them."""
+
+    name: str
+    arguments: Sequence[str]
+    account: Account
+    environment: Mapping[str, str] = field(default_factory=dict)
+    working_directory: str = "/"
+    hand_over: Sequence[int] = ()
+
+
+class Processes(Protocol):
+    """The boundary to the kernel; unit tests have their own."""
+
+    def start(self, program: Program, on_exit: ExitHandler) -> int:
+        """Return the process id. `on_exit` gets the exit status, negative for a signal. Raises OSError."""
+        ...
+
+    def signal(self, pid: int, number: int) -> None:
+        """Send a signal; a process that is gone is fine."""
+
+    def signal_all_of(self, account: Account, number: int) -> bool:
+        """Send a signal to every process of an account at once; return whether there was any."""
+        ...
+
+
+class KernelProcesses:
+    """The real thing."""
+
+    def __init__(self) -> None:
+        self._running: dict[int, tuple[subprocess.Popen[bytes], ExitHandler]] = {}
+
+    def start(self, program: Program, on_exit: ExitHandler) -> int:
+        log_path = Path(LOG_DIRECTORY) / f"{program.name}.log"
+        try:
+            with log_path.open("ab") as output:
+                process = subprocess.Popen(  # noqa: S603 - the host says what runs here
+                    list(program.arguments),
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    env=dict(program.environment),
+                    cwd=program.working_directory,
+                    user=program.account.uid,
+                    group=program.account.gid,
+                    extra_groups=[],
+                    pass_fds=program.hand_over,
+                    start_new_session=True,
+                    umask=0o022,
+                )
+        finally:
+            for descriptor in program.hand_over:
+                os.close(descriptor)
+        self._running[process.pid] = (process, on_exit)
+        return process.pid
+
+    def signal(self, pid: int, number: int) -> None:
+        if pid in self._running:  # not reaped yet, so the number cannot be somebody else's
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def signal_all_of(self, account: Account, number: int) -> bool:
+        """A child becomes the account and signals -1: the kernel then reaches all of them, however fast they fork."""
+        child = os.fork()
+        if child == 0:
+            try:
+                os.setgroups([])
+                os.setresgid(account.gid, account.gid, account.gid)
+                os.setresuid(account.uid, account.uid, account.uid)
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
+                os.kill(-1, number)
+            except ProcessLookupError:
+                os._exit(1)
+            except BaseException:  # noqa: BLE001 - a forked child must never return into the agent
+                os._exit(2)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        return os.waitstatus_to_exitcode(status) == 0
+
+    def reap(self) -> None:
+        """Take every dead child. Call on SIGCHLD."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            known = self._running.pop(pid, None)
+            if known is None:
+                continue
+            process, on_exit = known
+            process.returncode = os.waitstatus_to_exitcode(status)  # tells Popen that it has been waited for
+            on_exit(process.returncode)

@@ -1,0 +1,241 @@
+"""The life of an instance as its agent sees it: boot, one session, the end.
+
+    BOOTING → READY → STARTING_SESSION → IN_SESSION → ENDED          any → FAILED
+
+An instance serves one session in its life. What the host sends are wishes that it repeats until the status says so;
+therefore every message may come twice, early, or for another session.
+"""
+
+import asyncio
+import logging
+import re
+import shlex
+import signal
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from fanlight.agent.accounts import USER, environment_of
+from fanlight.agent.processes import Processes, Program
+from fanlight.agentwire.messages import ApplicationToLaunch, BeginSession, EndSession, LaunchApplication, Message
+
+log = logging.getLogger(__name__)
+
+BOOTING, READY, STARTING_SESSION, IN_SESSION, ENDED, FAILED = (
+    "BOOTING", "READY", "STARTING_SESSION", "IN_SESSION", "ENDED", "FAILED",
+)  # fmt: skip
+MAX_DETAIL = 500
+GRACE_IN_SECONDS = 3.0  # programs may save what they have; the user has been asked before
+END_POLL_IN_SECONDS = 0.05
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+USER_VARIABLES = "/etc/profile.d/appstream_user_vars.sh"
+MACHINE_VARIABLES = "/etc/profile.d/appstream_system_vars.sh"
+CONTEXT_VARIABLE = "APPSTREAM_SESSION_CONTEXT"
+
+
+class SessionDesktop(Protocol):
+    async def boot(self) -> None: ...
+    def begin(
+        self, stream_view: str, stream_settings: Mapping[str, str], environment: Mapping[str, str]
+    ) -> Awaitable[None]: ...
+    def release(self) -> None: ...
+    def end(self) -> None: ...
+
+
+class Refused(Exception):
+    """A message that cannot be carried out. The text goes into the status."""
+
+
+class InstanceLife:
+    """`on_change` is called after every change of what the status says. `root` is where /etc is (tests move it)."""
+
+    def __init__(
+        self,
+        desktop: SessionDesktop,
+        processes: Processes,
+        *,
+        on_change: Callable[[], None],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        root: Path = Path("/"),
+    ) -> None:
+        self.phase = BOOTING
+        self.session_id: str | None = None
+        self.detail = ""
+        self._desktop = desktop
+        self._processes = processes
+        self._on_change = on_change
+        self._sleep = sleep
+        self._root = root
+        self._wanted: BeginSession | None = None
+        self._launched: set[str] = set()
+        self._is_ending = False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # ── What happens ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def boot(self) -> None:
+        """Bring the desktop up; a session asked for meanwhile starts at once."""
+        try:
+            await self._desktop.boot()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the host must hear of it
+            self.fail(f"boot: {error}")
+            return
+        if self.phase == BOOTING:
+            self._set(READY)
+            if self._wanted is not None:
+                self._begin(self._wanted)
+
+    def fail(self, detail: str) -> None:
+        """Something that the session needs is gone for good."""
+        if self.phase not in (ENDED, FAILED):
+            log.error("instance failed", extra={"detail": detail})
+            self._set(FAILED, detail)
+
+    def handle(self, message: Message) -> None:
+        """Act on a wish of the host. Never raises; what cannot be done is told in the status."""
+        try:
+            if isinstance(message, BeginSession):
+                self._asked_to_begin(message)
+            elif isinstance(message, LaunchApplication):
+                self._asked_to_launch(message)
+            elif isinstance(message, EndSession):
+                self._asked_to_end(message)
+        except (Refused, OSError) as error:
+            self._set(self.phase, str(error))
+
+    # ── Begin ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _asked_to_begin(self, message: BeginSession) -> None:
+        if self._is_ending:
+            raise Refused("this instance has ended its session")
+        owner = self.session_id or (self._wanted and self._wanted.session_id)
+        if owner is not None and owner != message.session_id:
+            raise Refused(f"this instance belongs to session {owner}")
+        if self.phase == BOOTING:
+            self._wanted = message
+        elif self.phase == READY:
+            self._begin(message)
+
+    def _begin(self, message: BeginSession) -> None:
+        self._wanted = message
+        self.session_id = message.session_id
+        self._set(STARTING_SESSION)
+        self._in_background(self._start_session(message))
+
+    async def _start_session(self, message: BeginSession) -> None:
+        detail = ""
+        try:
+            self._write_variables(USER_VARIABLES, message.environment)
+            self._write_variables(MACHINE_VARIABLES, message.machine_environment)
+            stream = self._desktop.begin(message.stream_view, message.stream_settings, self._environment())
+            try:
+                if message.application is not None:
+                    self._launch(message.application)
+            except (Refused, OSError) as error:
+                detail = str(error)  # the session is there nevertheless: the user may choose another application
+            await stream
+        except Exception as error:  # noqa: BLE001 - whatever it is, the host must hear of it
+            self.fail(f"session start: {error}")
+            return
+        if self.phase == STARTING_SESSION:
+            self._set(IN_SESSION, detail)
+
+    # ── Applications ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _asked_to_launch(self, message: LaunchApplication) -> None:
+        if message.session_id != self.session_id or self.phase not in (STARTING_SESSION, IN_SESSION):
+            raise Refused(f"no session {message.session_id} to launch {message.application.name} in")
+        if message.launch_id in self._launched:
+            return
+        self._launched.add(message.launch_id)
+        self._launch(message.application)
+
+    def _launch(self, application: ApplicationToLaunch) -> None:
+        """Start it as the user. Raises Refused, OSError."""
+        try:
+            parameters = shlex.split(application.launch_parameters)
+        except ValueError as error:
+            raise Refused(f"launch parameters of {application.name}: {error}") from error
+        directory = application.working_directory or USER.home
+        if not (self._root / directory.lstrip("/")).is_dir():
+            raise Refused(f"the working directory {directory} of {application.name} does not exist")
+        self._reveal_context()
+        program = Program(
+            name="applications",
+            arguments=[application.launch_path, *parameters],
+            account=USER,
+            environment=self._environment(),
+            working_directory=directory,
+        )
+
+        def ended(status: int) -> None:
+            log.info("application ended", extra={"application": application.name, "status": status})
+
+        try:
+            self._processes.start(program, ended)
+        except OSError as error:
+            raise Refused(f"{application.name} cannot be started: {error}") from error
+        log.info("application launched", extra={"application": application.name})
+
+    def _reveal_context(self) -> None:
+        """The session context exists for programs from the first application launch on."""
+        wanted = self._wanted
+        if wanted is not None and wanted.session_context:
+            self._write_variables(MACHINE_VARIABLES, self._machine_environment(wanted))
+
+    def _environment(self) -> dict[str, str]:
+        assert self._wanted is not None  # noqa: S101 - there is a session
+        return {**environment_of(USER), **self._machine_environment(self._wanted), **self._wanted.environment}
+
+    @staticmethod
+    def _machine_environment(wanted: BeginSession) -> dict[str, str]:
+        context = {CONTEXT_VARIABLE: wanted.session_context} if wanted.session_context else {}
+        return {**wanted.machine_environment, **context}
+
+    def _write_variables(self, path: str, variables: Mapping[str, str]) -> None:
+        """Write a profile file that any shell may source. Raises Refused for a name that no shell accepts."""
+        for name, value in variables.items():
+            if not VARIABLE.fullmatch(name) or "\0" in value:
+                raise Refused(f"{name!r} cannot be an environment variable")
+        lines = [f"export {name}={shlex.quote(value)}\n" for name, value in variables.items()]
+        target = self._root / path.lstrip("/")
+        temporary = target.with_name(f".{target.name}.new")
+        temporary.write_text("".join(lines), encoding="utf-8")
+        temporary.chmod(0o644)
+        temporary.replace(target)
+
+    # ── End ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _asked_to_end(self, message: EndSession) -> None:
+        owner = self.session_id or (self._wanted and self._wanted.session_id)
+        if owner is not None and owner != message.session_id:
+            raise Refused(f"this instance belongs to session {owner}")
+        if self._is_ending:
+            return
+        self._is_ending = True
+        self.session_id = message.session_id
+        self._in_background(self._end())
+
+    async def _end(self) -> None:
+        """End the user's programs, the stubborn ones after GRACE_IN_SECONDS, then the stream."""
+        self._desktop.release()
+        self._processes.signal_all_of(USER, signal.SIGTERM)
+        waited = 0.0
+        while self._processes.signal_all_of(USER, 0) and waited < GRACE_IN_SECONDS:
+            await self._sleep(END_POLL_IN_SECONDS)
+            waited += END_POLL_IN_SECONDS
+        self._processes.signal_all_of(USER, signal.SIGKILL)
+        self._desktop.end()
+        if self.phase != FAILED:
+            self._set(ENDED)
+
+    def _in_background(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _set(self, phase: str, detail: str = "") -> None:
+        if (phase, detail) != (self.phase, self.detail):
+            log.info("phase", extra={"before": self.phase, "after": phase, "detail": detail})
+            self.phase, self.detail = phase, detail[:MAX_DETAIL]
+            self._on_change()

@@ -1,0 +1,81 @@
+"""What an operating system's first process must do before anything else can run. Root, once, at boot."""
+
+import ctypes
+import fcntl
+import logging
+import os
+import socket
+import struct
+from pathlib import Path
+
+from fanlight.agent.accounts import DISPLAY, FILES_DIRECTORY, LOG_DIRECTORY, PULSE_DIRECTORY, USER
+from fanlight.agentwire import GUEST_DIRECTORY
+
+log = logging.getLogger(__name__)
+
+MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT = 2, 4, 8, 32
+SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def prepare(name_server: str) -> None:
+    """Mount, make directories, bring up the loopback. Raises OSError when the instance cannot be made safe.
+
+    The engine has given eth0 its address before this runs; `name_server` is empty when there is no way out.
+    """
+    _mount("tmpfs", "/tmp", MS_NOSUID | MS_NODEV, "mode=1777,size=50%")  # noqa: S108 - this makes it
+    Path("/dev/shm").mkdir(exist_ok=True)  # noqa: S108
+    _mount("tmpfs", "/dev/shm", MS_NOSUID | MS_NODEV, "mode=1777")  # noqa: S108
+    _hide_processes_from_other_users()
+    _directory(GUEST_DIRECTORY, 0, DISPLAY.gid, 0o710)
+    _directory(LOG_DIRECTORY, 0, 0, 0o700)
+    _directory("/tmp/.X11-unix", 0, 0, 0o1777)  # noqa: S108
+    _directory("/tmp/.ICE-unix", 0, 0, 0o1777)  # noqa: S108
+    _directory("/run/user", 0, 0, 0o755)
+    for account in (USER, DISPLAY):
+        _directory(account.runtime_directory, account.uid, account.gid, 0o700)
+    _directory(PULSE_DIRECTORY, DISPLAY.uid, DISPLAY.gid, 0o755)
+    # The display user passes through the home to the one folder that the browser may reach, and sees nothing else.
+    _directory(USER.home, USER.uid, DISPLAY.gid, 0o710)
+    _directory(FILES_DIRECTORY, USER.uid, DISPLAY.gid, 0o2770)
+    _loopback_up()
+    _name_this_host()
+    resolver = Path("/etc/resolv.conf")
+    resolver.unlink(missing_ok=True)  # the image may have had a link here
+    resolver.write_text(f"nameserver {name_server}\n" if name_server else "", encoding="ascii")
+
+
+def _loopback_up() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        flags = struct.unpack("16sH14x", fcntl.ioctl(control, SIOCGIFFLAGS, struct.pack("16sH14x", b"lo", 0)))[1]
+        fcntl.ioctl(control, SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", flags | IFF_UP))
+
+
+def _hide_processes_from_other_users() -> None:
+    """A user's program must not see the agent's, Selkies' or another user's processes in /proc."""
+    _mount("proc", "/proc", MS_REMOUNT | MS_NOSUID | MS_NODEV | MS_NOEXEC, "hidepid=2")
+
+
+def _name_this_host() -> None:
+    hosts = Path("/etc/hosts")
+    name = socket.gethostname()
+    text = hosts.read_text(encoding="utf-8") if hosts.exists() else "127.0.0.1 localhost\n"
+    if name not in text.split():
+        hosts.write_text(f"{text.rstrip()}\n127.0.1.1 {name}\n", encoding="utf-8")
+
+
+def _mount(kind: str, target: str, flags: int, options: str) -> None:
+    if _libc.mount(kind.encode(), target.encode(), kind.encode(), ctypes.c_ulong(flags), options.encode()) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"mount {kind} on {target} ({options}): {os.strerror(number)}")
+
+
+def _directory(path: str, uid: int, gid: int, mode: int) -> None:
+    """Make it so, whatever the image had there. A symbolic link in its place is an error, not followed."""
+    Path(path).mkdir(parents=True, exist_ok=True)
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        os.fchown(fd, uid, gid)
+        os.fchmod(fd, mode)
+    finally:
+        os.close(fd)

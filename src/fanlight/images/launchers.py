@@ -1,0 +1,51 @@
+"""What the desktop inside an image shows of its catalogue: entries for the panel and a menu.
+
+Only the DESKTOP view reads these; the page in the browser has its own launcher.
+"""
+
+import shlex
+from collections.abc import Iterator, Mapping
+from xml.sax.saxutils import escape, quoteattr
+
+from fanlight.images.recipes import Recipe, RecipeApplication
+
+DIRECTORY = "/usr/share/fanlight"  # the agent looks here
+_MENU = """<?xml version="1.0" encoding="UTF-8"?>
+<openbox_menu xmlns="http://openbox.org/3.4/menu">
+<menu id="root-menu" label="Applications">
+{items}
+</menu>
+</openbox_menu>
+"""
+
+
+def launcher_files(recipe: Recipe, icons: Mapping[str, bytes]) -> Iterator[tuple[str, bytes]]:
+    """Yield path and content of each file. A recipe without applications leaves what its base has."""
+    if not recipe.applications:
+        return
+    items = []
+    for number, application in enumerate(recipe.applications):
+        icon = f"{DIRECTORY}/icons/{application.name}.png"
+        yield icon, icons[application.name]
+        yield f"{DIRECTORY}/launchers/{number:02}-{application.name}.desktop", _entry(application, icon).encode()
+        items.append(
+            f"<item label={quoteattr(application.display_name)} icon={quoteattr(icon)}>"
+            f'<action name="Execute"><command>{escape(_command(application))}</command></action></item>'
+        )
+    yield f"{DIRECTORY}/menu.xml", _MENU.format(items="\n".join(items)).encode()
+
+
+def _command(application: RecipeApplication) -> str:
+    return f"{shlex.quote(application.launch_path)} {application.launch_parameters}".strip()
+
+
+def _entry(application: RecipeApplication, icon: str) -> str:
+    lines = {
+        "Type": "Application",
+        "Name": application.display_name,
+        "Comment": application.description,
+        "Exec": _command(application).replace("%", "%%"),
+        "Icon": icon,
+        "Path": application.working_directory,
+    }
+    return "[Desktop Entry]\n" + "".join(f"{k}={' '.join(v.split())}\n" for k, v in lines.items() if v)
