@@ -1,0 +1,302 @@
+"""The compute process answers whom it should, believes nobody, and can be killed at any moment."""
+
+import asyncio
+import grp
+import http.client
+import json
+import os
+import pwd
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fanlight.domain.errors import DriverUnavailable, ImageMissing, LaunchRefused, NotSupported
+from fanlight.domain.ports import Power
+from fanlight.drivers.incus.remote import ComputeConnection, RemoteDriver, RemoteImageStore
+from incus_rig import IncusRig, empty, incus_rig, running
+
+pytestmark = pytest.mark.incus
+
+PROGRAM = """
+import asyncio
+from fanlight.config import Settings
+from fanlight.drivers.incus.process import run_compute_process
+from fanlight.telemetry import configure_logging
+configure_logging(log_format="text", level="debug")
+asyncio.run(run_compute_process(Settings()))
+"""
+
+ASK = """
+import http.client, socket, sys
+connection = http.client.HTTPConnection("compute")
+connection.sock = socket.socket(socket.AF_UNIX)
+try:
+    connection.sock.connect(sys.argv[1])
+except PermissionError:
+    sys.exit("refused by the kernel")
+connection.request("GET", "/v1/instances")
+print(connection.getresponse().status)
+"""
+
+
+@pytest.fixture(scope="module")
+def rig() -> Iterator[IncusRig]:
+    with incus_rig() as made:
+        yield made
+
+
+class ComputeProcess:
+    def __init__(self, rig: IncusRig) -> None:
+        self.rig, self.process = rig, None
+        self.path = rig.run_dir / "compute.sock"
+        self.log = rig.settings.data_dir / "compute.log"
+
+    async def start(self) -> None:
+        settings = self.rig.settings
+        names = ("data_dir", "run_dir", "incus_project", "incus_network", "incus_pool", "incus_subnet")
+        environment = os.environ | {f"FANLIGHT_{name.upper()}": str(getattr(settings, name)) for name in names}
+        with self.log.open("ab") as log:
+            self.process: Any = subprocess.Popen([sys.executable, "-c", PROGRAM], env=environment, stderr=log)
+        async with asyncio.timeout(20):
+            while not self._accepts():
+                assert self.process.poll() is None, self.log.read_text()
+                await asyncio.sleep(0.05)
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(10)
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(20)
+
+    def _accepts(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as probe:
+            return probe.connect_ex(str(self.path)) == 0
+
+    def asked_by(self, user: str) -> str:
+        account = pwd.getpwnam(user)
+        answer = subprocess.run(
+            ["/usr/bin/python3", "-c", ASK, str(self.path)],
+            user=account.pw_uid,
+            group=account.pw_gid,
+            extra_groups=[],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return (answer.stdout or answer.stderr).strip()
+
+    def send(self, method: str, path: str, body: bytes) -> tuple[int, str]:
+        connection = http.client.HTTPConnection("compute", timeout=20)
+        connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.settimeout(20)
+        connection.sock.connect(str(self.path))
+        try:
+            connection.request(method, path, body)
+            response = connection.getresponse()
+            return response.status, response.read().decode()
+        finally:
+            connection.close()
+
+
+@asynccontextmanager
+async def driver_of(process: ComputeProcess) -> AsyncIterator[RemoteDriver]:
+    connection = ComputeConnection(process.rig.run_dir)
+    try:
+        driver = RemoteDriver(connection)
+        await driver.prepare()
+        yield driver
+    finally:
+        await connection.close()
+
+
+@pytest.fixture
+async def process(rig: IncusRig) -> AsyncIterator[ComputeProcess]:
+    made = ComputeProcess(rig)
+    await made.start()
+    yield made
+    if made.process.poll() is None:
+        assert made.stop() == 0
+    log = made.log.read_text()
+    assert "Traceback" not in log, log
+    await empty(rig.settings)
+
+
+async def test_only_root_and_the_api_user_are_answered(process: ComputeProcess) -> None:
+    found = process.path.stat()
+    assert (found.st_uid, found.st_gid) == (0, grp.getgrnam("fanlight").gr_gid)
+    assert stat.S_IMODE(found.st_mode) == 0o660
+    async with driver_of(process):
+        assert process.asked_by("root") == "200"
+        assert process.asked_by("fanlight") == "200"
+        assert process.asked_by("fanlight-gateway") == "403"  # the group lets it connect, the process does not answer
+        assert process.asked_by("nobody") == "refused by the kernel"
+
+
+def body_of(rig: IncusRig, **overrides: Any) -> dict[str, Any]:
+    spec = rig.new_spec()
+    members = {name: getattr(spec, name) for name in spec.__slots__}
+    return members | overrides
+
+
+async def test_junk_is_refused_and_changes_nothing(process: ComputeProcess, rig: IncusRig) -> None:
+    wrong: list[dict[str, Any]] = [
+        {"instance_id": "../../etc"},
+        {"instance_id": "i-1/../x"},
+        {"instance_id": "I-UPPER"},
+        {"instance_id": ""},
+        {"instance_id": "i" * 41},
+        {"instance_id": "i-1\n"},
+        {"instance_id": 7},
+        {"image_ref": "a b"},
+        {"image_ref": "../tiny"},
+        {"image_ref": None},
+        {"cpu_count": 0},
+        {"cpu_count": True},
+        {"cpu_count": "1"},
+        {"cpu_count": 1.0},
+        {"memory_in_mib": 10**12},
+        {"disk_in_gib": -1},
+        {"has_internet_access": "yes"},
+        {"labels": []},
+        {"labels": {"a b": "x"}},
+        {"labels": {"a": 1}},
+        {"labels": {"a": "line\nbreak"}},
+        {"labels": {"a": "x" * 2000}},
+        {"labels": {f"n{i}": "" for i in range(65)}},
+        {"raw.lxc": "lxc.mount.entry = / host none bind"},
+    ]
+    async with driver_of(process) as driver:
+        for one in wrong:
+            status, text = await asyncio.to_thread(
+                process.send, "POST", "/v1/launch", json.dumps(body_of(rig, **one)).encode()
+            )
+            assert (status, json.loads(text)["error"]) == (400, "LaunchRefused"), one
+        for method, path, body, expected in (
+            ("POST", "/v1/launch", b"", 400),
+            ("POST", "/v1/launch", b"{", 400),
+            ("POST", "/v1/launch", b"\xff\xfe", 400),
+            ("POST", "/v1/launch", b"[" * 100_000, 400),
+            ("POST", "/v1/launch", b"x" * 1_000_000, 413),
+            ("POST", "/v1/terminate", b'{"instance_id": "..", "x": 1}', 400),
+            ("POST", "/v1/terminate", b'{"instance_id": ".."}', 400),
+            ("POST", "/v1/images/delete", b'{"image_ref": "../../instances/x"}', 400),
+            ("POST", "/v1/images/warm", b'{"image_ref": ""}', 400),
+            ("GET", "/1.0", b"", 404),
+            ("DELETE", "/v1/instances", b"", 405),
+        ):
+            status, text = await asyncio.to_thread(process.send, method, path, body)
+            assert status == expected, (method, path, body[:40])
+            assert "Traceback" not in text
+        assert await driver.observe() == []
+        assert not any((rig.run_dir / "instances").iterdir())
+
+
+async def test_refusals_arrive_as_what_they_are(process: ComputeProcess, rig: IncusRig) -> None:
+    async with driver_of(process) as driver:
+        with pytest.raises(ImageMissing):
+            await driver.launch(rig.new_spec(image_ref="nothing-of-this-name"))
+        with pytest.raises(LaunchRefused, match="runtime 9 is not installed"):
+            await driver.launch(rig.new_spec(labels={"runtime_version": "9"}))
+        with pytest.raises(LaunchRefused, match="not installed"):
+            await driver.launch(rig.new_spec(labels={"runtime_version": "../../.."}))
+        assert await driver.observe() == []
+
+
+async def test_images_are_seen_and_deleted_but_not_brought_in(process: ComputeProcess, rig: IncusRig) -> None:
+    connection = ComputeConnection(rig.run_dir)
+    try:
+        store = RemoteImageStore(connection)
+        (image,) = await store.observe()
+        assert (image.ref, dict(image.properties)) == ("tiny", {"kind": "test"})
+        assert image.size_in_bytes > 1_000_000
+        await store.warm("tiny")
+        await store.delete("nothing-of-this-name")
+        with pytest.raises(ImageMissing):
+            await store.warm("nothing-of-this-name")
+        with pytest.raises(NotSupported):
+            await store.import_rootfs("mine", Path("/etc/passwd"), {})
+    finally:
+        await connection.close()
+
+
+async def test_without_the_process_the_driver_says_so(rig: IncusRig) -> None:
+    connection = ComputeConnection(rig.run_dir / "nowhere")
+    try:
+        with pytest.raises(DriverUnavailable, match="fanlight serve"):
+            await RemoteDriver(connection).observe()
+        with pytest.raises(DriverUnavailable):
+            async for _ in RemoteDriver(connection).changes():
+                pass
+    finally:
+        await connection.close()
+
+
+async def test_killed_while_launching_and_destroying_nothing_is_lost_or_doubled(
+    process: ComputeProcess, rig: IncusRig
+) -> None:
+    specs = [rig.new_spec(labels={"number": str(number)}) for number in range(4)]
+    for moment in (0.0, 0.05, 0.2):
+        async with driver_of(process) as driver:
+            launches = asyncio.gather(*(driver.launch(spec) for spec in specs), return_exceptions=True)
+            await asyncio.sleep(moment)
+            process.kill()
+            await launches
+        await process.start()
+        async with driver_of(process) as driver:
+            await running(driver, *specs)  # as a reconciler would, it repeats what it does not see
+            observed = await driver.observe()
+            assert sorted(o.instance_id for o in observed) == sorted(s.instance_id for s in specs)
+            endings = asyncio.gather(*(driver.terminate(s.instance_id) for s in specs), return_exceptions=True)
+            await asyncio.sleep(moment)
+            process.kill()
+            await endings
+        await process.start()
+        async with driver_of(process) as driver:
+            await asyncio.gather(*(driver.terminate(spec.instance_id) for spec in specs))
+            assert await driver.observe() == []
+            assert not any((rig.run_dir / "instances").iterdir())
+            assert str(rig.run_dir / "instances") not in Path("/proc/mounts").read_text()
+
+
+async def test_directories_of_instances_that_are_gone_are_removed_at_the_next_start(
+    process: ComputeProcess, rig: IncusRig
+) -> None:
+    async with driver_of(process) as driver:
+        spec = rig.new_spec()
+        await running(driver, spec)
+        async with rig.client() as client:
+            await client.run("PUT", f"instances/{spec.instance_id}/state", {"action": "stop", "force": True})
+            await client.run("DELETE", f"instances/{spec.instance_id}")
+        assert (rig.run_dir / "instances" / spec.instance_id / "guest").is_mount()
+        await driver.prepare()
+        assert not (rig.run_dir / "instances" / spec.instance_id).exists()
+
+
+async def test_a_launch_that_fails_inside_the_engine_is_reported_as_failed(
+    process: ComputeProcess, rig: IncusRig
+) -> None:
+    broken = rig.settings.data_dir / "runtime" / "broken" / "bin"
+    broken.mkdir(parents=True, exist_ok=True)
+    (broken / "fanlight-init").write_text("no program, and not executable\n")
+    spec = rig.new_spec(labels={"runtime_version": "broken"})
+    async with driver_of(process) as driver:
+        await driver.launch(spec)
+        async with asyncio.timeout(30):
+            while True:
+                (observed,) = await driver.observe()
+                if observed.power in (Power.FAILED, Power.STOPPED):
+                    break
+                await asyncio.sleep(0.05)
+        assert dict(observed.labels) == {"runtime_version": "broken"}
+        await driver.terminate(spec.instance_id)
+        assert await driver.observe() == []
