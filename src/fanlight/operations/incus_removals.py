@@ -14,6 +14,7 @@ from typing import Any
 from fanlight.config import Settings
 from fanlight.domain.errors import DriverUnavailable
 from fanlight.drivers.incus.client import IncusClient, IncusRefused
+from fanlight.drivers.incus.destruction import destroy
 from fanlight.drivers.incus.instances import is_ours
 from fanlight.drivers.incus.preparation import MARK, guard_table_of
 from fanlight.operations.errors import OperationFailed
@@ -88,13 +89,12 @@ def _survey_guard(settings: Settings) -> Sequence[Finding]:
 
 
 async def _remove_project(client: IncusClient, settings: Settings) -> None:
+    if await _find(client, f"projects/{settings.incus_project}") is None:
+        return
     for one in await client.get("instances", recursion=1):
         if not _is_ours(one):
             raise OperationFailed(f"Instance {one['name']} in project {settings.incus_project} is not Fanlight's.")
-        if one["status"] != "Stopped":
-            body = {"action": "stop", "force": True, "timeout": 30}
-            await _unless_gone(client.run("PUT", f"instances/{one['name']}/state", body))
-        await _unless_gone(client.run("DELETE", f"instances/{one['name']}"))
+        await destroy(client, one["name"])
     for image in await client.get("images", recursion=1):
         await _unless_gone(client.run("DELETE", f"images/{image['fingerprint']}"))
     for profile in await client.get("profiles", recursion=1):

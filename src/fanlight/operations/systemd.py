@@ -19,9 +19,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from fanlight.config import Settings
+from fanlight.config import DEFAULT_DATA_DIR, Settings
 from fanlight.operations.errors import OperationFailed
-from fanlight.operations.removals import Finding, Removal
+from fanlight.operations.removals import Finding, Removal, Spared
 
 UNIT_DIR = Path("/etc/systemd/system")
 ETC_DIR = Path("/etc/fanlight")
@@ -145,17 +145,25 @@ def remove(units: Path) -> Sequence[Path]:
     return there
 
 
-def survey(units: Path, etc: Path = ETC_DIR) -> Sequence[Finding]:
-    """Return units and environment files, for an uninstallation."""
-    findings: list[Finding] = []
+def survey(settings: Settings, units: Path, etc: Path = ETC_DIR) -> Sequence[Finding]:
+    """Return units and environment files for an uninstallation; those of another installation on this host stay."""
     there = _installed(units)
+    owner = _data_dir_of(units / _PREPARE)
+    if there and owner != _path(settings.data_dir.absolute()):
+        return [Spared("systemd units", f"they are for the installation in {owner or 'another directory'}")]
+    findings: list[Finding] = []
     if there:
-        findings.append(Removal("systemd units", ", ".join(path.name for path in there), lambda: _remove_units(units)))
-    settings = [etc / name for name in (ENVIRONMENT_FILE, SECRETS_FILE) if (etc / name).exists()]
-    if settings:
-        detail = ", ".join(path.name for path in settings)
-        findings.append(Removal(str(etc), detail, partial(_remove_settings, etc, settings)))
+        findings.append(Removal("systemd units", ", ".join(path.name for path in there), partial(_remove_units, units)))
+    files = [etc / name for name in (ENVIRONMENT_FILE, SECRETS_FILE) if (etc / name).exists()]
+    if files and (there or settings.data_dir == DEFAULT_DATA_DIR):
+        detail = ", ".join(path.name for path in files)
+        findings.append(Removal(str(etc), detail, partial(_remove_settings, etc, files)))
     return findings
+
+
+def _data_dir_of(unit: Path) -> str:
+    found = re.search(r"^RequiresMountsFor=(.*)$", unit.read_text(), re.MULTILINE) if unit.is_file() else None
+    return found[1] if found else ""
 
 
 def _remove_units(units: Path) -> None:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from fanlight.config import Settings
+from fanlight.config import DEFAULT_DATA_DIR, Settings
 from fanlight.drivers.incus.socket_directories import Owner, SocketDirectories
 from fanlight.installation import SHARED_GROUP
 from fanlight.operations import databases, incus_removals, systemd
@@ -34,22 +34,27 @@ def survey(settings: Settings, *, is_data_kept: bool, units: Path) -> Sequence[F
 
     `units` is where systemd's unit files are. Raises OperationFailed when Incus is there and does not answer.
     """
-    findings: list[Finding] = [*systemd.survey(units)]
+    findings: list[Finding] = [*systemd.survey(settings, units)]
     if settings.compute == "incus":
         findings += incus_removals.survey(settings)
-    findings += _survey_run_dir(settings)
+    findings += survey_run_dir(settings)
     if is_data_kept:
         findings.append(Spared(str(settings.data_dir), "--keep-data; the users that own its files stay with it"))
     else:
         findings += _survey_data_dir(settings)
         if settings.compute == "incus":
-            findings += _survey_users(settings)
-    if settings.compute == "incus":
-        findings += _survey_setup_files()
+            findings += _survey_host(settings)
     return findings
 
 
-def _survey_run_dir(settings: Settings) -> Sequence[Finding]:
+def _survey_host(settings: Settings) -> Sequence[Finding]:
+    """Return what `scripts/host-setup` made once for all installations on this host."""
+    if settings.data_dir != DEFAULT_DATA_DIR:
+        return [Spared("users and host files", f"the installation in {DEFAULT_DATA_DIR}, if any, needs them too")]
+    return [*_survey_users(settings), *_survey_setup_files()]
+
+
+def survey_run_dir(settings: Settings) -> Sequence[Finding]:
     run = settings.effective_run_dir
     if not any((run / name).exists() for name in _RUN_NAMES):
         return ()

@@ -139,7 +139,7 @@ def test_a_manifest_cannot_name_a_path_outside_the_layout(target: Path, path: st
 
 
 @given(st.text(max_size=60))
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_no_accepted_path_leaves_the_data_directory(path: str) -> None:
     try:
         accepted = Entry(path=path, size=0, sha256="0" * 64).path
@@ -230,7 +230,7 @@ def test_a_flipped_bit_is_refused(tmp_path: Path, staged: Path, name: str, posit
 
 
 @given(st.binary(max_size=2000))
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_junk_is_refused_in_words(content: bytes) -> None:
     path = Path(os.environ.get("TMPDIR", "/tmp")) / f"fanlight-junk-{os.getpid()}.tar.gz"
     try:

@@ -9,6 +9,7 @@ import pytest
 from fanlight.config import Settings
 from fanlight.operations import systemd
 from fanlight.operations.errors import OperationFailed
+from fanlight.operations.removals import Removal, Spared
 
 FANLIGHT = ["/usr/bin/fanlight"]
 PACKAGED = Path(__file__).parents[3] / "packaging" / "systemd"
@@ -126,6 +127,17 @@ def test_removing_leaves_what_is_not_ours_and_may_be_repeated(tmp_path: Path) ->
     assert {path.name for path in systemd.remove(tmp_path)} == set(systemd.UNITS)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["etc", "nginx.service"]
     assert systemd.remove(tmp_path) == ()
+
+
+def test_the_units_of_another_installation_are_not_removed(tmp_path: Path) -> None:
+    ours, other = Settings(data_dir=tmp_path / "ours"), Settings(data_dir=tmp_path / "other")
+    systemd.install(ours, units=tmp_path, etc=tmp_path / "etc", config=None)
+    (found,) = systemd.survey(other, tmp_path, tmp_path / "etc")
+    assert isinstance(found, Spared)
+    for removal in systemd.survey(ours, tmp_path, tmp_path / "etc"):
+        assert isinstance(removal, Removal)
+        removal.remove()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_simulated_engine_needs_no_units(tmp_path: Path) -> None:
