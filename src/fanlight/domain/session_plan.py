@@ -28,7 +28,7 @@ PREPARING = "Preparing your desktop…"
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Take a ready instance, or launch one where the fleet does so on demand."""
+    """Take a ready instance, or launch one where the fleet does so on demand. Success makes the steps behind it void."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +109,12 @@ def _holds(instance: Instance, session: StreamingSession) -> bool:
 
 
 def _plan_pending(facts: SessionFacts, now: datetime) -> list[SessionStep]:
-    session, instance, agent = facts.session, facts.instance, facts.agent
+    session, fleet, instance, agent = facts.session, facts.fleet, facts.instance, facts.agent
     patience = session.created_at + facts.capacity_wait
-    if patience < now and (instance is None or instance.accepted_at is None):
-        return [End(EndReason.NO_CAPACITY)]
     if instance is None:
-        return [Claim(), LookAgain(patience)]
+        return [Claim(), End(EndReason.NO_CAPACITY) if patience <= now else LookAgain(patience)]
+    if patience <= now and instance.accepted_at is None and fleet is not None and fleet.launch_failures:
+        return [End(EndReason.NO_CAPACITY)]
     if _is_in_session(agent, session):
         return [Activate()]
     deadline = _start_deadline(session, instance)

@@ -1,0 +1,7 @@
+"""The simulated engine: every promise of the ports without Incus, root or a browser. Shipped, and used by our own tests."""
+
+from fanlight.drivers.simulated.driver import SimulatedDriver
+from fanlight.drivers.simulated.faults import Faults
+from fanlight.drivers.simulated.images import SAMPLE_CATALOGUES, SimulatedImageStore, write_catalogues
+
+__all__ = ["SAMPLE_CATALOGUES", "Faults", "SimulatedDriver", "SimulatedImageStore", "write_catalogues"]

@@ -1,0 +1,173 @@
+"""AgentChannel over Unix sockets (see `domain.ports.AgentChannel` and `agentwire`).
+
+A guest can only hurt itself: each instance has its own socket, its own allowance of messages, and an acceptor that
+slows down for a guest that connects too often or misbehaves.
+"""
+
+import asyncio
+import json
+import logging
+import socket
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from fanlight.agentwire import AGENT_SOCKET_NAME, MAX_LINE_BYTES
+from fanlight.agentwire.messages import MalformedMessage, Status, decode
+from fanlight.domain.errors import AgentUnreachable
+from fanlight.domain.ports import AgentPhase, AgentStatus, Clock
+from fanlight.drivers.agents.connection import AgentConnection, Allowance, uid_of_peer
+from fanlight.drivers.hints import Hints
+from fanlight.drivers.unix_sockets import listen_in
+
+log = logging.getLogger(__name__)
+
+# After garbage, a flood or a foreign uid the instance waits so long for its next connection.
+PENALTY_IN_SECONDS = 1.0
+# An honest agent connects once; this is what one may need that restarts in a loop.
+MIN_SECONDS_BETWEEN_CONNECTIONS = 0.05
+_BACKLOG = 4
+_MAX_DETAIL, _MAX_RUNTIME_VERSION = 500, 64
+
+
+@dataclass(slots=True)
+class _Line:
+    """All about the agent of one instance."""
+
+    instance_id: str
+    first_uid: int
+    listener: socket.socket
+    allowance: Allowance
+    acceptor: asyncio.Task[None] | None = None
+    connection: AgentConnection | None = None
+    status: AgentStatus | None = None
+    penalty_until: float = field(default=0.0)
+
+
+class AgentSockets:
+    """One for each api process. `run_dir` holds `instances/<instance_id>/host`, made by the instance driver."""
+
+    def __init__(self, run_dir: Path, clock: Clock) -> None:
+        self._run_dir, self._clock = run_dir, clock
+        self._lines: dict[str, _Line] = {}
+        self._hints = Hints()
+
+    async def open(self, instance_id: str, first_uid: int) -> None:
+        """Listen. Raises AgentUnreachable when the socket directory is not there (yet, or any more)."""
+        if line := self._lines.get(instance_id):
+            line.first_uid = first_uid
+            return
+        try:
+            host = self._run_dir / "instances" / instance_id / "host"
+            listener = listen_in(host, AGENT_SOCKET_NAME, mode=0o666, backlog=_BACKLOG)
+        except OSError as error:
+            raise AgentUnreachable(instance_id) from error
+        loop = asyncio.get_running_loop()
+        line = _Line(instance_id, first_uid, listener, Allowance(loop.time))
+        self._lines[instance_id] = line
+        line.acceptor = asyncio.create_task(self._accept(line), name=f"agent of {instance_id}")
+
+    async def close(self, instance_id: str) -> None:
+        """Stop listening and forget all that was heard. Unknown is success."""
+        line = self._lines.pop(instance_id, None)
+        if line is None:
+            return
+        if line.acceptor is not None:
+            line.acceptor.cancel()
+            await asyncio.gather(line.acceptor, return_exceptions=True)
+        line.listener.close()
+        if line.connection is not None:
+            line.connection.drop()
+
+    async def close_all(self) -> None:
+        """For the end of the process."""
+        await asyncio.gather(*(self.close(instance_id) for instance_id in list(self._lines)))
+
+    def status(self, instance_id: str) -> AgentStatus | None:
+        line = self._lines.get(instance_id)
+        return line.status if line else None
+
+    async def send(self, instance_id: str, message: Mapping[str, Any]) -> None:
+        """Send one message. Raises AgentUnreachable, and MalformedMessage for what no agent would accept."""
+        data = json.dumps(dict(message), separators=(",", ":")).encode() + b"\n"
+        if len(data) > MAX_LINE_BYTES:
+            raise MalformedMessage(f"a message of {len(data)} bytes is over the limit of {MAX_LINE_BYTES}")
+        decode(data)
+        line = self._lines.get(instance_id)
+        if line is None or line.connection is None or not line.connection.write(data):
+            last_seen_at = line.status.reported_at if line and line.status else None
+            raise AgentUnreachable(instance_id, last_seen_at)
+
+    def changes(self) -> AsyncIterator[str]:
+        return self._hints.listen()
+
+    async def _accept(self, line: _Line) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, _ = await loop.sock_accept(line.listener)
+            except OSError as error:  # out of file descriptors, or the listener is gone
+                log.warning("cannot accept an agent", extra={"instance_id": line.instance_id, "why": str(error)})
+                await asyncio.sleep(PENALTY_IN_SECONDS)
+                continue
+            await self._take_in(line, connection)
+            wait = max(line.penalty_until - loop.time(), MIN_SECONDS_BETWEEN_CONNECTIONS)
+            await asyncio.sleep(wait)
+
+    async def _take_in(self, line: _Line, connection: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            uid = uid_of_peer(connection)
+            if uid != line.first_uid:
+                log.warning("foreign uid at an agent socket", extra={"instance_id": line.instance_id, "uid": uid})
+                line.penalty_until = loop.time() + PENALTY_IN_SECONDS
+                connection.close()
+                return
+            older, line.connection = line.connection, None
+            if older is not None:
+                older.drop()
+            line.connection = AgentConnection(
+                line.instance_id,
+                line.allowance,
+                lambda sender, status: self._heard(line, sender, status),
+                lambda sender, has_misbehaved: self._lost(line, sender, has_misbehaved=has_misbehaved),
+            )
+            accepted = line.connection
+            await loop.connect_accepted_socket(lambda: accepted, connection)
+        except OSError:
+            connection.close()
+
+    def _heard(self, line: _Line, sender: AgentConnection, status: Status) -> None:
+        if sender is not line.connection:
+            return
+        now = self._clock.now()
+        before = line.status
+        line.status = AgentStatus(
+            instance_id=line.instance_id,
+            phase=AgentPhase(status.phase),
+            session_id=status.session_id,
+            runtime_version=status.runtime_version[:_MAX_RUNTIME_VERSION],
+            detail=status.detail[:_MAX_DETAIL],
+            idle_since=now - timedelta(seconds=min(status.idle_seconds, 1e8)) if status.idle_seconds >= 0 else None,
+            reported_at=now,
+            is_connected=True,
+        )
+        if before is None or _said(before) != _said(line.status):
+            self._hints.tell(line.instance_id)
+
+    def _lost(self, line: _Line, sender: AgentConnection, *, has_misbehaved: bool) -> None:
+        if has_misbehaved:
+            line.penalty_until = asyncio.get_running_loop().time() + PENALTY_IN_SECONDS
+        if sender is not line.connection:
+            return
+        line.connection = None
+        if line.status is not None and self._lines.get(line.instance_id) is line:
+            line.status = replace(line.status, is_connected=False)
+            self._hints.tell(line.instance_id)
+
+
+def _said(status: AgentStatus) -> tuple[object, ...]:
+    """Return what a listener wants to be woken for; the time of the last key is not among it."""
+    return (status.phase, status.session_id, status.is_connected)

@@ -1,0 +1,124 @@
+"""One connection of one agent. The peer is hostile: everything is bounded, and whatever is not understood ends it."""
+
+import asyncio
+import logging
+import socket
+import struct
+from collections.abc import Callable
+from typing import cast
+
+from fanlight.agentwire import MAX_LINE_BYTES, MAX_MESSAGES_PER_SECOND, PROTOCOL
+from fanlight.agentwire.messages import MalformedMessage, Status, decode
+from fanlight.domain.ports import AgentPhase
+
+log = logging.getLogger(__name__)
+
+# An agent that does not read what it is sent is of no use, and must not make the host remember it all.
+MAX_UNREAD_BYTES = 4 * MAX_LINE_BYTES
+_PHASES = frozenset(phase.value for phase in AgentPhase)
+_MAX_SESSION_ID = 128
+
+
+class Allowance:
+    """At most MAX_MESSAGES_PER_SECOND for one instance, over all its connections. `time` is in seconds, monotonic."""
+
+    def __init__(self, time: Callable[[], float]) -> None:
+        self._time = time
+        self._left = float(MAX_MESSAGES_PER_SECOND)
+        self._at = time()
+
+    def take(self) -> bool:
+        now = self._time()
+        self._left = min(MAX_MESSAGES_PER_SECOND, self._left + (now - self._at) * MAX_MESSAGES_PER_SECOND)
+        self._at = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+
+class AgentConnection(asyncio.Protocol):
+    """`on_status` gets every well-formed report; `on_lost` is called once, with whether the peer misbehaved."""
+
+    def __init__(
+        self,
+        instance_id: str,
+        allowance: Allowance,
+        on_status: Callable[["AgentConnection", Status], None],
+        on_lost: Callable[["AgentConnection", bool], None],
+    ) -> None:
+        self._instance_id = instance_id
+        self._allowance = allowance
+        self._on_status, self._on_lost = on_status, on_lost
+        self._transport: asyncio.Transport | None = None
+        self._unfinished = bytearray()
+        self._has_misbehaved = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._unfinished += data
+        while not self._has_misbehaved and (end := self._unfinished.find(b"\n")) >= 0:
+            line = bytes(self._unfinished[: end + 1])
+            del self._unfinished[: end + 1]
+            self._read(line)
+        if not self._has_misbehaved and len(self._unfinished) > MAX_LINE_BYTES:
+            self._refuse("line too long")
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - why the peer left changes nothing
+        self._unfinished.clear()
+        self._on_lost(self, self._has_misbehaved)
+
+    def write(self, line: bytes) -> bool:
+        """Queue a line; return False when the peer is gone or does not read."""
+        if self._transport is None or self._transport.is_closing():
+            return False
+        if self._transport.get_write_buffer_size() + len(line) > MAX_UNREAD_BYTES:
+            self._refuse("does not read")
+            return False
+        self._transport.write(line)
+        return True
+
+    def drop(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _read(self, line: bytes) -> None:
+        if not self._allowance.take():
+            self._refuse("too many messages")
+            return
+        try:
+            message = decode(line)
+        except MalformedMessage as error:
+            self._refuse(str(error))
+            return
+        if problem := _problem_of(message):
+            self._refuse(problem)
+        else:
+            self._on_status(self, cast("Status", message))
+
+    def _refuse(self, why: str) -> None:
+        self._has_misbehaved = True
+        self._unfinished.clear()
+        log.warning("agent dropped", extra={"instance_id": self._instance_id, "why": why})
+        self.drop()
+
+
+def _problem_of(message: object) -> str | None:
+    """Return what a status may not say, beyond its types."""
+    if not isinstance(message, Status):
+        return "not a status"
+    if message.protocol != PROTOCOL:
+        return f"protocol {message.protocol}, here {PROTOCOL}"
+    if message.phase not in _PHASES:
+        return "unknown phase"
+    if message.session_id is not None and len(message.session_id) > _MAX_SESSION_ID:
+        return "session id too long"
+    return None
+
+
+def uid_of_peer(connection: socket.socket) -> int:
+    """Return the uid of the process that connected, as the kernel knows it."""
+    size = struct.calcsize("3i")
+    return int(struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))[1])

@@ -1,0 +1,133 @@
+"""InstanceDriver over asyncio tasks. What must survive stands in DATA_DIR/simulated; a new process plays it on."""
+
+import asyncio
+import os
+import shutil
+import time
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+from fanlight.domain.errors import CapacityExhausted, ImageMissing
+from fanlight.domain.ports import Capabilities, InstanceSpec, ObservedInstance, Power
+from fanlight.drivers.hints import Hints
+from fanlight.drivers.simulated.faults import Faults
+from fanlight.drivers.simulated.guest import SimulatedGuest
+from fanlight.drivers.simulated.images import SimulatedImageStore
+from fanlight.drivers.simulated.records import Record, Records
+
+
+class SimulatedDriver:
+    """One for each data directory. `close` at the end of the process keeps every instance for the next one."""
+
+    def __init__(
+        self,
+        *,
+        data_dir: Path,
+        run_dir: Path,
+        images: SimulatedImageStore,
+        boot_seconds: float = 0.0,
+        faults: Faults | None = None,
+    ) -> None:
+        self.faults = faults or Faults()
+        self._homes = run_dir / "instances"
+        self._images, self._boot_seconds = images, boot_seconds
+        self._records = Records(data_dir / "simulated" / "instances")
+        self._known: dict[str, Record] = {}
+        self._guests: dict[str, asyncio.Task[None]] = {}
+        self._hints = Hints()
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(isolates_network=False, enforces_disk_quota=False, streams_pixels=False)
+
+    async def prepare(self) -> None:
+        """Read the records and play on. Raises DriverUnavailable when told to."""
+        self._check()
+        self._records.prepare()
+        self._homes.mkdir(parents=True, exist_ok=True)
+        for record in self._records.all():
+            if record.spec.instance_id not in self._known:
+                self._known[record.spec.instance_id] = record
+                self._power_on(record)
+
+    async def close(self) -> None:
+        for instance_id in list(self._guests):
+            await self._power_off(instance_id)
+
+    async def launch(self, spec: InstanceSpec) -> None:
+        self._check()
+        if spec.instance_id in self._known:
+            return
+        if self.faults.launch_error is not None:
+            raise self.faults.launch_error
+        if not self._images.has(spec.image_ref):
+            raise ImageMissing(spec.image_ref)
+        if self.faults.capacity is not None and len(self._known) >= self.faults.capacity:
+            raise CapacityExhausted(f"The simulated engine has room for {self.faults.capacity} instances.")
+        boot = self.faults.boot_seconds
+        record = Record(spec=spec, launched_at=time.time(), boot_seconds=self._boot_seconds if boot is None else boot)
+        self._records.save(record)
+        self._known[spec.instance_id] = record
+        self._power_on(record)
+        self._hints.tell(spec.instance_id)
+
+    async def terminate(self, instance_id: str) -> None:
+        self._check()
+        record = self._known.pop(instance_id, None)
+        await self._power_off(instance_id)
+        if record is not None:
+            # The directories first: a crash in between leaves a record, and that is played on and terminated again.
+            await asyncio.to_thread(shutil.rmtree, self._homes / instance_id, ignore_errors=True)
+            self._records.remove(instance_id)
+            self._hints.tell(instance_id)
+
+    async def observe(self) -> Sequence[ObservedInstance]:
+        self._check()
+        return [
+            ObservedInstance(
+                instance_id=instance_id, power=record.power, labels=dict(record.spec.labels), first_uid=os.getuid()
+            )
+            for instance_id, record in self._known.items()
+        ]
+
+    def changes(self) -> AsyncIterator[str]:
+        return self._hints.listen()
+
+    async def stop(self, instance_id: str) -> None:
+        """A fault: the instance ends by itself, and the engine still knows it."""
+        record = self._known[instance_id]
+        record.power = Power.STOPPED
+        self._records.save(record)
+        await self._power_off(instance_id)
+        self._hints.tell(instance_id)
+
+    async def lose(self, instance_id: str) -> None:
+        """A fault: the instance vanishes without a word, as with a host that died."""
+        self._known.pop(instance_id)
+        await self._power_off(instance_id)
+        self._records.remove(instance_id)
+
+    def _check(self) -> None:
+        if self.faults.unavailable is not None:
+            raise self.faults.unavailable
+
+    def _power_on(self, record: Record) -> None:
+        if record.power is not Power.RUNNING:
+            return
+        home = self._homes / record.spec.instance_id
+        # mkdir obeys the umask, and these modes are part of the contract.
+        for directory, mode in ((home, 0o710), (home / "host", 0o755), (home / "guest", 0o777)):
+            directory.mkdir(exist_ok=True)
+            directory.chmod(mode)
+        guest = SimulatedGuest(record, home, self.faults, lambda: self._save(record))
+        instance_id = record.spec.instance_id
+        self._guests[instance_id] = asyncio.create_task(guest.run(), name=f"simulated instance {instance_id}")
+
+    def _save(self, record: Record) -> None:
+        if record.spec.instance_id in self._known:
+            self._records.save(record)
+
+    async def _power_off(self, instance_id: str) -> None:
+        if task := self._guests.pop(instance_id, None):
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)

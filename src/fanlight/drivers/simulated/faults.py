@@ -1,0 +1,19 @@
+"""What can go wrong, on request. A test changes the object while the engine runs; the engine looks at it at each step."""
+
+from dataclasses import dataclass
+
+from fanlight.domain.errors import DriverError
+
+
+@dataclass(slots=True, kw_only=True)
+class Faults:
+    """`boot_seconds` overrides the engine's own for instances launched from now on."""
+
+    launch_error: DriverError | None = None  # every launch raises it
+    unavailable: DriverError | None = None  # every call raises it
+    capacity: int | None = None  # so many instances fit, then CapacityExhausted
+    boot_seconds: float | None = None
+    never_ready: bool = False  # the agent connects and stays BOOTING
+    fails_to_boot: bool = False  # the agent reports FAILED
+    fails_to_begin: bool = False  # the agent reports FAILED when a session begins
+    never_begins: bool = False  # the agent hears begin_session and does nothing

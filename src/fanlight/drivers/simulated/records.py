@@ -1,0 +1,57 @@
+"""What the simulated engine remembers: one JSON file for each instance, replaced whole, so that a crash leaves old or new."""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fanlight.domain.ports import InstanceSpec, Power
+
+
+@dataclass(slots=True, kw_only=True)
+class Record:
+    """`launched_at` is epoch seconds; `begun` the members of the BeginSession message that the guest obeys."""
+
+    spec: InstanceSpec
+    launched_at: float
+    boot_seconds: float
+    power: Power = Power.RUNNING
+    begun: dict[str, Any] | None = None
+    has_ended: bool = False
+    launched: list[str] = field(default_factory=list)  # display lines of applications
+    launch_ids: list[str] = field(default_factory=list)
+    typed: str = ""
+
+
+class Records:
+    """Directory DATA_DIR/simulated/instances."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def prepare(self) -> None:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        for unfinished in self._directory.glob("*.new"):
+            unfinished.unlink()
+
+    def save(self, record: Record) -> None:
+        path = self._path(record.spec.instance_id)
+        fresh = path.with_suffix(".new")
+        fresh.write_text(json.dumps(asdict(record)), encoding="utf-8")
+        fresh.replace(path)
+
+    def remove(self, instance_id: str) -> None:
+        self._path(instance_id).unlink(missing_ok=True)
+
+    def all(self) -> Iterator[Record]:
+        for path in sorted(self._directory.glob("*.json")):
+            members = json.loads(path.read_text(encoding="utf-8"))
+            spec = InstanceSpec(**members.pop("spec"))
+            yield Record(spec=spec, power=Power(members.pop("power")), **members)
+
+    def _path(self, instance_id: str) -> Path:
+        if os.sep in instance_id or instance_id.startswith("."):
+            raise ValueError("an instance id is not a path")
+        return self._directory / f"{instance_id}.json"

@@ -1,0 +1,298 @@
+"""What every AgentChannel promises, hostile peers included.
+
+Fixtures of the subclass: `channel`, and `socket_of(instance_id) -> Path`, which makes the socket directory of a new
+instance and returns where its agent connects.
+"""
+
+import asyncio
+import json
+import os
+import socket
+import stat
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from instance_driver import eventually
+
+from fanlight.agentwire import MAX_LINE_BYTES, MAX_MESSAGES_PER_SECOND, PROTOCOL
+from fanlight.agentwire.messages import EndSession, MalformedMessage, Status, encode
+from fanlight.domain.errors import AgentUnreachable
+from fanlight.domain.ports import AgentChannel, AgentPhase, AgentStatus
+
+SocketOf = Callable[[str], Path]
+END = {"type": EndSession.TYPE, "session_id": "s-1"}
+
+
+def status(**members: Any) -> bytes:
+    return encode(Status(**{"protocol": PROTOCOL, "runtime_version": "1", "phase": "READY"} | members))
+
+
+class Peer:
+    """A process in the guest that has found the socket."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    @classmethod
+    async def connect(cls, path: Path) -> "Peer":
+        return cls(*await asyncio.open_unix_connection(str(path)))
+
+    async def say(self, data: bytes) -> None:
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def is_dropped(self) -> bool:
+        try:
+            return await asyncio.wait_for(self.reader.read(), 5) == b""
+        except ConnectionError:
+            return True
+
+    def leave(self) -> None:
+        self.writer.transport.abort()
+
+
+class AgentChannelContract:
+    async def heard(self, channel: AgentChannel, instance_id: str, probe: Callable[[AgentStatus], bool]) -> AgentStatus:
+        async def look() -> AgentStatus | None:
+            said = channel.status(instance_id)
+            return said if said is not None and probe(said) else None
+
+        answer = await eventually(look, within=5, what=f"the status of {instance_id}")
+        assert isinstance(answer, AgentStatus)
+        return answer
+
+    @pytest.fixture
+    async def path(self, channel: AgentChannel, socket_of: SocketOf) -> Path:
+        path = socket_of("i-1")
+        await channel.open("i-1", os.getuid())
+        return path
+
+    @pytest.fixture
+    async def connect(self) -> Any:
+        peers: list[Peer] = []
+
+        async def make(path: Path) -> Peer:
+            peers.append(await Peer.connect(path))
+            return peers[-1]
+
+        yield make
+        for peer in peers:
+            peer.leave()
+
+    async def test_the_socket_is_open_to_whoever_gets_into_the_directory(self, path: Path) -> None:
+        assert stat.S_ISSOCK(path.stat().st_mode)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o666
+        assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+    async def test_a_report_is_kept_whole_and_told(
+        self, channel: AgentChannel, path: Path, connect: Callable[[Path], Awaitable[Peer]]
+    ) -> None:
+        assert channel.status("i-1") is None
+        hints = channel.changes()
+        hint = asyncio.create_task(anext(hints))
+        await asyncio.sleep(0)
+        peer = await connect(path)
+        await peer.say(status(phase="IN_SESSION", session_id="s-1", idle_seconds=7.0, detail="d" * 600))
+        said = await self.heard(channel, "i-1", lambda s: True)
+        assert (said.phase, said.session_id, said.runtime_version) == (AgentPhase.IN_SESSION, "s-1", "1")
+        assert said.is_connected
+        assert len(said.detail) == 500
+        assert said.idle_since is not None
+        assert round((said.reported_at - said.idle_since).total_seconds()) == 7
+        assert await asyncio.wait_for(hint, 5) == "i-1"
+        await hints.aclose()  # type: ignore[attr-defined]
+
+    async def test_messages_reach_the_agent(
+        self, channel: AgentChannel, path: Path, connect: Callable[[Path], Awaitable[Peer]]
+    ) -> None:
+        with pytest.raises(AgentUnreachable):
+            await channel.send("i-1", END)
+        peer = await connect(path)
+        await peer.say(status())
+        await self.heard(channel, "i-1", lambda s: s.is_connected)
+        await channel.send("i-1", END)
+        assert json.loads(await peer.reader.readline()) == END
+
+    async def test_a_message_that_no_agent_would_accept_is_not_sent(self, channel: AgentChannel, path: Path) -> None:
+        for message in ({"type": "no_such"}, {"type": EndSession.TYPE}, END | {"session_id": "x" * MAX_LINE_BYTES}):
+            with pytest.raises(MalformedMessage):
+                await channel.send("i-1", message)
+
+    async def test_an_agent_that_leaves_is_remembered_as_gone_and_may_come_back(
+        self, channel: AgentChannel, path: Path, connect: Callable[[Path], Awaitable[Peer]]
+    ) -> None:
+        peer = await connect(path)
+        await peer.say(status())
+        await self.heard(channel, "i-1", lambda s: s.is_connected)
+        peer.leave()
+        said = await self.heard(channel, "i-1", lambda s: not s.is_connected)
+        assert said.phase is AgentPhase.READY
+        with pytest.raises(AgentUnreachable):
+            await channel.send("i-1", END)
+        await (await connect(path)).say(status())
+        await self.heard(channel, "i-1", lambda s: s.is_connected)
+
+    async def test_a_newer_connection_replaces_the_older(
+        self, channel: AgentChannel, path: Path, connect: Callable[[Path], Awaitable[Peer]]
+    ) -> None:
+        older = await connect(path)
+        await older.say(status())
+        await self.heard(channel, "i-1", lambda s: s.is_connected)
+        newer = await connect(path)
+        assert await older.is_dropped()
+        await newer.say(status(phase="FAILED"))
+        await self.heard(channel, "i-1", lambda s: s.is_connected and s.phase is AgentPhase.FAILED)
+
+    async def test_opening_again_changes_nothing(
+        self, channel: AgentChannel, path: Path, connect: Callable[[Path], Awaitable[Peer]]
+    ) -> None:
+        peer = await connect(path)
+        await peer.say(status())
+        await self.heard(channel, "i-1", lambda s: s.is_connected)
+        await channel.open("i-1", os.getuid())
+        await channel.send("i-1", END)
+        assert json.loads(await peer.reader.readline()) == END
+
+    async def test_a_stale_socket_of_a_dead_process_is_replaced(
+        self, channel: AgentChannel, socket_of: SocketOf, connect: Callable[[Path], Awaitable[Peer]]
+    ) -> None:
+        path = socket_of("i-2")
+        with socket.socket(socket.AF_UNIX) as stale:
+            stale.bind(str(path))
+        await channel.open("i-2", os.getuid())
+        await (await connect(path)).say(status())
+        await self.heard(channel, "i-2", lambda s: s.is_connected)
+
+    async def test_a_closed_channel_forgets(
+        self, channel: AgentChannel, path: Path, connect: Callable[[Path], Awaitable[Peer]]
+    ) -> None:
+        peer = await connect(path)
+        await peer.say(status())
+        await self.heard(channel, "i-1", lambda s: s.is_connected)
+        await channel.close("i-1")
+        await channel.close("i-1")
+        assert await peer.is_dropped()
+        assert channel.status("i-1") is None
+        with pytest.raises(OSError):  # noqa: PT011 - refused or gone, by what the kernel finds first
+            await connect(path)
+
+    async def test_without_a_socket_directory_the_agent_is_unreachable(self, channel: AgentChannel) -> None:
+        with pytest.raises(AgentUnreachable):
+            await channel.open("i-none", os.getuid())
+
+    # Hostile peers
+
+    @pytest.mark.parametrize(
+        "garbage",
+        [
+            b"\n",
+            b"GET / HTTP/1.1\r\n\r\n",
+            b"\x00\xff\xfe\n",
+            b"[1]\n",
+            b'{"type": "status"}\n',
+            b'{"type": ["status"]}\n',
+            b'{"type": "end_session", "session_id": "s-1"}\n',
+            b"[" * 50_000 + b"\n",
+            status(protocol=PROTOCOL + 1),
+            status(phase="HACKED"),
+            status(session_id="s" * 129),
+            status().replace(b"-1.0", b"1e999"),
+            status().replace(b"-1.0", b"NaN"),
+            status().replace(b'"READY"', b"7"),
+            status()[:-2] + b', "more": 1}\n',
+            b"x" * (MAX_LINE_BYTES + 1),
+            b"x" * (4 * MAX_LINE_BYTES) + b"\n",
+        ],
+        ids=lambda garbage: repr(garbage[:24]),
+    )
+    async def test_garbage_ends_the_connection_and_leaves_no_trace(
+        self, channel: AgentChannel, path: Path, connect: Callable[[Path], Awaitable[Peer]], garbage: bytes
+    ) -> None:
+        peer = await connect(path)
+        await peer.say(garbage)
+        assert await peer.is_dropped()
+        assert channel.status("i-1") is None
+        await (await connect(path)).say(status())
+        await self.heard(channel, "i-1", lambda s: s.is_connected)
+
+    async def test_a_line_may_come_in_pieces(
+        self, channel: AgentChannel, path: Path, connect: Callable[[Path], Awaitable[Peer]]
+    ) -> None:
+        peer = await connect(path)
+        for byte in status():
+            await peer.say(bytes([byte]))
+            await asyncio.sleep(0)
+        await self.heard(channel, "i-1", lambda s: s.is_connected)
+
+    async def test_half_a_line_is_no_report(
+        self, channel: AgentChannel, path: Path, connect: Callable[[Path], Awaitable[Peer]]
+    ) -> None:
+        peer = await connect(path)
+        await peer.say(status()[:-1])
+        peer.leave()
+        await asyncio.sleep(0.05)
+        assert channel.status("i-1") is None
+
+    async def test_a_flood_is_cut_off_and_slows_nobody_else(
+        self, channel: AgentChannel, path: Path, socket_of: SocketOf, connect: Callable[[Path], Awaitable[Peer]]
+    ) -> None:
+        flooder = await connect(path)
+        await flooder.say(status() * (MAX_MESSAGES_PER_SECOND * 3))
+        assert await flooder.is_dropped()
+        again = await connect(path)  # The kernel takes it; the host lets it wait.
+        await again.say(status(phase="FAILED"))
+        other = socket_of("i-2")
+        await channel.open("i-2", os.getuid())
+        await (await connect(other)).say(status())
+        await asyncio.wait_for(self.heard(channel, "i-2", lambda s: s.is_connected), 0.5)
+        said = channel.status("i-1")
+        assert said is None or said.phase is AgentPhase.READY
+
+    async def test_an_agent_that_reads_nothing_is_dropped_in_the_end(
+        self, channel: AgentChannel, path: Path, connect: Callable[[Path], Awaitable[Peer]]
+    ) -> None:
+        peer = await connect(path)
+        peer.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await peer.say(status())
+        await self.heard(channel, "i-1", lambda s: s.is_connected)
+        large = END | {"session_id": "x" * 60_000}
+
+        async def send_for_ever() -> None:
+            while True:
+                await channel.send("i-1", large)
+                await asyncio.sleep(0)
+
+        with pytest.raises(AgentUnreachable):
+            await asyncio.wait_for(send_for_ever(), 5)
+
+    async def test_only_the_root_of_the_instance_may_speak(
+        self, channel: AgentChannel, socket_of: SocketOf, connect: Callable[[Path], Awaitable[Peer]]
+    ) -> None:
+        path = socket_of("i-2")
+        await channel.open("i-2", os.getuid() + 100_000)
+        intruder = await connect(path)
+        assert await intruder.is_dropped()
+        assert channel.status("i-2") is None
+
+    async def test_hundreds_of_instances_are_heard_and_nothing_is_left_open(
+        self, channel: AgentChannel, socket_of: SocketOf, connect: Callable[[Path], Awaitable[Peer]]
+    ) -> None:
+        async def descriptors_after(names: Sequence[str]) -> int:
+            peers = []
+            for name in names:
+                path = socket_of(name)
+                await channel.open(name, os.getuid())
+                peers.append(await connect(path))
+            await asyncio.gather(*(peer.say(status(detail=name)) for peer, name in zip(peers, names, strict=True)))
+            for name in names:
+                assert (await self.heard(channel, name, lambda s: s.is_connected)).detail == name
+            for peer in peers:
+                peer.leave()
+            await asyncio.gather(*(channel.close(name) for name in names))
+            await asyncio.sleep(0.1)  # The transports close in the next rounds of the loop.
+            return len(list(Path("/proc/self/fd").iterdir()))
+
+        few = await descriptors_after(["i-98", "i-99"])  # Loops open some of their own at first use.
+        assert await descriptors_after([f"i-{n}" for n in range(100, 300)]) <= few
