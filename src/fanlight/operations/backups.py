@@ -46,7 +46,7 @@ def make_backup(
         kind, revision = _stage_database(settings, staged)
         for source, path in _sources(settings, config):
             report(path)
-            _stage(source, staged / path)
+            _stage(source, staged, path)
         report("archive")
         manifest = archives.Manifest(
             format=archives.FORMAT,
@@ -77,15 +77,18 @@ def _sources(settings: Settings, config: Path | None) -> Iterator[tuple[Path, st
         yield config, "config.toml"
     images = data / "images"
     for image in sorted(images.iterdir()) if images.is_dir() else ():
-        if image.is_symlink() or not image.is_dir():
+        if image.is_symlink() or not image.is_dir() or image.name.startswith("."):  # a dot: being built
             continue
         for source in (image / "catalogue.json", *sorted((image / "icons").glob("*.png"))):
             if os.path.lexists(source):
                 yield source, source.relative_to(data).as_posix()
 
 
-def _stage(source: Path, target: Path) -> None:
+def _stage(source: Path, staged: Path, path: str) -> None:
     """Copy one file, opened with the rights of the directory's owner, and never through a link."""
+    if not archives.LAYOUT.fullmatch(path):
+        raise OperationFailed(f"{source} is not one of ours: move it out of the data directory, then repeat this.")
+    target = staged / path
     target.parent.mkdir(parents=True, exist_ok=True)
     with databases.acting_as_owner_of(source.parent):
         try:

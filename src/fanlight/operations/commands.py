@@ -214,11 +214,10 @@ def systemd_remove(*, yes: Yes = False) -> None:
 @with_settings()
 def systemd_prepare(settings: Settings) -> None:
     """Make directories, owners and the first key, as `serve` does; fanlight-prepare.service runs it at boot."""
-    from fanlight.installation import bootstrap_credentials, prepare_directories
+    from fanlight.operations import systemd
 
     with _explained():
-        prepare_directories(settings)
-        bootstrap_credentials(settings)
+        systemd.prepare(settings)
 
 
 def _need_systemd(is_there: bool) -> None:  # noqa: FBT001 - it is the question itself

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from fanlight.config import DEFAULT_DATA_DIR, Settings
+from fanlight.installation import bootstrap_credentials, prepare_directories
 from fanlight.operations.errors import OperationFailed
 from fanlight.operations.removals import Finding, Removal, Spared
 
@@ -31,6 +32,9 @@ _ENABLED = (TARGET, "fanlight-compute.service", "fanlight-api.service", "fanligh
 UNITS = (*_ENABLED, _PREPARE)
 ENVIRONMENT_FILE = "fanlight.env"
 SECRETS_FILE = "secrets.env"
+BOOTSTRAP_FILE = (
+    "bootstrap.env"  # in RUN_DIR: the first key, for the api process, which must not read DATA_DIR/credentials
+)
 
 _SECRETS = frozenset({"database_url", "bootstrap_access_key_id", "bootstrap_secret_access_key"})
 _HOMES = ("/home", "/root", "/run/user")
@@ -94,6 +98,17 @@ def environment_files(settings: Settings, config: Path | None) -> dict[str, str]
     secret = {name: value for name, value in chosen.items() if name in _SECRETS}
     files = {ENVIRONMENT_FILE: _environment(public)}
     return files | ({SECRETS_FILE: _environment(secret)} if secret else {})
+
+
+def prepare(settings: Settings) -> None:
+    """Make directories, owners and the first key, and hand that key to the api unit. Raises NotInstallable."""
+    prepare_directories(settings)
+    credentials = bootstrap_credentials(settings)
+    values = {
+        "bootstrap_access_key_id": credentials.access_key_id,
+        "bootstrap_secret_access_key": credentials.secret_access_key,
+    }
+    _write(settings.effective_run_dir / BOOTSTRAP_FILE, _environment(values), 0o600)
 
 
 def install(settings: Settings, *, units: Path, etc: Path, config: Path | None) -> Installed:

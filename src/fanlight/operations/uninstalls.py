@@ -23,7 +23,7 @@ from fanlight.operations.removals import Finding, Removal, Spared
 
 _DATA_NAMES = ("state", "gateway", "credentials", "images", "runtime", "audit", "simulated", "tls", "config.toml")
 _DATA_PATTERNS = ("before-restore-*", ".restore-*")
-_RUN_NAMES = ("compute.sock", "control", "instances")
+_RUN_NAMES = ("compute.sock", "control", "instances", systemd.BOOTSTRAP_FILE)
 _SETUP_FILES = (Path("/etc/systemd/system/incus.service.d/fanlight.conf"), Path("/var/log/fanlight-setup.log"))
 _BACKPORTS = Path("/etc/apt/sources.list.d/fanlight-backports.sources")
 _FIRST_PERSON = 1000  # user ids below belong to the system, from here to people
