@@ -44,4 +44,6 @@ def environment_of(account: Account) -> dict[str, str]:
         "PULSE_SERVER": PULSE_SERVER,
         "XDG_RUNTIME_DIR": account.runtime_directory,
         "DBUS_SESSION_BUS_ADDRESS": f"unix:path={account.runtime_directory}/bus",
+        "NO_AT_BRIDGE": "1",  # there is no accessibility bus; toolkits would look for one
+        "GTK_A11Y": "none",
     }

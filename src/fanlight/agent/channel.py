@@ -7,9 +7,10 @@ host asks. The host may restart at any time; the session goes on meanwhile.
 import asyncio
 import contextlib
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable
 
-from fanlight.agentwire import AGENT_SOCKET_NAME, HOST_SOCKETS, MAX_LINE_BYTES, STATUS_INTERVAL_IN_SECONDS
+from fanlight.agentwire import AGENT_SOCKET_NAME, HOST_SOCKETS, MAX_LINE_BYTES, MAX_MESSAGES_PER_SECOND, STATUS_INTERVAL_IN_SECONDS
 from fanlight.agentwire.messages import MalformedMessage, Message, Status, decode, encode
 
 log = logging.getLogger(__name__)
@@ -17,7 +18,8 @@ log = logging.getLogger(__name__)
 SOCKET = f"{HOST_SOCKETS}/{AGENT_SOCKET_NAME}"
 # The host begins to listen when it learns of the launch, at about the time the agent starts: look often at first.
 FIRST_RETRY_IN_SECONDS, LAST_RETRY_IN_SECONDS = 0.02, 1.0
-LEAST_BETWEEN_STATUSES_IN_SECONDS = 0.04  # the host takes at most 50 messages a second
+# The host drops whom it hears more often than MAX_MESSAGES_PER_SECOND; half of that is left for its rounding.
+STATUSES_AT_ONCE = MAX_MESSAGES_PER_SECOND // 2
 
 
 class HostChannel:
@@ -57,11 +59,15 @@ class HostChannel:
             await asyncio.gather(*sides, return_exceptions=True)
 
     async def _report(self, writer: asyncio.StreamWriter) -> None:
+        said_at: deque[float] = deque(maxlen=STATUSES_AT_ONCE)
+        loop = asyncio.get_running_loop()
         while True:
+            if len(said_at) == STATUSES_AT_ONCE:
+                await asyncio.sleep(max(0.0, said_at[0] + 1.0 - loop.time()))
             self._changed.clear()
             writer.write(encode(await self._status()))
+            said_at.append(loop.time())
             await writer.drain()
-            await asyncio.sleep(LEAST_BETWEEN_STATUSES_IN_SECONDS)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(STATUS_INTERVAL_IN_SECONDS):
                     await self._changed.wait()

@@ -122,7 +122,8 @@ class Desktop:
     def _sound_program(self) -> Program:
         arguments = [
             "/usr/bin/pulseaudio", "-n", "--daemonize=no", "--exit-idle-time=-1", "--disallow-exit",
-            "--disallow-module-loading", "--use-pid-file=no", "--log-target=stderr",
+            "--disallow-module-loading", "--use-pid-file=no", "--realtime=no",
+            "--high-priority=no", "--log-target=stderr",
             f"--file={CONFIG_DIRECTORY}/sound.pa",
         ]  # fmt: skip
         environment = environment_of(DISPLAY)

@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 import struct
+import uuid
 from pathlib import Path
 
 from fanlight.agent.accounts import DISPLAY, FILES_DIRECTORY, LOG_DIRECTORY, PULSE_DIRECTORY, USER
@@ -38,6 +39,7 @@ def prepare(name_server: str) -> None:
     # The display user passes through the home to the one folder that the browser may reach, and sees nothing else.
     _directory(USER.home, USER.uid, DISPLAY.gid, 0o710)
     _directory(FILES_DIRECTORY, USER.uid, DISPLAY.gid, 0o2770)
+    Path("/etc/machine-id").write_text(uuid.uuid4().hex + "\n", encoding="ascii")
     _loopback_up()
     _name_this_host()
     resolver = Path("/etc/resolv.conf")
