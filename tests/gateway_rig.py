@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import aiohttp
 import uvloop
@@ -23,6 +23,7 @@ from aiohttp import web
 from fanlight.config import Settings
 from fanlight.controlwire.messages import Catalog, CatalogEntry, Grant, Refusal, SessionView, to_json
 from fanlight.gateway.process import run_gateway
+from gateway_guests import PictureGuest
 
 ALL_FEATURES = (
     "CLIPBOARD_COPY_FROM_LOCAL_DEVICE",
@@ -257,7 +258,7 @@ class RunningGateway:
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def __enter__(self) -> "RunningGateway":
+    def __enter__(self) -> Self:
         self._thread.start()
         self._ready.wait(10)
         deadline = time.monotonic() + 10
@@ -268,7 +269,7 @@ class RunningGateway:
         raise RuntimeError("the gateway does not listen") from self._failure
 
     def __exit__(self, *_: object) -> None:
-        if self._loop and self._stop:
+        if self._loop and self._stop and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(10)
         if self._thread.is_alive():
@@ -287,6 +288,19 @@ class RunningGateway:
             uvloop.run(main())
         except BaseException as failure:  # noqa: BLE001 - handed to the test
             self._failure = failure
+
+
+@dataclass
+class Rig:
+    settings: Settings
+    control: SteerableControl
+    guest: PictureGuest
+    gateway: RunningGateway
+    socket: Path
+
+    @property
+    def url(self) -> str:
+        return self.gateway.url
 
 
 def settings_for(directory: Path, **changes: Any) -> Settings:

@@ -73,6 +73,7 @@ class Splice:
         self._browser, self._guest = browser, guest
         self._on_done = on_done
         self._is_done = False
+        self._ended: set[_End] = set()
         self._grace: asyncio.TimerHandle | None = None
         self._browser_end = _End(browser, self._half_close, self._lost)
         self._guest_end = _End(guest, self._half_close, self._lost)
@@ -102,6 +103,10 @@ class Splice:
         self._finish(drop=True)
 
     def _half_close(self, end: _End) -> None:
+        self._ended.add(end)
+        if len(self._ended) == 2:  # noqa: PLR2004 - both sides have said their last byte
+            self._finish(drop=False)
+            return
         if not end.other.is_closing() and end.other.can_write_eof():
             end.other.write_eof()
         if self._grace is None:

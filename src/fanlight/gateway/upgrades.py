@@ -53,7 +53,8 @@ class Handshake:
             or "upgrade" not in connection
             or headers.get("Sec-WebSocket-Version") != "13"
             or not _KEY.fullmatch(key)
-            or request.body_exists
+            or headers.get("Content-Length", "0") != "0"
+            or "Transfer-Encoding" in headers
         ):
             raise NotAnUpgrade
         negotiated = [headers.get("Sec-WebSocket-Protocol"), headers.get("Sec-WebSocket-Extensions")]

@@ -73,7 +73,7 @@ new MutationObserver(check).observe(document.getElementById("app"), {
 setInterval(check, CHECK_IN_MS);
 
 window.fanlight = {
-  hasInput: true,
+  canUpload: true,
   /** Press keysyms in order, release them in reverse. */
   press(keysyms) {
     if (!socket || !isOpen) return;

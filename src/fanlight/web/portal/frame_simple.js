@@ -1,5 +1,5 @@
-// Shows a stream of JPEG stripes: what the simulated engine draws. No input, no sound; for trying Fanlight without
-// a display server. The protocol is the one that the real client speaks.
+// Shows a stream of JPEG stripes and types into it: what the simulated engine draws. No sound, no files; for trying
+// Fanlight without a display server. The protocol is the one that the real client speaks.
 
 const JPEG_STRIPE = 3;
 const HEAD_IN_BYTES = 6; // type, flags, frame id (2), y (2)
@@ -69,16 +69,41 @@ function connect() {
 }
 
 setInterval(() => {
-  if (lastFrame >= 0 && socket?.readyState === WebSocket.OPEN) socket.send(`CLIENT_FRAME_ACK ${lastFrame} 0`);
+  if (lastFrame >= 0) send(`CLIENT_FRAME_ACK ${lastFrame} 0`);
 }, 50);
 
+const NAMED = { Enter: 0xff0d, Backspace: 0xff08, Tab: 0xff09, Escape: 0xff1b, Delete: 0xffff, ArrowLeft: 0xff51, ArrowUp: 0xff52, ArrowRight: 0xff53, ArrowDown: 0xff54 };
+
+function keysymOf(key) {
+  if ([...key].length !== 1) return NAMED[key];
+  const code = key.codePointAt(0);
+  return code < 0x100 ? code : 0x01000000 + code; // Latin-1 characters are their own keysyms
+}
+
+function send(message) {
+  if (socket?.readyState === WebSocket.OPEN) socket.send(message);
+}
+
+function press(keysyms) {
+  for (const keysym of keysyms) send(`kd,${keysym}`);
+  for (const keysym of [...keysyms].reverse()) send(`ku,${keysym}`);
+}
+
+window.addEventListener("keydown", (event) => {
+  if (event.ctrlKey && event.altKey && event.code === "Home") {
+    tell({ type: "focus-toolbar" });
+    event.preventDefault();
+    return;
+  }
+  const keysym = keysymOf(event.key);
+  if (event.isComposing || keysym === undefined) return;
+  press([keysym]);
+  event.preventDefault();
+});
+
 window.fanlight = {
-  hasInput: false,
-  press(keysyms) {
-    if (socket?.readyState !== WebSocket.OPEN) return;
-    for (const keysym of keysyms) socket.send(`kd,${keysym}`);
-    for (const keysym of [...keysyms].reverse()) socket.send(`ku,${keysym}`);
-  },
+  canUpload: false,
+  press,
   ask() {},
   chooseUploads() {},
   focus() { canvas.focus(); },

@@ -75,7 +75,7 @@ async function copy(text) {
 export function filesPanel(stream, features) {
   const list = h("ul.files", { "aria-live": "polite" });
   const parts = [];
-  if (features.has("FILE_UPLOAD") && stream.inside?.hasInput) {
+  if (features.has("FILE_UPLOAD") && stream.inside?.canUpload) {
     parts.push(h("div.actions", {}, h("button.primary", { type: "button", onclick: () => stream.inside.chooseUploads() }, icon("upload"), "Upload files")),
       h("p.detail", {}, "Or drop files on the application."));
   }
