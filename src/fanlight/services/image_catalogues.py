@@ -37,7 +37,7 @@ class ImageManifest:
 def read_catalogues(images_directory: Path) -> tuple[list[ImageManifest], list[str]]:
     """Return the manifests of all images, and one sentence for each file that was refused."""
     manifests, complaints = [], []
-    for path in sorted(images_directory.glob("*/catalogue.json")):
+    for path in sorted(images_directory.glob("[!.]*/catalogue.json")):  # a dot: being built, not there yet
         try:
             manifests.append(_read(path))
         except (OSError, InvalidCombination) as error:
@@ -72,8 +72,9 @@ def _manifest(content: Mapping[str, Any]) -> ImageManifest:
         name=_matching(content, "name", _IMAGE_NAME),
         display_name=_text(content, "display_name"),
         description=_text(content, "description"),
-        created_at=_time(content, "created_at"),
-        agent_version=_text(content, "agent_version"),
+        # A built image says when it was built and which runtime it pins; a sample says the same in the API's words.
+        created_at=_time(content, "built_at" if "built_at" in content else "created_at"),
+        agent_version=_text(content, "runtime_version" if "runtime_version" in content else "agent_version"),
         base_image_name=_text(content, "base_image_name") if content.get("base_image_name") is not None else None,
         applications=entries,
     )
@@ -90,6 +91,7 @@ def _application(entry: object) -> Application:
         working_directory=_text(entry, "working_directory", default=""),
         icon=_matching(entry, "icon", _ICON) if entry.get("icon") is not None else None,
         description=_text(entry, "description", default=""),
+        enabled=_truth(entry, "enabled", default=True),
     )
 
 
@@ -97,6 +99,13 @@ def _text(content: Mapping[str, Any], member: str, default: str | None = None) -
     value = content.get(member, default)
     if not isinstance(value, str):
         raise InvalidCombination(f"{member} must be a text")
+    return value
+
+
+def _truth(content: Mapping[str, Any], member: str, *, default: bool) -> bool:
+    value = content.get(member, default)
+    if not isinstance(value, bool):
+        raise InvalidCombination(f"{member} must be true or false")
     return value
 
 

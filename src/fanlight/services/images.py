@@ -54,17 +54,25 @@ class ImageService:
         return f"{self._portal()}/icons/{quote(image.store_ref)}/{quote(application.icon)}"
 
     async def sync_public_images(self, manifests: Sequence[ImageManifest]) -> None:
-        """Make each manifest a PUBLIC image: new ones are added, changed ones updated. Others stay as they are."""
+        """Make each manifest a PUBLIC image: new ones are added, changed ones updated. Others stay as they are.
+
+        Cheap when nothing is new, so that it may be called every few seconds.
+        """
+        async with self._transactions.begin() as work:
+            if not _differing(manifests, await work.images.visible(PUBLIC)):
+                return
         async with self._transactions.begin(write=True) as work:
-            present = {image.name: image for image in await work.images.visible(PUBLIC)}
-            for manifest in manifests:
-                before = present.get(manifest.name)
-                wanted = _image_of(manifest, before)
-                if before is None:
-                    await work.images.add(wanted)
-                elif wanted != before:
-                    await work.images.save(wanted)
+            for wanted, is_new in _differing(manifests, await work.images.visible(PUBLIC)):
+                await (work.images.add(wanted) if is_new else work.images.save(wanted))
             await work.commit()
+
+
+def _differing(manifests: Sequence[ImageManifest], present: Sequence[Image]) -> list[tuple[Image, bool]]:
+    """Return the images that have to be written, and for each whether it is new."""
+    by_name = {image.name: image for image in present}
+    pairs = [(manifest, by_name.get(manifest.name)) for manifest in manifests]
+    wanted = [(_image_of(manifest, before), before) for manifest, before in pairs]
+    return [(image, before is None) for image, before in wanted if image != before]
 
 
 def _place(image: Image) -> str:

@@ -1,0 +1,72 @@
+"""The services on a real SQLite store, with a clock that stands still until a test moves it."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from service_rig import HERE, NOW, SAMPLE, Rig, new_fleet
+
+from fanlight.services import AppStreamServices
+from fanlight.services.stacks import NewStack
+from fanlight.store import Store, open_store
+
+
+class StandingClock:
+    def __init__(self) -> None:
+        self.time = NOW
+
+    def now(self) -> datetime:
+        return self.time
+
+    def advance(self, by: timedelta) -> None:
+        self.time += by
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated database file to copy, because migrating takes longer than most tests here."""
+    path = tmp_path_factory.mktemp("store") / "fanlight.db"
+
+    async def migrate() -> None:
+        async with open_store(f"sqlite:///{path}") as store:
+            await store.upgrade()
+
+    asyncio.run(migrate())
+    return path
+
+
+@pytest.fixture
+async def store(empty_database: Path, tmp_path: Path) -> AsyncIterator[Store]:
+    path = tmp_path / "fanlight.db"
+    shutil.copy(empty_database, path)
+    async with open_store(f"sqlite:///{path}") as opened:
+        yield opened
+
+
+@pytest.fixture
+async def rig(store: Store) -> Rig:
+    """Services over an installation with one public image."""
+    clock = StandingClock()
+    woken: list[tuple[str, str]] = []
+    services = AppStreamServices.build(
+        transactions=store.transactions,
+        clock=clock,
+        wake=lambda kind, key: woken.append((kind, key)),
+        signing_key=b"k" * 32,
+        portal_url="https://apps.example.org",
+    )
+    await services.images.sync_public_images([SAMPLE])
+    return Rig(services=services, transactions=store.transactions, clock=clock, woken=woken)
+
+
+@pytest.fixture
+async def pair(rig: Rig) -> Rig:
+    """The same with the stack `design` in front of the RUNNING fleet `cad`."""
+    await rig.services.stacks.create(HERE, NewStack(name="design"))
+    await rig.services.fleets.create(HERE, new_fleet())
+    await rig.services.associations.associate(HERE, "design", "cad")
+    await rig.run_fleet("cad")
+    return rig
