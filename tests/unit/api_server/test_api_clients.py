@@ -90,7 +90,7 @@ async def test_an_operation_not_built_says_why(
 
 
 async def test_a_wrong_secret_and_an_unknown_key_are_told_apart(api: Any, protocol: str) -> None:
-    from conftest import KEY, temporary
+    from api_server_rig import KEY, temporary
 
     wrong = api.client(key=temporary(KEY, secret_access_key="guess"))
     assert (await refusal(wrong, "describe_fleets"))[0] == "InvalidSignatureException"

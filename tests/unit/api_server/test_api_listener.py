@@ -12,10 +12,10 @@ from typing import Any
 import aiohttp
 import cbor2
 import pytest
+from api_server_rig import KEY
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
-from conftest import KEY
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -178,7 +178,7 @@ async def failing(api: Any, settings: Any) -> AsyncIterator[Any]:
     """Serve handlers whose services fail; call it with the error."""
     from aiohttp import web
 
-    from fanlight.api.appstream.app import make_api_app
+    from fanlight.api.appstream.app import make_api_app, make_api_runner
     from fanlight.api.appstream.handlers import appstream_registry
     from fanlight.api.audit import AuditLog
 
@@ -193,7 +193,7 @@ async def failing(api: Any, settings: Any) -> AsyncIterator[Any]:
             replace(settings, is_strict=is_strict),
             audit,
         )
-        runner = web.AppRunner(app, access_log=None)
+        runner = make_api_runner(app)
         await runner.setup()
         runners.append(runner)
         await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -263,3 +263,32 @@ async def test_a_refused_caller_is_in_the_audit_log_without_an_account(http: Any
         "MissingAuthenticationTokenException",
     )
     assert datetime.fromisoformat(line["time"]).tzinfo == UTC
+
+
+async def test_an_answer_is_given_again_until_anything_changes(http: Any, api: Any) -> None:
+    """Describe calls are answered from memory, and yet every commit, of whatever process, is seen by the next one."""
+    names = {"X-Amz-Target": "PhotonAdminProxyService.DescribeStacks"}
+    asked = []
+    describe = api.services.stacks.describe
+
+    async def counting(*args: Any, **kwargs: Any) -> Any:
+        asked.append(args)
+        return await describe(*args, **kwargs)
+
+    api.services.stacks.describe = counting
+    for _ in range(3):
+        assert (await post(http, api, b"{}", **names))[1] == {"Stacks": []}
+    assert len(asked) == 1
+    create = {"X-Amz-Target": "PhotonAdminProxyService.CreateStack"}
+    for number in range(3):
+        assert (await post(http, api, json.dumps({"Name": f"stack-{number}"}).encode(), **create))[0] == 200
+        found = (await post(http, api, b"{}", **names))[1]["Stacks"]
+        assert [stack["Name"] for stack in found] == [f"stack-{n}" for n in range(number + 1)]
+    assert len(asked) == 4
+
+
+async def test_a_key_that_was_removed_opens_nothing_any_more(http: Any, api: Any) -> None:
+    assert (await post(http, api, b"{}"))[0] == 200
+    await api.services.access_keys.remove(KEY.access_key_id)
+    status, body, _ = await post(http, api, b"{}")
+    assert (status, body["__type"]) == (403, "UnrecognizedClientException")

@@ -17,6 +17,7 @@ from typing import TypeVar
 from aiohttp import web
 
 from fanlight.api.appstream.dispatch import Dispatcher, Outcome, shape_id
+from fanlight.api.appstream.kept import Revision, UntilChanged, unknown_revision
 from fanlight.api.appstream.registry import Registry
 from fanlight.api.audit import ApiCall, AuditLog, recorded_members
 from fanlight.api.protocol.errors import WireError, malformed
@@ -72,22 +73,39 @@ def make_api_app(
     settings: ApiSettings,
     audit: AuditLog,
     *,
+    revision: Revision = unknown_revision,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> web.Application:
-    """Return the application. Raises RegistryIncomplete when an operation of the model has no answer."""
+    """Return the application. Raises RegistryIncomplete when an operation of the model has no answer.
+
+    `revision` is `Transactions.revision`; without it, every request asks the store for its key and its answer.
+    """
     model = appstream_model()
-    dispatcher = Dispatcher(registry, services, model, is_strict=settings.is_strict)
+    dispatcher = Dispatcher(registry, services, model, revision=revision, is_strict=settings.is_strict)
+    keys: UntilChanged[str, AccessKey | None] = UntilChanged(revision)
     verifier = Verifier(
         service=SIGNING_NAME,
         regions=frozenset(settings.regions),
         max_clock_skew=settings.max_clock_skew,
-        find_key=find_key,
+        find_key=lambda key_id: keys.get(key_id, lambda: find_key(key_id)),
         now=now,
     )
     listener = _Listener(dispatcher, verifier, settings, audit, str(model.metadata["targetPrefix"]))
     app = web.Application(client_max_size=settings.body_limit_in_bytes)
     app.router.add_route("*", "/{tail:.*}", listener.handle)
     return app
+
+
+def make_api_runner(app: web.Application, *, shutdown_timeout: timedelta = timedelta(seconds=3)) -> web.AppRunner:
+    """Return what serves the application: bodies stay as they came, and a refused upload is not read to its end."""
+    return web.AppRunner(
+        app,
+        access_log=None,  # the audit log has every call
+        auto_decompress=False,
+        lingering_time=0.5,
+        keepalive_timeout=75,
+        shutdown_timeout=shutdown_timeout.total_seconds(),
+    )
 
 
 class _Listener:

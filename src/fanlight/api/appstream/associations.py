@@ -41,6 +41,7 @@ async def disassociate_fleet(
     "ListAssociatedFleets",
     raises=(InvalidCombination,),
     note="An unknown stack has no fleets: the model has no errors.",
+    is_pure_read=True,
 )
 async def list_associated_fleets(
     request: ListAssociatedFleetsRequest, caller: Caller, services: AppStreamServices
@@ -53,6 +54,7 @@ async def list_associated_fleets(
     "ListAssociatedStacks",
     raises=(InvalidCombination,),
     note="An unknown fleet has no stacks: the model has no errors.",
+    is_pure_read=True,
 )
 async def list_associated_stacks(
     request: ListAssociatedStacksRequest, caller: Caller, services: AppStreamServices

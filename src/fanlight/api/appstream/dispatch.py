@@ -14,6 +14,7 @@ from botocore.model import OperationModel, ServiceModel
 
 from fanlight.api import types
 from fanlight.api.appstream.errors import ALWAYS_ANSWERED, OUTAGES, wire_code
+from fanlight.api.appstream.kept import Revision, UntilChanged, unknown_revision
 from fanlight.api.appstream.registry import NotBuilt, Operation, Registry
 from fanlight.api.protocol.errors import COMMON_STATUS, WireError
 from fanlight.api.protocol.operations import CBOR, JSON, OperationCodec, Wire, compile_operations
@@ -27,6 +28,7 @@ ServicesT = TypeVar("ServicesT")
 # The API reference gives 400 for every error of every operation. The newest model says 404 and the like for some;
 # clients go by the code.
 MODELLED_STATUS = 400
+LARGEST_KEPT_REQUEST = 2048  # bytes; a describe call with a few names. Keeps the memory of answers small.
 
 
 class GeneratedNames:
@@ -67,12 +69,14 @@ class Dispatcher(Generic[ServicesT]):
         services: ServicesT,
         model: ServiceModel,
         *,
+        revision: Revision = unknown_revision,
         is_strict: bool = False,
     ) -> None:
         """Compile the model. Raises RegistryIncomplete unless the registry answers exactly its operations."""
         registry.verify_complete(frozenset(model.operation_names))
         self._registry, self._services, self._is_strict = registry, services, is_strict
         operations = {name: model.operation_model(name) for name in model.operation_names}
+        self._answers: UntilChanged[tuple[str, str, str, str, bytes], tuple[Any, bytes]] = UntilChanged(revision)
         self._declared = {name: _declared_by(operation) for name, operation in operations.items()}
         names = GeneratedNames()
         self._codecs: Mapping[str, Mapping[str, OperationCodec]] = {
@@ -86,14 +90,27 @@ class Dispatcher(Generic[ServicesT]):
         """Return the body of a successful answer. Raises WireError for everything else."""
         if (not_built := self._registry.not_built.get(name)) is not None:
             raise self._refuse_unbuilt(not_built)
-        codec = self._codecs[wire.NAME][name]
-        request = outcome.request = codec.read_request(body)
         operation = self._registry.built[name]
+        if operation.is_pure_read and len(body) <= LARGEST_KEPT_REQUEST:
+            key = (wire.NAME, name, caller.account_id, caller.region, body)
+            outcome.request, answer = await self._answers.get(
+                key, lambda: self._call(wire, operation, body, caller, outcome)
+            )
+        else:
+            _, answer = await self._call(wire, operation, body, caller, outcome)
+        return answer
+
+    async def _call(
+        self, wire: Wire, operation: Operation[Any, ServicesT, Any], body: bytes, caller: Caller, outcome: Outcome
+    ) -> tuple[Any, bytes]:
+        """Return the typed request and the body of the answer. Raises WireError."""
+        codec = self._codecs[wire.NAME][operation.name]
+        request = outcome.request = codec.read_request(body)
         try:
             result = await operation.handler(request, caller, self._services)
         except DomainError as error:
             raise self._refuse(operation, error) from error
-        return codec.write_result(result)
+        return request, codec.write_result(result)
 
     def error_for(self, error: DomainError) -> WireError:
         """Return the refusal for an error outside any operation (the key store is away, for one)."""

@@ -45,7 +45,7 @@ async def create_fleet(request: CreateFleetRequest, caller: Caller, services: Ap
     return CreateFleetResult(fleet=to_wire(described))
 
 
-@operation("DescribeFleets", raises=(NotFound, InvalidCombination))
+@operation("DescribeFleets", raises=(NotFound, InvalidCombination), is_pure_read=True)
 async def describe_fleets(
     request: DescribeFleetsRequest, caller: Caller, services: AppStreamServices
 ) -> DescribeFleetsResult:

@@ -44,6 +44,7 @@ class Operation(Generic[RequestT, ServicesT, ResultT]):
     handler: Handler[RequestT, ServicesT, ResultT]
     raises: tuple[type[DomainError], ...]
     note: str = ""
+    is_pure_read: bool = False
 
     def __call__(self, request: RequestT, caller: Caller, services: ServicesT) -> Awaitable[ResultT]:
         return self.handler(request, caller, services)
@@ -58,12 +59,17 @@ class NotBuilt:
 
 
 def operation(
-    name: str, *, raises: tuple[type[DomainError], ...] = (), note: str = ""
+    name: str, *, raises: tuple[type[DomainError], ...] = (), note: str = "", is_pure_read: bool = False
 ) -> Callable[[Handler[RequestT, ServicesT, ResultT]], Operation[RequestT, ServicesT, ResultT]]:
-    """Mark a handler. `note` goes into the coverage page: say there which unverified behaviour was chosen."""
+    """Mark a handler.
+
+    `note` goes into the coverage page: say there which unverified behaviour was chosen. `is_pure_read` promises that the
+    result depends on request, account, region and the store alone (no clock, no random, no file) and that nothing is
+    written: its answer may then be given again for as long as the store does not change.
+    """
 
     def mark(handler: Handler[RequestT, ServicesT, ResultT]) -> Operation[RequestT, ServicesT, ResultT]:
-        return Operation(name, handler, raises, note)
+        return Operation(name, handler, raises, note, is_pure_read)
 
     return mark
 

@@ -30,6 +30,7 @@ async def create_stack(request: CreateStackRequest, caller: Caller, services: Ap
     "DescribeStacks",
     raises=(NotFound, InvalidCombination),
     note="UserSettings lists every action; StreamingExperienceSettings and ApplicationSettings are always there.",
+    is_pure_read=True,
 )
 async def describe_stacks(
     request: DescribeStacksRequest, caller: Caller, services: AppStreamServices

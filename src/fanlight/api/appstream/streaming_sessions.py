@@ -41,6 +41,7 @@ async def create_streaming_url(
     "DescribeSessions",
     raises=(InvalidCombination,),
     note="EXPIRED sessions stay listed for a while (FANLIGHT_EXPIRED_SESSIONS_KEPT_IN_SECONDS).",
+    is_pure_read=True,
 )
 async def describe_sessions(
     request: DescribeSessionsRequest, caller: Caller, services: AppStreamServices

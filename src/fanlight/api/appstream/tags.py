@@ -28,7 +28,7 @@ async def untag_resource(
     return UntagResourceResult()
 
 
-@operation("ListTagsForResource", raises=(NotFound, InvalidCombination))
+@operation("ListTagsForResource", raises=(NotFound, InvalidCombination), is_pure_read=True)
 async def list_tags_for_resource(
     request: ListTagsForResourceRequest, caller: Caller, services: AppStreamServices
 ) -> ListTagsForResourceResult:
