@@ -22,13 +22,17 @@ class SqliteRevision:
     def __init__(self, path: str) -> None:
         self._path = path
         self._connection: sqlite3.Connection | None = None
+        self._connections_made = 0
 
     def __call__(self) -> int | None:
         try:
             if self._connection is None:
                 self._connection = sqlite3.connect(self._path, timeout=0, isolation_level=None)
                 self._connection.execute("PRAGMA query_only = ON")
-            return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+                self._connections_made += 1
+            version = int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+            # SQLite counts anew on every connection (32 bits): ours must never equal one of an earlier connection.
+            return (self._connections_made << 32) + version
         except sqlite3.Error:
             self.close()
             return None

@@ -1,6 +1,9 @@
 """What is kept lives exactly as long as one revision of the store."""
 
+from pathlib import Path
+
 from fanlight.api.appstream.kept import MOST_KEPT, UntilChanged
+from fanlight.store.revisions import SqliteRevision
 
 
 class Store:
@@ -53,3 +56,15 @@ async def test_memory_is_bounded() -> None:
     for key in range(MOST_KEPT * 3):
         await kept.get(key, store.compute)
     assert len(kept._kept) <= MOST_KEPT
+
+
+async def test_sqlites_numbers_of_a_new_connection_equal_none_of_the_old(tmp_path: Path) -> None:
+    """SQLite starts counting anew with each connection; what was kept before must not come back to life."""
+    revision = SqliteRevision(str(tmp_path / "some.db"))
+    seen = set()
+    for _ in range(3):
+        assert revision() == revision()
+        seen.add(revision())
+        revision.close()
+    assert len(seen) == 3
+    revision.close()
