@@ -1,0 +1,389 @@
+"""The operations as clients see them: whole answers, error codes, and members that are refused by name.
+
+Requests go through the real dispatcher in the JSON protocol; it fails on errors that an operation does not declare.
+"""
+
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from service_rig import HERE, NOW, SAMPLE_ARN, Rig, grant, query_of
+
+from fanlight.api.appstream.dispatch import Dispatcher, Outcome
+from fanlight.api.appstream.handlers import appstream_registry
+from fanlight.api.protocol.errors import WireError
+from fanlight.api.protocol.operations import JSON
+from fanlight.api.spec import appstream_model
+from fanlight.domain.access_keys import Caller
+from fanlight.domain.fleets import FleetError, FleetErrorCode
+from fanlight.domain.streaming_sessions import SessionEvent
+
+Call = Callable[..., Awaitable[dict[str, Any]]]
+SECONDS = NOW.timestamp()
+ARN = "arn:aws:appstream:us-east-1:000000000000"
+
+
+@pytest.fixture
+def call(rig: Rig) -> Call:
+    dispatcher = Dispatcher(appstream_registry(), rig.services, appstream_model(), is_strict=True)
+    caller = Caller("AKIA", HERE.account_id, HERE.region, "request")
+
+    async def do(operation: str, **members: Any) -> dict[str, Any]:
+        answer = await dispatcher.dispatch(JSON, operation, json.dumps(members).encode(), caller, Outcome())
+        return json.loads(answer or b"{}")
+
+    return do
+
+
+async def refusal(attempt: Awaitable[Any]) -> tuple[str, str]:
+    with pytest.raises(WireError) as raised:
+        await attempt
+    return raised.value.code, raised.value.message
+
+
+FLEET: dict[str, Any] = {
+    "Name": "cad",
+    "InstanceType": "stream.standard.medium",
+    "ImageName": "Sample",
+    "ComputeCapacity": {"DesiredInstances": 2},
+}
+STACK: dict[str, Any] = {"Name": "design"}
+
+
+async def test_a_fleet_is_answered_whole(call: Call, rig: Rig) -> None:
+    wanted = {
+        "Arn": f"{ARN}:fleet/cad",
+        "ComputeCapacityStatus": {"Available": 0, "Desired": 2, "InUse": 0, "Running": 0},
+        "CreatedTime": SECONDS,
+        "DisconnectTimeoutInSeconds": 900,
+        "EnableDefaultInternetAccess": False,
+        "FleetErrors": [],
+        "FleetType": "ALWAYS_ON",
+        "IdleDisconnectTimeoutInSeconds": 0,
+        "ImageArn": SAMPLE_ARN,
+        "ImageName": "Sample",
+        "InstanceType": "stream.standard.medium",
+        "MaxUserDurationInSeconds": 57600,
+        "Name": "cad",
+        "Platform": "UBUNTU_PRO_2404",
+        "State": "STOPPED",
+        "StreamView": "APP",
+    }
+    assert await call("CreateFleet", **FLEET) == {"Fleet": wanted}
+    assert await call("DescribeFleets") == {"Fleets": [wanted]}
+    updated = {**wanted, "DisplayName": "", "IdleDisconnectTimeoutInSeconds": 70}
+    assert await call("UpdateFleet", Name="cad", DisplayName="", IdleDisconnectTimeoutInSeconds=70) == {
+        "Fleet": updated
+    }
+    await rig.apply("cad", errors=(FleetError(FleetErrorCode.IMAGE_NOT_FOUND, "The image is gone.", NOW),))
+    failed = {**updated, "FleetErrors": [{"ErrorCode": "IMAGE_NOT_FOUND", "ErrorMessage": "The image is gone."}]}
+    assert await call("DescribeFleets", Names=["cad"]) == {"Fleets": [failed]}
+    assert await call("StartFleet", Name="cad") == {}
+    assert await call("DescribeFleets") == {"Fleets": [{**updated, "State": "STARTING"}]}
+    assert await call("StopFleet", Name="cad") == {}
+    assert await call("DescribeFleets") == {"Fleets": [{**updated, "State": "STOPPING"}]}
+
+
+async def test_a_stack_is_answered_whole(call: Call) -> None:
+    permissions = {
+        "CLIPBOARD_COPY_FROM_LOCAL_DEVICE": "ENABLED",
+        "CLIPBOARD_COPY_TO_LOCAL_DEVICE": "ENABLED",
+        "FILE_UPLOAD": "ENABLED",
+        "FILE_DOWNLOAD": "ENABLED",
+        "PRINTING_TO_LOCAL_DEVICE": "ENABLED",
+        "DOMAIN_PASSWORD_SIGNIN": "ENABLED",
+        "DOMAIN_SMART_CARD_SIGNIN": "DISABLED",
+        "AUTO_TIME_ZONE_REDIRECTION": "DISABLED",
+        "SMART_CARD_REDIRECTION": "DISABLED",
+    }
+
+    def answer(**changes: Any) -> dict[str, Any]:
+        return {
+            "Arn": f"{ARN}:stack/design",
+            "Name": "design",
+            "CreatedTime": SECONDS,
+            "StorageConnectors": [],
+            "StackErrors": [],
+            "UserSettings": [{"Action": action, "Permission": state} for action, state in permissions.items()],
+            "ApplicationSettings": {"Enabled": False},
+            "AccessEndpoints": [],
+            "EmbedHostDomains": [],
+            "StreamingExperienceSettings": {"PreferredProtocol": "TCP"},
+            **changes,
+        }
+
+    assert await call("CreateStack", **STACK) == {"Stack": answer()}
+    assert await call("DescribeStacks", Names=["design"]) == {"Stacks": [answer()]}
+    permissions["FILE_UPLOAD"] = "DISABLED"
+    upload = [{"Action": "FILE_UPLOAD", "Permission": "DISABLED"}]
+    changed = answer(RedirectURL="https://a.example", Description="d")
+    assert await call(
+        "UpdateStack", Name="design", UserSettings=upload, RedirectURL="https://a.example", Description="d"
+    ) == {"Stack": changed}
+    assert await call("DescribeStacks") == {"Stacks": [changed]}
+    assert await call("DeleteStack", Name="design") == {}
+    assert await call("DescribeStacks") == {"Stacks": []}
+
+
+async def test_urls_and_sessions_are_answered_whole(call: Call, pair: Rig) -> None:
+    url = await call("CreateStreamingURL", StackName="design", FleetName="cad", UserId="ada", Validity=30)
+    assert url == {"StreamingURL": url["StreamingURL"], "Expires": SECONDS + 30}
+    redeemed = await pair.services.sessions.redeem(*query_of(url["StreamingURL"]))
+    assert redeemed == grant(expires_at=NOW + timedelta(seconds=30))
+    opened = await pair.services.sessions.open_session(grant(), "Editor")
+    pending = {
+        "Id": opened.session_id,
+        "UserId": "ada",
+        "StackName": "design",
+        "FleetName": "cad",
+        "State": "PENDING",
+        "ConnectionState": "NOT_CONNECTED",
+        "MaxExpirationTime": SECONDS + 57600,
+        "AuthenticationType": "API",
+        "InstanceDrainStatus": "NOT_APPLICABLE",
+    }
+    assert await call("DescribeSessions", StackName="design", FleetName="cad") == {"Sessions": [pending]}
+    async with pair.transactions.begin(write=True) as work:
+        started = replace(opened.after(SessionEvent.STARTED), started_at=NOW, instance_id="i-1", connected_since=NOW)
+        await work.sessions.save(started)
+        await work.commit()
+    active = {
+        **pending,
+        "State": "ACTIVE",
+        "ConnectionState": "CONNECTED",
+        "StartTime": SECONDS,
+        "InstanceId": "i-1",
+    }
+    assert await call("DescribeSessions", StackName="design", FleetName="cad", Limit=1) == {"Sessions": [active]}
+    assert await call("ExpireSession", SessionId="lost") == {}
+    assert await call("ExpireSession", SessionId=opened.session_id) == {}
+
+
+async def test_an_image_is_answered_whole(call: Call) -> None:
+    assert await call("DescribeImages", Type="PUBLIC") == {
+        "Images": [
+            {
+                "Name": "Sample",
+                "Arn": SAMPLE_ARN,
+                "BaseImageArn": "arn:aws:appstream:us-east-1::image/Base",
+                "DisplayName": "Sample image",
+                "State": "AVAILABLE",
+                "Visibility": "PUBLIC",
+                "ImageBuilderSupported": False,
+                "Platform": "UBUNTU_PRO_2404",
+                "Description": "Two applications",
+                "Applications": [
+                    {
+                        "Name": "Editor",
+                        "DisplayName": "Text editor",
+                        "IconURL": "https://apps.example.org/icons/sample/editor.png",
+                        "LaunchPath": "/usr/bin/editor",
+                        "LaunchParameters": "",
+                        "Enabled": True,
+                        "Metadata": {},
+                        "WorkingDirectory": "",
+                        "Description": "",
+                    },
+                    {
+                        "Name": "Hidden",
+                        "DisplayName": "Hidden",
+                        "LaunchPath": "/usr/bin/hidden",
+                        "LaunchParameters": "",
+                        "Enabled": False,
+                        "Metadata": {},
+                        "WorkingDirectory": "",
+                        "Description": "",
+                    },
+                ],
+                "CreatedTime": SECONDS,
+                "PublicBaseImageReleasedDate": SECONDS,
+                "AppstreamAgentVersion": "0.1.0",
+                "ImageErrors": [],
+                "SupportedInstanceFamilies": ["General Purpose", "Compute Optimized", "Memory Optimized"],
+                "DynamicAppProvidersEnabled": "DISABLED",
+                "ImageSharedWithOthers": "FALSE",
+                "ManagedSoftwareIncluded": False,
+            }
+        ]
+    }
+
+
+async def test_associations_and_tags_are_answered_whole(call: Call) -> None:
+    await call("CreateFleet", **FLEET, Tags={"Team": "cad"})
+    await call("CreateStack", **STACK)
+    assert await call("AssociateFleet", StackName="design", FleetName="cad") == {}
+    assert await call("ListAssociatedFleets", StackName="design") == {"Names": ["cad"]}
+    assert await call("ListAssociatedStacks", FleetName="cad") == {"Names": ["design"]}
+    assert await call("ListAssociatedStacks", FleetName="lost") == {"Names": []}
+    assert await call("DisassociateFleet", StackName="design", FleetName="cad") == {}
+    assert await call("ListTagsForResource", ResourceArn=f"{ARN}:fleet/cad") == {"Tags": {"Team": "cad"}}
+    assert await call("ListTagsForResource", ResourceArn=f"{ARN}:stack/design") == {"Tags": {}}
+    assert await call("TagResource", ResourceArn=f"{ARN}:stack/design", Tags={"a": "b"}) == {}
+    assert await call("UntagResource", ResourceArn=f"{ARN}:stack/design", TagKeys=["a", "x"]) == {}
+    assert await call("DeleteFleet", Name="cad") == {}
+
+
+@pytest.mark.parametrize(
+    ("operation", "members", "code"),
+    [
+        ("DescribeFleets", {"Names": ["lost"]}, "ResourceNotFoundException"),
+        ("DescribeStacks", {"Names": ["lost"]}, "ResourceNotFoundException"),
+        ("DescribeImages", {"Names": ["lost"]}, "ResourceNotFoundException"),
+        ("DescribeFleets", {"NextToken": "x"}, "ValidationException"),
+        ("DescribeImages", {"NextToken": "x"}, "InvalidParameterCombinationException"),
+        ("ListAssociatedFleets", {"StackName": "x", "NextToken": "x"}, "ValidationException"),
+        ("CreateFleet", FLEET, "ResourceAlreadyExistsException"),
+        ("CreateStack", STACK, "ResourceAlreadyExistsException"),
+        ("CreateFleet", {**FLEET, "Name": "b", "ImageName": "Lost"}, "ResourceNotFoundException"),
+        ("CreateFleet", {**FLEET, "Name": "b", "DisconnectTimeoutInSeconds": 1}, "InvalidParameterCombinationException"),
+        ("UpdateFleet", {}, "InvalidParameterCombinationException"),
+        ("UpdateFleet", {"Name": "cad", "Description": "x"}, "ResourceInUseException"),
+        ("DeleteFleet", {"Name": "cad"}, "ResourceInUseException"),
+        ("DeleteStack", {"Name": "design"}, "ResourceInUseException"),
+        ("AssociateFleet", {"StackName": "design", "FleetName": "lost"}, "ResourceNotFoundException"),
+        ("CreateStreamingURL", {"StackName": "x", "FleetName": "cad", "UserId": "ada"}, "ResourceNotFoundException"),
+        ("DescribeSessions", {"StackName": "a", "FleetName": "b", "UserId": "ada"}, "InvalidParameterCombinationException"),
+        ("ListTagsForResource", {"ResourceArn": f"{ARN}:fleet/lost"}, "ResourceNotFoundException"),
+    ],
+)  # fmt: skip
+async def test_refusals_have_the_codes_of_their_operations(
+    call: Call, pair: Rig, operation: str, members: dict[str, Any], code: str
+) -> None:
+    assert (await refusal(call(operation, **members)))[0] == code
+    assert pair.woken == []
+
+
+async def test_a_stopped_fleet_gives_no_url_in_the_code_that_clients_know(call: Call, pair: Rig) -> None:
+    asked = {"StackName": "design", "FleetName": "cad", "UserId": "ada"}
+    await call("StopFleet", Name="cad")
+    assert (await refusal(call("CreateStreamingURL", **asked)))[0] == "ResourceNotAvailableException"
+    assert (await refusal(call("StartFleet", Name="cad")))[0] == "OperationNotPermittedException"
+    await pair.services.associations.disassociate(HERE, "design", "cad")
+    assert (await refusal(call("CreateStreamingURL", **asked)))[0] == "OperationNotPermittedException"
+
+
+# ── Members that are not built ────────────────────────────────────────────────────────────────────────────────────────
+
+NOT_BUILT_OF_FLEETS: list[tuple[str, Any]] = [
+    ("VpcConfig", {"SubnetIds": ["subnet-1"]}),
+    ("DomainJoinInfo", {"DirectoryName": "corp.example"}),
+    ("IamRoleArn", "arn:aws:iam::000000000000:role/x"),
+    ("MaxConcurrentSessions", 0),
+    ("UsbDeviceFilterStrings", ["0xA,0xB,*,*,*,*,1,0"]),
+    ("SessionScriptS3Location", {"S3Bucket": "bucket"}),
+    ("MaxSessionsPerInstance", 2),
+    ("RootVolumeConfig", {"VolumeSizeInGb": 200}),
+    ("DisableIMDSV1", True),
+]
+
+
+@pytest.mark.parametrize(("member", "value"), NOT_BUILT_OF_FLEETS)
+async def test_a_fleet_refuses_what_is_not_built_by_name(call: Call, member: str, value: Any) -> None:
+    code, message = await refusal(call("CreateFleet", **FLEET, **{member: value}))
+    assert (code, message.startswith(f"{member} is not supported: ")) == ("OperationNotPermittedException", True)
+    await call("CreateFleet", **FLEET)
+    code, message = await refusal(call("UpdateFleet", Name="cad", **{member: value}))
+    assert (code, message.startswith(f"{member} is not supported: ")) == ("OperationNotPermittedException", True)
+    assert (await call("DescribeFleets"))["Fleets"][0]["Name"] == "cad"
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "text"),
+    [
+        ({"FleetType": "ELASTIC"}, "OperationNotPermittedException", "FleetType ELASTIC is not supported: "),
+        ({"ComputeCapacity": {"DesiredSessions": 2}}, "OperationNotPermittedException", "ComputeCapacity.DesiredSessions is not"),
+        ({"ComputeCapacity": {}}, "InvalidParameterCombinationException", "ComputeCapacity is empty. Give DesiredInstances."),
+        ({"ComputeCapacity": None}, "InvalidParameterCombinationException", "ComputeCapacity is missing. Give DesiredInstances."),
+    ],
+)  # fmt: skip
+async def test_a_fleet_needs_instances(call: Call, changes: dict[str, Any], code: str, text: str) -> None:
+    found_code, message = await refusal(call("CreateFleet", **{**FLEET, **changes}))
+    assert (found_code, message.startswith(text)) == (code, True)
+
+
+async def test_members_that_ask_for_nothing_mean_nothing(call: Call) -> None:
+    """Terraform sends an empty DomainJoinInfo, others send false and empty lists."""
+    empties = {
+        "VpcConfig": {"SubnetIds": [], "SecurityGroupIds": []},
+        "DomainJoinInfo": {},
+        "UsbDeviceFilterStrings": [],
+        "RootVolumeConfig": {},
+        "DisableIMDSV1": False,
+        "Description": "",
+    }
+    made = (await call("CreateFleet", **FLEET, **empties))["Fleet"]
+    assert made["Description"] == ""
+    deletions = {"DeleteVpcConfig": True, "AttributesToDelete": ["VPC_CONFIGURATION", "DOMAIN_JOIN_INFO"]}
+    assert (await call("UpdateFleet", Name="cad", **empties, **deletions))["Fleet"] == made
+    stack = {
+        "StorageConnectors": [],
+        "ApplicationSettings": {"Enabled": False, "SettingsGroup": ""},
+        "StreamingExperienceSettings": {"PreferredProtocol": "TCP"},
+        "ContentRedirection": {"HostToClient": {"Enabled": False}},
+    }
+    made = (await call("CreateStack", **STACK, **stack))["Stack"]
+    deletions = {"DeleteStorageConnectors": True, "AttributesToDelete": ["STORAGE_CONNECTORS", "THEME_NAME"]}
+    assert (await call("UpdateStack", Name="design", **stack, **deletions))["Stack"] == made
+
+
+AGENT_ACCESS = {
+    "Settings": [{"AgentAction": "COMPUTER_VISION", "Permission": "ENABLED"}],
+    "ScreenResolution": "W_1280xH_720",
+    "ScreenImageFormat": "PNG",
+}
+
+
+@pytest.mark.parametrize(
+    ("member", "value", "text"),
+    [
+        ("StorageConnectors", [{"ConnectorType": "HOMEFOLDERS"}], "StorageConnectors is not supported: "),
+        ("StorageConnectorAuthentication", "REUSE_CREDENTIALS", "StorageConnectorAuthentication is not supported: "),
+        (
+            "ApplicationSettings",
+            {"Enabled": True, "SettingsGroup": "x"},
+            "ApplicationSettings with Enabled true is not",
+        ),
+        ("AccessEndpoints", [{"EndpointType": "STREAMING", "VpceId": "vpce-1"}], "AccessEndpoints is not supported: "),
+        ("EmbedHostDomains", ["example.org"], "EmbedHostDomains is not supported: "),
+        ("StreamingExperienceSettings", {"PreferredProtocol": "UDP"}, "PreferredProtocol UDP is not supported: "),
+        ("ContentRedirection", {"HostToClient": {"Enabled": True}}, "ContentRedirection is not supported: "),
+        ("AgentAccessConfig", AGENT_ACCESS, "AgentAccessConfig is not supported: "),
+        (
+            "UserSettings",
+            [{"Action": "CLIPBOARD_COPY_TO_LOCAL_DEVICE", "Permission": "ENABLED", "MaximumLength": 100}],
+            "UserSettings: MaximumLength of CLIPBOARD_COPY_TO_LOCAL_DEVICE is not supported: ",
+        ),
+    ],
+)
+async def test_a_stack_refuses_what_is_not_built_by_name(call: Call, member: str, value: Any, text: str) -> None:
+    code, message = await refusal(call("CreateStack", **STACK, **{member: value}))
+    assert (code, message[: len(text)]) == ("OperationNotPermittedException", text)
+    made = await call("CreateStack", **STACK)
+    code, message = await refusal(call("UpdateStack", Name="design", **{member: value}))
+    assert (code, message[: len(text)]) == ("OperationNotPermittedException", text)
+    assert await call("DescribeStacks") == {"Stacks": [made["Stack"]]}
+
+
+@pytest.mark.parametrize(
+    ("member", "value", "text"),
+    [
+        (
+            "UserSettings",
+            [{"Action": "FILE_UPLOAD", "Permission": "ENABLED"}, {"Action": "FILE_UPLOAD", "Permission": "DISABLED"}],
+            "UserSettings: FILE_UPLOAD is given twice. Give it once.",
+        ),
+        (
+            "ApplicationSettings",
+            {"Enabled": False, "SettingsGroup": "x"},
+            "ApplicationSettings: SettingsGroup needs Enabled true. Leave it out.",
+        ),
+    ],
+)
+async def test_a_stack_refuses_what_contradicts_itself(call: Call, member: str, value: Any, text: str) -> None:
+    assert await refusal(call("CreateStack", **STACK, **{member: value})) == (
+        "InvalidParameterCombinationException",
+        text,
+    )
