@@ -31,9 +31,9 @@ class Settings(BaseSettings):
         description="Sockets and socket directories; gone after a reboot. Default: /run/fanlight for root with the default data directory, else DIR/run. Keep it short: a socket path has at most 107 bytes.",
     )
     host: str = Field("127.0.0.1", description="Address that API and portal listen on.")
-    api_port: int = Field(8081, ge=0, le=65535)
-    portal_port: int = Field(8080, ge=0, le=65535)
-    console_port: int = Field(8082, ge=0, le=65535)
+    api_port: int = Field(8081, ge=0, le=65535, description="Port of the API.")
+    portal_port: int = Field(8080, ge=0, le=65535, description="Port of the portal, where streaming URLs lead.")
+    console_port: int = Field(8082, ge=0, le=65535, description="Kept free for the console; nothing listens yet.")
     public_url: str | None = Field(
         None,
         description="How browsers reach the portal, e.g. https://apps.example.org, when a reverse proxy stands in front.",
@@ -42,23 +42,32 @@ class Settings(BaseSettings):
         None, description="How clients reach the API, when a reverse proxy stands in front."
     )
     trusted_proxies: tuple[str, ...] = Field((), description="Addresses whose X-Forwarded-For and -Proto are believed.")
-    tls_cert: Path | None = None
-    tls_key: Path | None = None
+    tls_cert: Path | None = Field(None, description="Certificate with its chain (PEM), for API and portal.")
+    tls_key: Path | None = Field(None, description="Its private key (PEM), readable for the group fanlight.")
     database_url: str | None = Field(None, description="SQLAlchemy URL; default: SQLite in the data directory.")
     account_id: str = Field("000000000000", pattern=r"^\d{12}$", description="Account of the bootstrap key.")
-    regions: tuple[str, ...] = ("us-east-1", "us-west-2", "eu-west-1")
-    bootstrap_access_key_id: str | None = None
-    bootstrap_secret_access_key: str | None = Field(None, repr=False)
-    quotas: Literal["off", "aws"] = "off"
+    regions: tuple[str, ...] = Field(
+        ("us-east-1", "us-west-2", "eu-west-1"),
+        description="Regions that requests may be signed for; their data is kept apart.",
+    )
+    bootstrap_access_key_id: str | None = Field(
+        None, description="Fixes the first key instead of making one in DIR/credentials."
+    )
+    bootstrap_secret_access_key: str | None = Field(
+        None, repr=False, description="Its secret. Better in the environment: command lines can be read by others."
+    )
+    quotas: Literal["off", "aws"] = Field("off", description="Whether the default quotas of an AWS account hold.")
     capacity_wait_in_seconds: float = Field(
         30.0, ge=0, description="How long a user waits for a free instance before the refusal."
     )
     expired_sessions_kept_in_seconds: float = Field(
         3600.0, ge=0, description="How long DescribeSessions lists EXPIRED sessions."
     )
-    max_clock_skew_in_seconds: float = 900.0
+    max_clock_skew_in_seconds: float = Field(
+        900.0, description="How far a client's clock may be off before its signature is refused."
+    )
     # Incus
-    incus_socket: Path = Path("/var/lib/incus/unix.socket")
+    incus_socket: Path = Field(Path("/var/lib/incus/unix.socket"), description="Where Incus listens.")
     incus_project: str = Field(
         "fanlight", pattern=r"^[a-z][a-z0-9-]{0,30}$", description="Incus project that holds everything Fanlight makes."
     )
@@ -66,8 +75,10 @@ class Settings(BaseSettings):
         "fanlight0", pattern=r"^[a-z][a-z0-9-]{0,14}$", description="Bridge that Fanlight makes."
     )
     incus_subnet: str = Field("10.124.0.1/16", description="Address of the host on that bridge.")
-    incus_pool: str = "fanlight"
-    incus_pool_size_in_gib: int = Field(30, ge=5)
+    incus_pool: str = Field("fanlight", description="Storage pool; made if it is not there, btrfs if possible.")
+    incus_pool_size_in_gib: int = Field(
+        30, ge=5, description="Largest size of the pool that is made; less if the disk has less."
+    )
     debian_mirror: str = Field(
         "http://deb.debian.org/debian",
         pattern=r"^https?://\S+$",
@@ -76,10 +87,10 @@ class Settings(BaseSettings):
     # Simulated
     boot_seconds: float = Field(0.0, ge=0, description="How long a simulated instance takes to boot.")
     # Unprivileged users of the processes, when started by root
-    api_user: str = "fanlight"
-    gateway_user: str = "fanlight-gateway"
-    log_format: Literal["text", "json"] = "text"
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    api_user: str = Field("fanlight", description="User of the api process.")
+    gateway_user: str = Field("fanlight-gateway", description="User of the gateway process.")
+    log_format: Literal["text", "json"] = Field("text", description="How log lines look.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least that is logged.")
 
     @classmethod
     def settings_customise_sources(
