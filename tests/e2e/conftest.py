@@ -1,0 +1,146 @@
+"""What the end-to-end tests share: one real installation with real images for all of them, and one browser per module."""
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser
+
+from e2e.administrators import Administrator
+from e2e.browsers import CHROMIUM, Visitor, chromium, visitor
+from e2e.installation import Installation
+from e2e.instances import Instances
+
+# Kept between runs, because images take minutes to build; state and instances are thrown away before each run.
+TEST_DIR = Path(os.environ.get("FANLIGHT_TEST_DIR", "/var/lib/fanlight-tests"))
+INCUS_SETTINGS = {
+    "compute": "incus",
+    "incus_project": "fanlight-tests",
+    "incus_network": "fltests0",
+    "incus_pool": "fanlight-tests",
+    "incus_subnet": "10.213.0.1/16",
+    "capacity_wait_in_seconds": "20",
+}
+SHARED_FLEET = "e2e-applications"
+TRANSIENT = ("state", "gateway", "run", "audit", "credentials", "test.log")
+BUILD_TIMEOUT_IN_SECONDS = 1500
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say why a test cannot run here, rather than fail in the middle of it."""
+    reasons = {
+        "browser": next(
+            (f"{name} is not installed: run scripts/host-setup --for-tests" for name in _missing_for_browser()), None
+        ),
+        "incus": None if os.geteuid() == 0 and shutil.which("incus") else "needs root and Incus: run scripts/test",
+    }
+    for item in items:
+        for mark, reason in reasons.items():
+            if reason and item.get_closest_marker(mark):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _missing_for_browser() -> Iterator[str]:
+    if CHROMIUM is None:
+        yield "chromium"
+    for name in ("tesseract", "Xvfb", "xdotool", "setxkbmap"):
+        if shutil.which(name) is None:
+            yield name
+
+
+@pytest.fixture(scope="session")
+def real_installation() -> Iterator[Installation]:
+    """Fanlight on Incus with the sample images, started once for all tests."""
+    TEST_DIR.mkdir(mode=0o755, parents=True, exist_ok=True)
+    with (TEST_DIR / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # a second run waits for its turn
+        made = Installation(TEST_DIR, INCUS_SETTINGS)
+        instances = Instances(made)
+        instances.remove_all()
+        for name in TRANSIENT:
+            left = TEST_DIR / name
+            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+        build_images(made)
+        made.start()
+        try:
+            yield made
+        finally:
+            made.stop()
+            instances.remove_all()
+
+
+def build_images(made: Installation) -> None:
+    """Run the command that users run; it does nothing when the images are up to date."""
+    done = subprocess.run(
+        [sys.executable, "-m", "fanlight", "images", "build"],
+        env=made.environment(),
+        capture_output=True,
+        text=True,
+        timeout=BUILD_TIMEOUT_IN_SECONDS,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+
+
+@pytest.fixture
+def installation(real_installation: Installation) -> Installation:
+    """The shared installation, running: a test that killed it and failed must not fail the others."""
+    if real_installation.process is None or real_installation.process.poll() is not None:
+        real_installation.start()
+    return real_installation
+
+
+@pytest.fixture
+def instances(installation: Installation) -> Instances:
+    return Instances(installation)
+
+
+@pytest.fixture
+def administrator(installation: Installation) -> Administrator:
+    return Administrator(installation.client())
+
+
+@pytest.fixture(scope="session")
+def shared_fleet(real_installation: Installation) -> str:
+    """A fleet that most tests take an instance of. It has a way out to the internet: the harder case to keep apart."""
+    Administrator(real_installation.client()).make(SHARED_FLEET, capacity=3, EnableDefaultInternetAccess=True)
+    return SHARED_FLEET
+
+
+@pytest.fixture
+def fleet(shared_fleet: str, administrator: Administrator) -> Iterator[str]:
+    """The shared fleet with a free instance; sessions end with the test."""
+    administrator.wait_for_capacity(shared_fleet)
+    yield shared_fleet
+    for session in administrator.sessions(shared_fleet):
+        administrator.client.expire_session(SessionId=session["Id"])
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """Fanlight on the simulated engine: no root, no Incus, no browser."""
+    made = Installation(tmp_path_factory.mktemp("sim"), {"compute": "simulated"})
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    # Not longer than a module: its event loop would be in the way of the asynchronous tests of others.
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture
+def new_visitor(browser: Browser) -> Iterator[Callable[..., Visitor]]:
+    """Return a function that brings one more visitor; all leave with the test."""
+    with ExitStack() as leaving:
+        yield lambda **options: leaving.enter_context(visitor(browser, **options))
