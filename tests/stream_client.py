@@ -39,12 +39,12 @@ class StreamViewer:
     async def type_text(self, text: str) -> None:
         for character in text:
             code = ord(character)
-            await self.type_keysym(0xFF0D if character == "\n" else code if code < 0x100 else 0x0100_0000 + code)  # noqa: PLR2004
+            await self.type_keysym(0xFF0D if character == "\n" else code if code < 0x100 else 0x0100_0000 + code)
 
     async def send(self, text: str) -> None:
         await self._socket.send_str(text)
 
-    async def until(self, is_so: Callable[[Picture], bool], *, what: str, timeout: float = 20.0) -> Picture:  # noqa: ASYNC109
+    async def until(self, is_so: Callable[[Picture], bool], *, what: str, timeout: float = 20.0) -> Picture:
         """Return the first picture of which it is so."""
         deadline = time.monotonic() + timeout
         while True:
@@ -54,9 +54,11 @@ class StreamViewer:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), 0.2)
             if time.monotonic() > deadline:
-                raise AssertionError(f"not seen within {timeout} s: {what}; {self.frames} frames, said {self.texts[-5:]}")
+                raise AssertionError(
+                    f"not seen within {timeout} s: {what}; {self.frames} frames, said {self.texts[-5:]}"
+                )
 
-    async def until_still(self, *, seconds: float = 0.7, timeout: float = 20.0) -> Picture:  # noqa: ASYNC109
+    async def until_still(self, *, seconds: float = 0.7, timeout: float = 20.0) -> Picture:
         """Return the picture once it has not changed for a while."""
         deadline = time.monotonic() + timeout
         while True:
@@ -91,7 +93,7 @@ def differs(one: Picture, other: Picture, *, least_pixels: int) -> bool:
     """Return whether that many pixels differ visibly."""
     if one.shape != other.shape:
         return True
-    return int((np.abs(one.astype(np.int16) - other).max(axis=2) > 40).sum()) >= least_pixels  # noqa: PLR2004
+    return int((np.abs(one.astype(np.int16) - other).max(axis=2) > 40).sum()) >= least_pixels
 
 
 @asynccontextmanager

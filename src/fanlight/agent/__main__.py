@@ -59,8 +59,9 @@ async def _run(problem: str) -> None:
     for number in SHUTDOWN_SIGNALS:
         loop.add_signal_handler(number, stop.set)
 
-    desktop = Desktop(processes, on_failure=lambda detail: life.fail(detail))
-    life = InstanceLife(desktop, processes, on_change=lambda: channel.status_changed())
+    # The three know each other in a circle; the names are bound before anything happens.
+    desktop = Desktop(processes, on_failure=lambda detail: life.fail(detail))  # noqa: PLW0108
+    life = InstanceLife(desktop, processes, on_change=lambda: channel.status_changed())  # noqa: PLW0108
     idle = IdleClock()
     version = _runtime_version()
 

@@ -10,7 +10,13 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 
-from fanlight.agentwire import AGENT_SOCKET_NAME, HOST_SOCKETS, MAX_LINE_BYTES, MAX_MESSAGES_PER_SECOND, STATUS_INTERVAL_IN_SECONDS
+from fanlight.agentwire import (
+    AGENT_SOCKET_NAME,
+    HOST_SOCKETS,
+    MAX_LINE_BYTES,
+    MAX_MESSAGES_PER_SECOND,
+    STATUS_INTERVAL_IN_SECONDS,
+)
 from fanlight.agentwire.messages import MalformedMessage, Message, Status, decode, encode
 
 log = logging.getLogger(__name__)

@@ -1,3 +1,4 @@
+# ruff: noqa: S603, S607 - a throw-away system with constant commands
 """Put a Python interpreter and everything it needs into one directory that uses nothing of the system around it.
 
 Runs with the interpreter that it copies, as root of a throw-away Debian, with the runtime under construction mounted

@@ -26,6 +26,7 @@ from fanlight.images.yaml_reader import RecipeInvalid
 BUILDER = 1  # raise it when the way of building changes what comes out
 CONTENT_PROPERTY = "user.fanlight.content"
 VERSIONS_PROPERTY = "user.fanlight.packages"
+HASH_LENGTH = 16
 _CHECKOUT = Path(__file__).parents[3]
 RECIPES = _CHECKOUT / "images"
 RUNTIME_REQUIREMENTS = _CHECKOUT / "requirements" / "runtime.txt"
@@ -54,22 +55,22 @@ async def build(
     progress: OnProgress = lambda _: None,
     recipes: Path = RECIPES,
     force: bool = False,
+    cache: Path | None = None,
 ) -> Sequence[BuiltImage]:
     """Build the runtime and every recipe of a directory, those that are up to date excepted. Needs root.
 
-    `force` builds all images anew, with the newest packages. Without a store (the simulated engine) catalogues alone
-    could not be made either, so a store is needed for images: None builds the runtime only.
+    `force` builds all images anew, with the newest packages. `cache` (default: DATA_DIR/cache) keeps packages and what
+    was built; installations may share one. Without a store only the runtime is built.
     Raises BuildFailed, or RecipeInvalid before anything is done.
     """
     wanted = read_recipes(recipes)
-    cache = settings.data_dir / "cache"
-    for directory in (settings.data_dir, cache, cache / "packages", cache / "work", settings.data_dir / "images"):
+    cache = cache or settings.data_dir / "cache"
+    for directory in (settings.data_dir, settings.data_dir / "images", cache, cache / "packages", cache / "work"):
         directory.mkdir(mode=0o755, parents=True, exist_ok=True)
     with _only_one(cache / "lock"), _workshop(cache / "work") as work:
-        shell = Shell(cache / "build.log", cache / "packages")
         (cache / "build.log").write_text("", encoding="utf-8")
+        builder = _Builder(settings, cache, work, progress)
         try:
-            builder = _Builder(settings, shell, work, progress)
             version = await builder.runtime()
             if store is None:
                 return []
@@ -78,15 +79,32 @@ async def build(
             raise BuildFailed(f"The build failed: {error}") from error
 
 
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What a build leaves in the cache: CACHE/image-<store_ref>-<content hash>/."""
+
+    directory: Path
+
+    @property
+    def archive(self) -> Path:
+        return self.directory / "rootfs.tar.zst"
+
+    def icons(self) -> dict[str, bytes]:
+        return {path.stem: path.read_bytes() for path in (self.directory / "icons").glob("*.png")}
+
+    def versions_hash(self) -> str:
+        return hashlib.sha256((self.directory / "packages.txt").read_bytes()).hexdigest()[:16]
+
+
 class _Builder:
     """One run: where things are, and who hears of it."""
 
-    def __init__(self, settings: Settings, shell: Shell, work: Path, progress: OnProgress) -> None:
+    def __init__(self, settings: Settings, cache: Path, work: Path, progress: OnProgress) -> None:
         self._settings = settings
-        self._shell = shell
+        self._shell = Shell(cache / "build.log", cache / "packages")
         self._work = work
         self._progress = progress
-        self._cache = settings.data_dir / "cache"
+        self._cache = cache
         self._images = settings.data_dir / "images"
 
     async def runtime(self) -> str:
@@ -94,13 +112,13 @@ class _Builder:
             self._progress(Progress(stage="runtime", fraction=fraction, message="building the runtime"))
 
         version = await runtime.build_runtime(
-            self._settings.data_dir / "runtime",
-            self._work,
-            self._bootstrap(runtime.SUITE),
-            RUNTIME_REQUIREMENTS,
-            self._shell,
-            self._settings.debian_mirror,
-            tell,
+            runtimes=self._settings.data_dir / "runtime",
+            work=self._work,
+            bootstrap=self._bootstrap(runtime.SUITE),
+            requirements=RUNTIME_REQUIREMENTS,
+            shell=self._shell,
+            mirror=self._settings.debian_mirror,
+            on_fraction=tell,
         )
         self._progress(Progress(stage="runtime", fraction=1.0, message=f"runtime {version} is ready"))
         return version
@@ -108,72 +126,80 @@ class _Builder:
     async def image(
         self, recipe: Recipe, recipes: Sequence[Recipe], store: ImageStore, runtime_version: str, *, force: bool
     ) -> BuiltImage:
-        """Return the image, after building it if it is not up to date."""
+        """Return the image, after building and importing it if it is not up to date."""
         content = content_hash(recipe, recipes)
         known = read_catalogue(self._images, recipe.store_ref)
         stored = {image.ref: image.properties.get(CONTENT_PROPERTY) for image in await store.observe()}
-        is_current = known is not None and known.content_hash == content == stored.get(recipe.store_ref)
-        if known is not None and is_current and not force:
+        is_stored = not force and stored.get(recipe.store_ref) == content
+        if (
+            known is not None
+            and is_stored
+            and (known.content_hash, known.runtime_version) == (content, runtime_version)
+        ):
             self._progress(Progress(stage=recipe.store_ref, fraction=1.0, message=f"{recipe.name} is up to date"))
             return known
-        base = next((r for r in recipes if r.store_ref == recipe.base), None)
-        archive = self._archive(recipe, content)
-        icons, versions = await self._make(recipe, base, recipes, archive)
-        self._tell(recipe, 0.85, "importing it into the engine")
-        properties = {
-            CONTENT_PROPERTY: content,
-            VERSIONS_PROPERTY: hashlib.sha256(versions.encode()).hexdigest()[:16],
-            "description": f"{recipe.display_name}: {recipe.description}",
-        }
-        await store.import_rootfs(recipe.store_ref, archive, properties)
-        self._tell(recipe, 0.92, "unpacking it, so that instances start fast")
-        await store.warm(recipe.store_ref)
+        made = await self._made(recipe, recipes, force=force)
+        if not is_stored:
+            await self._import(recipe, made, content, store)
+        base = _base_of(recipe, recipes)
         image = publish(
             self._images,
             recipe,
-            icons,
+            made.icons(),
             base_image_name=base.name if base else None,
             content_hash=content,
             runtime_version=runtime_version,
         )
-        self._forget_other_archives(recipe, archive)
-        self._tell(recipe, 1.0, f"{recipe.name} is ready")
+        self._forget_others(recipe, made)
+        self._tell(recipe, 1.0, "ready")
         return image
 
-    async def _make(
-        self, recipe: Recipe, base: Recipe | None, recipes: Sequence[Recipe], archive: Path
-    ) -> tuple[dict[str, bytes], str]:
-        """Build the archive; return the icons and the packages' versions."""
+    async def _import(self, recipe: Recipe, made: _Made, content: str, store: ImageStore) -> None:
+        self._tell(recipe, 0.85, "importing it into the engine")
+        properties = {
+            CONTENT_PROPERTY: content,
+            VERSIONS_PROPERTY: made.versions_hash(),
+            "description": f"{recipe.display_name}: {recipe.description}",
+        }
+        await store.import_rootfs(recipe.store_ref, made.archive, properties)
+        self._tell(recipe, 0.92, "unpacking it, so that instances start fast")
+        await store.warm(recipe.store_ref)
+
+    async def _made(self, recipe: Recipe, recipes: Sequence[Recipe], *, force: bool) -> _Made:
+        """Return the recipe's result, from the cache when it is there."""
+        made = _Made(self._cache / f"image-{recipe.store_ref}-{content_hash(recipe, recipes)}")
+        if made.directory.is_dir() and not force:
+            return made
         place = Path(tempfile.mkdtemp(prefix=f"{recipe.store_ref}-", dir=self._work))
-        place.chmod(0o755)  # it becomes the image's /
-        rootfs = Rootfs(place, self._shell, self._settings.debian_mirror)
-        self._tell(recipe, 0.0, "preparing")
-        if base is None:
-            suite = recipe.suite
-            assert suite is not None  # noqa: S101 - read_recipes has seen to it
-            await rootfs.bootstrap(suite, self._bootstrap(suite))
-        else:
-            await rootfs.unpack(await self._archive_of_base(base, recipes))
-        await apply_recipe(rootfs, recipe, lambda f: self._tell(recipe, 0.15 + 0.5 * f, "installing packages"))
+        fresh = _Made(place / "made")
+        (fresh.directory / "icons").mkdir(parents=True)
+        rootfs = Rootfs(place / "rootfs", self._shell, self._settings.debian_mirror)
+        rootfs.path.mkdir()
+        await self._fill(rootfs, recipe, recipes)
         self._tell(recipe, 0.65, "drawing icons")
         icons = {a.name: await make_icon(rootfs.path, self._shell, a) for a in recipe.applications}
+        for name, picture in icons.items():
+            (fresh.directory / "icons" / f"{name}.png").write_bytes(picture)
         for path, content in launcher_files(recipe, icons):
             await rootfs.add_bytes(path, content)
-        versions = await rootfs.versions()
+        (fresh.directory / "packages.txt").write_text(await rootfs.versions(), encoding="utf-8")
         await rootfs.finish()
         self._tell(recipe, 0.7, "packing")
-        await rootfs.pack(archive.with_suffix(".new"))
-        archive.with_suffix(".new").replace(archive)
-        await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
-        return icons, versions
+        await rootfs.pack(fresh.archive)
+        await asyncio.to_thread(shutil.rmtree, rootfs.path)
+        shutil.rmtree(made.directory, ignore_errors=True)
+        fresh.directory.rename(made.directory)
+        return made
 
-    async def _archive_of_base(self, base: Recipe, recipes: Sequence[Recipe]) -> Path:
-        """The base was built just before, or by an earlier run whose archive somebody may have removed."""
-        archive = self._archive(base, content_hash(base, recipes))
-        if not archive.exists():
-            grand = next((r for r in recipes if r.store_ref == base.base), None)
-            await self._make(base, grand, recipes, archive)
-        return archive
+    async def _fill(self, rootfs: Rootfs, recipe: Recipe, recipes: Sequence[Recipe]) -> None:
+        self._tell(recipe, 0.0, "preparing")
+        base = _base_of(recipe, recipes)
+        if base is not None:
+            # The base was made just before, or by an earlier run.
+            await rootfs.unpack((await self._made(base, recipes, force=False)).archive)
+        elif recipe.suite is not None:
+            await rootfs.bootstrap(recipe.suite, self._bootstrap(recipe.suite))
+        await apply_recipe(rootfs, recipe, lambda f: self._tell(recipe, 0.15 + 0.5 * f, "installing packages"))
 
     def _tell(self, recipe: Recipe, fraction: float, message: str) -> None:
         self._progress(Progress(stage=recipe.store_ref, fraction=fraction, message=f"{recipe.name}: {message}"))
@@ -181,21 +207,22 @@ class _Builder:
     def _bootstrap(self, suite: str) -> Path:
         return self._cache / f"bootstrap-{suite}.tar"
 
-    def _archive(self, recipe: Recipe, content: str) -> Path:
-        return self._cache / f"image-{recipe.store_ref}-{content}.tar.zst"
+    def _forget_others(self, recipe: Recipe, kept: _Made) -> None:
+        for path in self._cache.glob(f"image-{recipe.store_ref}-{'?' * HASH_LENGTH}"):
+            if path != kept.directory:
+                shutil.rmtree(path, ignore_errors=True)
 
-    def _forget_other_archives(self, recipe: Recipe, kept: Path) -> None:
-        for path in self._cache.glob(f"image-{recipe.store_ref}-????????????????.tar.zst"):
-            if path != kept:
-                path.unlink()
+
+def _base_of(recipe: Recipe, recipes: Sequence[Recipe]) -> Recipe | None:
+    return next((r for r in recipes if r.store_ref == recipe.base), None)
 
 
 def content_hash(recipe: Recipe, recipes: Sequence[Recipe]) -> str:
     """Return a hash of all that decides what an image is made of, its bases included (package versions excepted)."""
-    base = next((r for r in recipes if r.store_ref == recipe.base), None)
+    base = _base_of(recipe, recipes)
     below = content_hash(base, recipes) if base else ""
     whole = json.dumps([BUILDER, recipe.content(), below], sort_keys=True)
-    return hashlib.sha256(whole.encode()).hexdigest()[:16]
+    return hashlib.sha256(whole.encode()).hexdigest()[:HASH_LENGTH]
 
 
 @contextmanager

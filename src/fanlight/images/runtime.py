@@ -1,3 +1,4 @@
+# ruff: noqa: ASYNC240 - a build has the event loop to itself
 """Build the runtime that is mounted into every instance: its own Python, Selkies, the agent, and the stream client.
 
 DATA_DIR/runtime/<version>/ never changes once it is there; `current` is a link to the newest. The version is the day
@@ -55,7 +56,14 @@ def current_version(runtimes: Path) -> str | None:
 
 
 async def build_runtime(
-    runtimes: Path, work: Path, bootstrap: Path, requirements: Path, shell: Shell, mirror: str, on_fraction: OnFraction
+    *,
+    runtimes: Path,
+    work: Path,
+    bootstrap: Path,
+    requirements: Path,
+    shell: Shell,
+    mirror: str,
+    on_fraction: OnFraction,
 ) -> str:
     """Return the version, after building it if it is not there. Raises CommandFailed; nothing is left half done."""
     hashed = content_hash(requirements)
