@@ -239,7 +239,8 @@ class _Listener:
         address = request.remote or ""
         if address not in self._settings.trusted_proxies:
             return address
-        for hop in reversed(request.headers.get("X-Forwarded-For", "").split(",")):
+        hops = ",".join(request.headers.getall("X-Forwarded-For", []))
+        for hop in reversed(hops.split(",")):
             try:
                 claimed = str(ipaddress.ip_address(hop.strip()))
             except ValueError:
