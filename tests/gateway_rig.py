@@ -226,6 +226,8 @@ class SteerableControl:
             while True:
                 session_id = await listener.get()
                 await response.write(json.dumps({"session_id": session_id}).encode() + b"\n")
+        except ConnectionError:
+            return response
         finally:
             self._listeners.discard(listener)
 

@@ -30,7 +30,7 @@ export function togglePanel(id, title, button, content, onClose) {
   open = { id, panel, button, onClose };
   host.append(panel);
   button?.setAttribute("aria-expanded", "true");
-  (panel.querySelector("[autofocus], .tile, textarea, .panel-body button") ?? panel).focus();
+  (panel.querySelector("[autofocus]") ?? panel.querySelector(".tile, textarea, .panel-body button") ?? panel).focus();
 }
 
 window.addEventListener("blur", () => { if (document.activeElement?.tagName === "IFRAME") closePanel(); });

@@ -124,7 +124,7 @@ function links(catalog, target) {
 
 async function countDown(line, target, isStaying) {
   for (let seconds = REDIRECT_IN_SECONDS; seconds > 0; seconds -= 1) {
-    line.textContent = `You are taken to ${new URL(target).host} in ${seconds} s.`;
+    line.textContent = `You are taken to ${new URL(target).host} in ${seconds}\u00a0s.`;
     await wait(1000);
     if (isStaying() || !line.isConnected) return;
   }
