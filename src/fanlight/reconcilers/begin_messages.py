@@ -1,0 +1,62 @@
+"""From a session, its stack, fleet and image to what the agent is told."""
+
+from datetime import UTC
+
+from fanlight.agentwire.messages import ApplicationToLaunch, BeginSession
+from fanlight.domain.fleets import Fleet
+from fanlight.domain.images import Application, Image
+from fanlight.domain.stacks import Stack
+from fanlight.domain.streaming_sessions import StreamingSession
+from fanlight.reconcilers.stream_settings import stream_settings_of
+
+ACCESS_MODES = {"API": "custom", "SAML": "saml", "USERPOOL": "userpool", "AWS_AD": "saml"}
+
+
+def begin_message(session: StreamingSession, stack: Stack, fleet: Fleet, image: Image | None) -> BeginSession:
+    """Return the message; an application that left the catalogue meanwhile is not launched, the session begins."""
+    return BeginSession(
+        session_id=session.session_id,
+        user_id=session.user_id,
+        stream_view=fleet.stream_view,
+        environment=user_environment(session),
+        machine_environment=machine_environment(fleet),
+        session_context=session.session_context or "",
+        stream_settings=stream_settings_of(stack.enabled_actions),
+        application=_application(session, image),
+    )
+
+
+def user_environment(session: StreamingSession) -> dict[str, str]:
+    """Return the variables of the session's user, spelled as programs written for the service expect them."""
+    reserved_at = (session.started_at or session.created_at).astimezone(UTC)
+    return {
+        "AppStream_Stack_Name": session.stack_name,
+        "AppStream_User_Access_Mode": ACCESS_MODES[session.authentication_type],
+        "AppStream_Session_Reservation_DateTime": f"{reserved_at:%Y-%m-%dT%H:%M:%SZ}",
+        "AppStream_UserName": session.user_id,
+        "AppStream_Session_ID": session.session_id,
+    }
+
+
+def machine_environment(fleet: Fleet) -> dict[str, str]:
+    return {
+        "AppStream_Image_Arn": fleet.image_arn,
+        "AppStream_Instance_Type": fleet.instance_type,
+        "AppStream_Resource_Type": "fleet",
+        "AppStream_Resource_Name": fleet.name,
+    }
+
+
+def _application(session: StreamingSession, image: Image | None) -> ApplicationToLaunch | None:
+    found = [a for a in (image.applications if image else ()) if a.name == session.application_id and a.enabled]
+    return as_launch(found[0]) if found else None
+
+
+def as_launch(application: Application) -> ApplicationToLaunch:
+    """Return what the agent needs of a catalogue entry."""
+    return ApplicationToLaunch(
+        name=application.name,
+        launch_path=application.launch_path,
+        launch_parameters=application.launch_parameters,
+        working_directory=application.working_directory,
+    )

@@ -1,0 +1,251 @@
+"""Make instances what their rows say, and rows what instances are.
+
+The row is always first: it is written before the launch and removed after the engine shows the instance no more, so a
+crash at any point leaves a row to go on from. What the engine shows under our label without a row is an orphan.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from fanlight.agentwire.messages import EndSession
+from fanlight.domain.errors import (
+    AgentUnreachable,
+    CapacityExhausted,
+    DriverUnavailable,
+    ImageMissing,
+    LaunchRefused,
+    NotSupported,
+)
+from fanlight.domain.fleets import Fleet, FleetErrorCode
+from fanlight.domain.instance_plan import (
+    Destroy,
+    InstanceStep,
+    Listen,
+    LookAgain,
+    NoteReady,
+    Retire,
+    Sight,
+    Submit,
+    TellEnd,
+    plan_instance,
+)
+from fanlight.domain.instance_types import size_of
+from fanlight.domain.instances import Instance, InstanceEvent, InstanceState
+from fanlight.domain.ports import AgentChannel, Clock, InstanceDriver, InstanceSpec, Transactions, Wake
+from fanlight.reconcilers.launch_failures import LaunchFailures, fleet_error_of, without_errors
+from fanlight.reconcilers.settings import ReconcilerSettings
+from fanlight.reconcilers.sightings import Sightings
+
+log = logging.getLogger(__name__)
+
+_SOON = timedelta(milliseconds=250)
+
+
+@dataclass(slots=True, kw_only=True)
+class InstanceReconciler:
+    """`wake_waiting` is called with a fleet id when one of its instances may be claimed."""
+
+    transactions: Transactions
+    driver: InstanceDriver
+    agents: AgentChannel
+    sightings: Sightings
+    clock: Clock
+    settings: ReconcilerSettings
+    wake: Wake
+    wake_waiting: Callable[[str], None]
+    failures: LaunchFailures
+    session_of: dict[str, str] = field(default_factory=dict)  # instance id → session id, to wake sessions at once
+    _listening_since: dict[str, datetime] = field(default_factory=dict)
+    _launches: asyncio.Semaphore = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._launches = asyncio.Semaphore(self.settings.launches_in_flight)
+
+    async def reconcile(self, instance_id: str) -> datetime | None:
+        """Move one instance; return when to look again. Raises DriverUnavailable, StoreUnavailable."""
+        async with self.transactions.begin() as work:
+            instance = await work.instances.find(instance_id)
+            session = await work.sessions.find(instance.session_id) if instance and instance.session_id else None
+            fleet = await work.fleets.find(instance.fleet_id) if instance else None
+        if instance is None:
+            return await self._reap(instance_id)
+        if session is not None and session.is_live:
+            self.session_of[instance_id] = session.session_id
+        if fleet is None and not instance.is_leaving:
+            return await self._retire(instance, Retire("its fleet is gone"))
+        now = self.clock.now()
+        steps = plan_instance(
+            instance, session, self.sight(instance_id), retry_at=fleet.retry_at if fleet else None, now=now
+        )
+        until: datetime | None = None
+        for step in steps:
+            until = await self._apply(instance, fleet, step)
+        return until
+
+    def sight(self, instance_id: str) -> Sight:
+        return Sight(
+            looked_at=self.sightings.looked_at,
+            observed=self.sightings.of(instance_id),
+            agent=self.agents.status(instance_id),
+            listening_since=self._listening_since.get(instance_id),
+        )
+
+    async def _apply(self, instance: Instance, fleet: Fleet | None, step: InstanceStep) -> datetime | None:
+        until: datetime | None = None
+        match step:
+            case LookAgain(moment, is_engine_asked):
+                if is_engine_asked:
+                    await self._look()
+                until = moment
+            case Submit() if fleet is not None:
+                until = await self._submit(instance, fleet)
+            case Listen(first_uid):
+                until = await self._listen(instance, first_uid)
+            case NoteReady():
+                until = await self._note_ready(instance)
+            case Retire():
+                until = await self._retire(instance, step)
+            case Destroy():
+                until = await self._destroy(instance)
+            case TellEnd(session_id):
+                await self._tell_end(instance, session_id)
+        return until
+
+    async def _submit(self, instance: Instance, fleet: Fleet) -> datetime | None:
+        async with self._launches:
+            try:
+                await self.driver.launch(self._spec_of(instance, fleet))
+            except (ImageMissing, CapacityExhausted, DriverUnavailable) as error:
+                await self.failures.record(fleet.fleet_id, *fleet_error_of(error))
+                return self.clock.now()  # plans again, and finds the back-off
+            except (LaunchRefused, NotSupported) as error:
+                await self.failures.record(fleet.fleet_id, *fleet_error_of(error))
+                return await self._retire(instance, Retire(str(error)))
+        accepted_at = self.clock.now()
+        async with self.transactions.begin(write=True) as work:
+            found = await work.instances.find(instance.instance_id)
+            if found is not None and not found.is_leaving:
+                await work.instances.save(replace(found, accepted_at=accepted_at))
+                await work.commit()
+        await self._look()
+        return self.clock.now()
+
+    def _spec_of(self, instance: Instance, fleet: Fleet) -> InstanceSpec:
+        """Raises NotSupported for an instance type that this installation does not offer any more."""
+        size = size_of(fleet.instance_type)
+        return InstanceSpec(
+            instance_id=instance.instance_id,
+            image_ref=instance.image_ref,
+            cpu_count=size.cpu_count,
+            memory_in_mib=size.memory_in_mib,
+            disk_in_gib=self.settings.disk_in_gib,
+            has_internet_access=fleet.enable_default_internet_access,
+            labels={
+                "installation": self.settings.installation,
+                "account": instance.scope.account_id,
+                "region": instance.scope.region,
+                "fleet_id": instance.fleet_id,
+                "fleet": fleet.name,
+                "image": instance.image_ref,
+            },
+        )
+
+    async def _listen(self, instance: Instance, first_uid: int) -> datetime:
+        try:
+            await self.agents.open(instance.instance_id, first_uid)
+        except AgentUnreachable:
+            return self.clock.now() + _SOON
+        self._listening_since[instance.instance_id] = self.clock.now()
+        return self.clock.now()
+
+    async def _note_ready(self, instance: Instance) -> datetime:
+        now = self.clock.now()
+        async with self.transactions.begin(write=True) as work:
+            found = await work.instances.find(instance.instance_id)
+            if found is None or found.is_leaving or found.ready_at is not None:
+                return now
+            if found.state is InstanceState.LAUNCHING:
+                found = found.after(InstanceEvent.AGENT_READY)
+            await work.instances.save(replace(found, ready_at=now))
+            fleet = await work.fleets.find(found.fleet_id)
+            if fleet is not None and (fleet.errors or fleet.launch_failures):
+                await work.fleets.save(without_errors(fleet))
+            await work.commit()
+        log.info("instance ready", extra={"instance_id": instance.instance_id, "state": found.state})
+        self._wake_all(found)
+        return now
+
+    async def _retire(self, instance: Instance, step: Retire) -> datetime:
+        now = self.clock.now()
+        async with self.transactions.begin(write=True) as work:
+            found = await work.instances.find(instance.instance_id)
+            if found is None or found.is_leaving or found.state is not instance.state:
+                return now  # claimed, or given up by somebody else: plan again
+            retired = replace(found.after(InstanceEvent.RETIRED), retire_reason=step.why[:500])
+            await work.instances.save(retired)
+            await work.commit()
+        log.info("instance retired", extra={"instance_id": instance.instance_id, "why": step.why})
+        if step.is_failure:
+            code = FleetErrorCode.FLEET_INSTANCE_PROVISIONING_FAILURE
+            await self.failures.record(instance.fleet_id, code, f"An instance did not start: {step.why}.")
+        self._wake_all(found)
+        return now
+
+    async def _destroy(self, instance: Instance) -> datetime | None:
+        await self._hang_up(instance.instance_id)
+        await self.driver.terminate(instance.instance_id)
+        await self._look()
+        if self.sightings.of(instance.instance_id) is not None:
+            return self.clock.now() + _SOON
+        async with self.transactions.begin(write=True) as work:
+            found = await work.instances.find(instance.instance_id)
+            if found is not None:
+                await work.instances.remove(found)
+                await work.commit()
+        log.info("instance gone", extra={"instance_id": instance.instance_id})
+        self._wake_all(instance)
+        self.session_of.pop(instance.instance_id, None)
+        return None
+
+    async def _reap(self, instance_id: str) -> datetime | None:
+        """Destroy what carries our label and has no row: a row is written before its launch, so nothing is on its way."""
+        await self._hang_up(instance_id)
+        self.session_of.pop(instance_id, None)
+        if not self._is_ours(instance_id):
+            return None
+        await self._look()
+        async with self.transactions.begin() as work:
+            is_orphan = await work.instances.find(instance_id) is None
+        if not is_orphan or not self._is_ours(instance_id):
+            return None
+        log.warning("orphan terminated", extra={"instance_id": instance_id})
+        await self.driver.terminate(instance_id)
+        await self._look()
+        return self.clock.now() + _SOON if self._is_ours(instance_id) else None
+
+    def _is_ours(self, instance_id: str) -> bool:
+        observed = self.sightings.of(instance_id)
+        return observed is not None and observed.labels.get("installation") == self.settings.installation
+
+    async def _tell_end(self, instance: Instance, session_id: str) -> None:
+        try:
+            await self.agents.send(instance.instance_id, {"type": EndSession.TYPE, "session_id": session_id})
+        except AgentUnreachable:
+            log.debug("agent away at the end of its session", extra={"instance_id": instance.instance_id})
+
+    async def _hang_up(self, instance_id: str) -> None:
+        self._listening_since.pop(instance_id, None)
+        await self.agents.close(instance_id)
+
+    async def _look(self) -> None:
+        for changed in await self.sightings.look():
+            self.wake("instance", changed)
+
+    def _wake_all(self, instance: Instance) -> None:
+        self.wake("fleet", instance.fleet_id)
+        self.wake_waiting(instance.fleet_id)
+        if instance.session_id is not None:
+            self.wake("session", instance.session_id)

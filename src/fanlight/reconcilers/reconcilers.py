@@ -1,0 +1,164 @@
+"""All reconcilers of one api process: wake-ups in, steps out, and a sweep that repairs whatever a wake-up missed."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime, timedelta
+
+from fanlight.domain.errors import DomainError
+from fanlight.domain.ports import AgentChannel, Clock, InstanceDriver, Transactions
+from fanlight.domain.streaming_sessions import StreamingSession
+from fanlight.reconcilers.bounded_transactions import BoundedTransactions
+from fanlight.reconcilers.fleets import FleetReconciler
+from fanlight.reconcilers.instances import InstanceReconciler
+from fanlight.reconcilers.launch_failures import LaunchFailures
+from fanlight.reconcilers.queues import KeyedQueue
+from fanlight.reconcilers.sessions import SessionReconciler
+from fanlight.reconcilers.settings import ReconcilerSettings
+from fanlight.reconcilers.sightings import Sightings
+from fanlight.reconcilers.sweeps import Sweep
+
+log = logging.getLogger(__name__)
+
+_LONGEST_SLEEP = timedelta(seconds=1)
+_AFTER_TROUBLE_IN_SECONDS = 1.0
+
+
+def _ignore(_: StreamingSession) -> None:
+    pass
+
+
+class Reconcilers:
+    """Run `run` as a task for the life of the process. `wake` is the services' `Wake`; it may be called at any time."""
+
+    def __init__(
+        self,
+        *,
+        transactions: Transactions,
+        driver: InstanceDriver,
+        agents: AgentChannel,
+        clock: Clock,
+        settings: ReconcilerSettings | None = None,
+        session_changed: Callable[[StreamingSession], None] = _ignore,
+    ) -> None:
+        self._settings = settings or ReconcilerSettings()
+        self._driver, self._agents, self._clock = driver, agents, clock
+        bounded = BoundedTransactions(transactions)
+        self._sightings = Sightings(driver, clock)
+        session_of: dict[str, str] = {}
+        self._sessions = SessionReconciler(
+            transactions=bounded,
+            agents=agents,
+            clock=clock,
+            settings=self._settings,
+            wake=self.wake,
+            changed=session_changed,
+            session_of=session_of,
+            started_at=clock.now(),
+        )
+        self._instances = InstanceReconciler(
+            transactions=bounded,
+            driver=driver,
+            agents=agents,
+            sightings=self._sightings,
+            clock=clock,
+            settings=self._settings,
+            wake=self.wake,
+            wake_waiting=self._sessions.wake_waiting,
+            failures=LaunchFailures(bounded, clock, self._settings),
+            session_of=session_of,
+        )
+        fleets = FleetReconciler(bounded, clock, self.wake)
+        self._queues = {
+            "fleet": KeyedQueue("fleet", fleets.reconcile, clock, parallel=8, on_due=self._hurry),
+            "instance": KeyedQueue("instance_id", self._instances.reconcile, clock, parallel=64, on_due=self._hurry),
+            "session": KeyedQueue(
+                "streaming_session_id", self._sessions.reconcile, clock, parallel=32, on_due=self._hurry
+            ),
+        }
+        self._sweep = Sweep(
+            transactions=bounded,
+            settings=self._settings,
+            instances=self._instances,
+            sightings=self._sightings,
+            queues=self._queues,
+        )
+        self._is_due = asyncio.Event()
+        self._is_running = False
+
+    def wake(self, kind: str, key: str) -> None:
+        """Look at one fleet, instance or session now. Before `run` it does nothing: the first sweep finds everything."""
+        if self._is_running:
+            self._queues[kind].wake(key)
+
+    def heard(self, session_id: str) -> None:
+        """Take note that the gateway has an open stream of this session now."""
+        self._sessions.heard(session_id)
+
+    async def run(self) -> None:
+        """Reconcile until cancelled."""
+        self._is_running = True
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._keep_time())
+                group.create_task(self._follow("driver", self._driver.changes, self._on_driver_hint))
+                group.create_task(self._follow("agents", self._agents.changes, self._on_agent_hint))
+        finally:
+            self._is_running = False
+            await asyncio.gather(*(queue.stop() for queue in self._queues.values()))
+
+    async def settle(self) -> None:
+        """For tests: return when nothing is being worked on. What waits for its time, waits."""
+        while not all(queue.is_idle for queue in self._queues.values()):  # noqa: ASYNC110 - polling will do for a test
+            await asyncio.sleep(0.001)
+
+    async def tick(self) -> None:
+        """Do what is due now. `run` does it all the time; a test with its own clock, after moving it."""
+        now = self._clock.now()
+        await self._sweep.run_if_due(now)
+        for queue in self._queues.values():
+            queue.wake_due(now)
+
+    async def _keep_time(self) -> None:
+        while True:
+            self._is_due.clear()
+            try:
+                await self.tick()
+            except DomainError as error:
+                log.warning("cannot sweep", extra={"why": str(error)})
+                await asyncio.sleep(_AFTER_TROUBLE_IN_SECONDS)
+            except Exception:
+                log.exception("cannot sweep")
+                await asyncio.sleep(_AFTER_TROUBLE_IN_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._is_due.wait(), self._until_due().total_seconds())
+
+    def _until_due(self) -> timedelta:
+        times = [due for queue in self._queues.values() if (due := queue.next_due()) is not None]
+        earliest: datetime = min(times, default=self._clock.now() + _LONGEST_SLEEP)
+        return max(min(earliest - self._clock.now(), _LONGEST_SLEEP), timedelta(0))
+
+    def _hurry(self) -> None:
+        self._is_due.set()
+
+    async def _follow(self, whose: str, changes: Callable[[], AsyncIterator[str]], act: Callable[[str], None]) -> None:
+        """Act on hints for ever. A stream that ends or breaks is begun again; the sweep covers the gap."""
+        while True:
+            try:
+                async for key in changes():
+                    act(key)
+            except DomainError as error:
+                log.warning("hints broke off", extra={"whose": whose, "why": str(error)})
+            except Exception:
+                log.exception("hints broke off", extra={"whose": whose})
+            await asyncio.sleep(_AFTER_TROUBLE_IN_SECONDS)
+
+    def _on_driver_hint(self, instance_id: str) -> None:
+        self._sweep.look_soon(instance_id)
+        self._hurry()
+
+    def _on_agent_hint(self, instance_id: str) -> None:
+        self.wake("instance", instance_id)
+        if (session_id := self._instances.session_of.get(instance_id)) is not None:
+            self.wake("session", session_id)

@@ -1,0 +1,240 @@
+"""Carry every streaming session from its wish to its end.
+
+The store says what is wanted, the agent says what is; nothing here waits for either. A claim is one transaction on the
+instance and the session, so that two sessions never hold one instance, and a crash leaves both or neither.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
+
+from fanlight.agentwire.messages import BeginSession, MalformedMessage
+from fanlight.domain.errors import AgentUnreachable, NotFound
+from fanlight.domain.fleets import Fleet, FleetState, FleetType
+from fanlight.domain.instances import Instance, InstanceEvent, InstanceState
+from fanlight.domain.ports import AgentChannel, Clock, Transactions, UnitOfWork, Wake
+from fanlight.domain.session_plan import (
+    PREPARING,
+    STARTING,
+    WAITING,
+    Activate,
+    Begin,
+    Claim,
+    End,
+    LookAgain,
+    MarkDisconnected,
+    NoteIdle,
+    SessionFacts,
+    SessionStep,
+    ShowProgress,
+    plan_session,
+)
+from fanlight.domain.streaming_sessions import EndReason, SessionEvent, StreamingSession
+from fanlight.reconcilers.begin_messages import begin_message
+from fanlight.reconcilers.fleets import new_instance_id
+from fanlight.reconcilers.settings import ReconcilerSettings
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, kw_only=True)
+class SessionReconciler:
+    """`changed` is called with each session after its state or progress was written. `started_at`: of this process."""
+
+    transactions: Transactions
+    agents: AgentChannel
+    clock: Clock
+    settings: ReconcilerSettings
+    wake: Wake
+    changed: Callable[[StreamingSession], None]
+    session_of: dict[str, str]
+    started_at: datetime
+    make_id: Callable[[], str] = new_instance_id
+    _heard_at: dict[str, datetime] = field(default_factory=dict)
+    _waiting: dict[str, dict[str, datetime]] = field(default_factory=dict)  # by fleet; who came first goes first
+
+    def heard(self, session_id: str) -> None:
+        """Take note that the gateway has an open stream of this session."""
+        self._heard_at[session_id] = self.clock.now()
+
+    def wake_waiting(self, fleet_id: str) -> None:
+        for session_id in self._waiting.get(fleet_id, {}):
+            self.wake("session", session_id)
+
+    async def reconcile(self, session_id: str) -> datetime | None:
+        """Move one session; return when to look again. Raises ChangedMeanwhile, StoreUnavailable."""
+        async with self.transactions.begin() as work:
+            session = await work.sessions.find(session_id)
+            if session is None or not session.is_live:
+                self._forget(session_id, session)
+                return None
+            fleet = await work.fleets.find(session.fleet_id)
+            instance = await work.instances.find(session.instance_id) if session.instance_id else None
+        if instance is not None:
+            self.session_of[instance.instance_id] = session_id
+        facts = SessionFacts(
+            session=session,
+            fleet=fleet,
+            instance=instance,
+            agent=self.agents.status(instance.instance_id) if instance else None,
+            heard_at=self._heard_at.get(session_id, self.started_at),
+            capacity_wait=self.settings.capacity_wait,
+        )
+        for step in plan_session(facts, self.clock.now()):
+            if isinstance(step, LookAgain):
+                return step.until
+            if await self._apply(facts, step):
+                return self.clock.now()
+        return None
+
+    async def _apply(self, facts: SessionFacts, step: SessionStep) -> bool:
+        """Carry out one step; return whether it changed so much that the rest of the plan is void."""
+        if isinstance(step, Claim):
+            return await self._claim(facts.session)
+        if isinstance(step, Begin):
+            return await self._begin(facts)
+        if isinstance(step, End):
+            await self._end(facts.session, step.reason)
+            return True
+        after = self._after(facts.session, step)
+        if after != facts.session:
+            await self._save(after)
+            log.info("session changed", extra={**_about(after), "step": type(step).__name__, "state": after.state})
+        return after != facts.session
+
+    def _after(self, session: StreamingSession, step: SessionStep) -> StreamingSession:
+        """Return the session with a step that changes nothing but its row."""
+        match step:
+            case ShowProgress(text):
+                return replace(session, progress=text)
+            case Activate():
+                # Nobody is connected before the socket is there, so the disconnect time-out counts from here.
+                active = session.after(SessionEvent.STARTED)
+                return replace(
+                    active, progress="", disconnected_at=None if session.connected_since else self.clock.now()
+                )
+            case MarkDisconnected():
+                return replace(session, connected_since=None, disconnected_at=self.clock.now())
+            case NoteIdle(since):
+                return replace(session, idle_since=since)
+        return session
+
+    async def _save(self, session: StreamingSession) -> None:
+        async with self.transactions.begin(write=True) as work:
+            saved = await work.sessions.save(session)
+            await work.commit()
+        self.changed(saved)
+
+    async def _claim(self, planned: StreamingSession) -> bool:
+        """Give the session an instance, if its turn has come and there is one; return whether anything was written."""
+        async with self.transactions.begin(write=True) as work:
+            session = await work.sessions.find(planned.session_id)
+            fleet = await work.fleets.find(planned.fleet_id)
+            if session is None or session.version != planned.version or fleet is None:
+                return True
+            claimed = await self._take_instance(work, fleet, session)
+            if claimed is None:
+                waiting = replace(session, progress=WAITING)
+                self._waiting.setdefault(session.fleet_id, {})[session.session_id] = session.created_at
+                if session.progress == WAITING:
+                    return False
+            else:
+                progress = PREPARING if claimed.ready_at else STARTING
+                waiting = replace(
+                    session, instance_id=claimed.instance_id, started_at=self.clock.now(), progress=progress
+                )
+            saved = await work.sessions.save(waiting)
+            await work.commit()
+        self.changed(saved)
+        if claimed is not None:
+            self._stop_waiting(saved)
+            self.session_of[claimed.instance_id] = saved.session_id
+            self.wake("instance", claimed.instance_id)
+            self.wake("fleet", saved.fleet_id)
+            log.info("instance claimed", extra={**_about(saved), "instance_id": claimed.instance_id})
+        return claimed is not None
+
+    async def _take_instance(self, work: UnitOfWork, fleet: Fleet, session: StreamingSession) -> Instance | None:
+        if fleet.state is not FleetState.RUNNING:
+            return None
+        instances = await work.instances.of_fleet(fleet.fleet_id)
+        ahead = self._ahead_of(session)
+        ready = [i for i in instances if i.state is InstanceState.READY]
+        if len(ready) > ahead:
+            oldest = min(ready, key=lambda i: (i.ready_at or i.launched_at, i.instance_id))
+            return await work.instances.save(
+                replace(oldest.after(InstanceEvent.CLAIMED), session_id=session.session_id)
+            )
+        live = sum(1 for i in instances if not i.is_leaving)
+        if fleet.fleet_type is FleetType.ALWAYS_ON or live + ahead >= fleet.desired_instances:
+            return None
+        image = await work.images.find(fleet.scope, arn=fleet.image_arn)
+        if image is None:
+            return None
+        born = Instance(
+            instance_id=self.make_id(),
+            scope=fleet.scope,
+            fleet_id=fleet.fleet_id,
+            image_ref=image.store_ref,
+            launched_at=self.clock.now(),
+        )
+        added = await work.instances.add(born)
+        return await work.instances.save(replace(added.after(InstanceEvent.CLAIMED), session_id=session.session_id))
+
+    def _ahead_of(self, session: StreamingSession) -> int:
+        mine = (session.created_at, session.session_id)
+        others = self._waiting.get(session.fleet_id, {}).items()
+        return sum(1 for session_id, created_at in others if (created_at, session_id) < mine)
+
+    async def _begin(self, facts: SessionFacts) -> bool:
+        session, fleet, instance = facts.session, facts.fleet, facts.instance
+        if fleet is None or instance is None:
+            return True
+        try:
+            async with self.transactions.begin() as work:
+                stack = await work.stacks.get(session.scope, session.stack_name)
+                image = await work.images.find(fleet.scope, arn=fleet.image_arn)
+            message = begin_message(session, stack, fleet, image)
+            await self.agents.send(instance.instance_id, {"type": BeginSession.TYPE, **asdict(message)})
+        except AgentUnreachable:
+            return False
+        except (NotFound, MalformedMessage) as error:
+            log.warning("cannot begin", extra={**_about(session), "why": str(error)})
+            await self._end(session, EndReason.START_FAILED)
+            return True
+        return False
+
+    async def _end(self, planned: StreamingSession, reason: EndReason) -> None:
+        """Write the end. Its instance is given back by `reconcilers.instances`, which sees a session that is over."""
+        now = self.clock.now()
+        ended = replace(
+            planned.after(SessionEvent.ENDED),
+            end_reason=reason,
+            ended_at=now,
+            connected_since=None,
+            disconnected_at=now if planned.connected_since else planned.disconnected_at,
+            progress="",
+        )
+        await self._save(ended)
+        self._forget(planned.session_id, planned)
+        log.info("session ended", extra={**_about(planned), "reason": reason})
+        if planned.instance_id is not None:
+            self.wake("instance", planned.instance_id)
+        self.wake("fleet", planned.fleet_id)
+        self.wake_waiting(planned.fleet_id)
+
+    def _forget(self, session_id: str, session: StreamingSession | None) -> None:
+        self._heard_at.pop(session_id, None)
+        if session is not None:
+            self._stop_waiting(session)
+
+    def _stop_waiting(self, session: StreamingSession) -> None:
+        waiting = self._waiting.get(session.fleet_id, {})
+        waiting.pop(session.session_id, None)
+        if not waiting:
+            self._waiting.pop(session.fleet_id, None)
+
+
+def _about(session: StreamingSession) -> dict[str, str]:
+    return {"streaming_session_id": session.session_id, "fleet": session.fleet_name}

@@ -1,0 +1,28 @@
+"""What the reconcilers may be told. Everything else about their behaviour stands in the planners."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReconcilerSettings:
+    """`installation` tells our instances from those of another installation on the same engine.
+
+    `launches_in_flight` at a time: more make each slower and the first one later. `disk_in_gib` is each instance's
+    limit, not a reservation.
+    """
+
+    installation: str = "fanlight"
+    capacity_wait: timedelta = timedelta(seconds=30)
+    expired_sessions_kept: timedelta = timedelta(hours=1)
+    launches_in_flight: int = 8
+    disk_in_gib: int = 10
+    sweep_interval: timedelta = timedelta(seconds=30)
+    look_interval: timedelta = timedelta(seconds=5)
+    prune_interval: timedelta = timedelta(seconds=60)
+    shortest_backoff: timedelta = timedelta(seconds=1)
+    longest_backoff: timedelta = timedelta(seconds=60)
+
+    def backoff(self, failures: int) -> timedelta:
+        """Return how long to wait after so many failures in a row, at least one."""
+        return min(self.shortest_backoff * (1 << min(failures - 1, 16)), self.longest_backoff)

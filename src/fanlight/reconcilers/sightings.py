@@ -1,0 +1,40 @@
+"""What the engine shows, for all reconcilers together: one look serves everyone who asked before it began."""
+
+import asyncio
+from collections.abc import Collection
+from datetime import datetime
+
+from fanlight.domain.ports import Clock, InstanceDriver, ObservedInstance
+
+
+class Sightings:
+    """`looked_at` is when the newest look began."""
+
+    looked_at: datetime | None
+
+    def __init__(self, driver: InstanceDriver, clock: Clock) -> None:
+        self._driver, self._clock = driver, clock
+        self._seen: dict[str, ObservedInstance] = {}
+        self._looking = asyncio.Lock()
+        self._asked = self._answered = 0
+        self.looked_at = None
+
+    def of(self, instance_id: str) -> ObservedInstance | None:
+        return self._seen.get(instance_id)
+
+    @property
+    def instance_ids(self) -> Collection[str]:
+        return self._seen.keys()
+
+    async def look(self) -> set[str]:
+        """Look at the engine, with a look that begins after this call; return what changed. Raises DriverUnavailable."""
+        self._asked += 1
+        ticket = self._asked
+        async with self._looking:
+            if self._answered >= ticket:
+                return set()
+            covered, began_at = self._asked, self._clock.now()
+            seen = {observed.instance_id: observed for observed in await self._driver.observe()}
+            changed = {i for i in seen.keys() | self._seen.keys() if seen.get(i) != self._seen.get(i)}
+            self._seen, self.looked_at, self._answered = seen, began_at, covered
+        return changed

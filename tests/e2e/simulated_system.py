@@ -1,0 +1,256 @@
+"""Store, services, reconcilers and the simulated engine in one process: the api half of Fanlight without its listeners."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from fanlight.domain.access_keys import Caller
+from fanlight.domain.fleets import Fleet, FleetState
+from fanlight.domain.images import Image, Visibility
+from fanlight.domain.instances import Instance
+from fanlight.domain.places import Scope
+from fanlight.domain.ports import Transactions
+from fanlight.domain.stacks import Stack
+from fanlight.domain.streaming_sessions import StreamingGrant, StreamingSession
+from fanlight.drivers.agents import AgentSockets
+from fanlight.drivers.simulated import Faults, SimulatedDriver, SimulatedImageStore, write_catalogues
+from fanlight.reconcilers import Reconcilers, ReconcilerSettings
+from fanlight.services.bundle import AppStreamServices
+from fanlight.services.image_catalogues import read_catalogues
+from fanlight.store import Store, open_store
+
+SCOPE = Scope("000000000000", "us-east-1")
+CALLER = Caller("AKIATEST", SCOPE.account_id, SCOPE.region, "request-1")
+IMAGE_ARN = "arn:aws:appstream:us-east-1::image/Fanlight-Sample-Debian13"
+
+
+class MovableClock:
+    """Real time plus what a test adds to it."""
+
+    def __init__(self) -> None:
+        self.added = timedelta(0)
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.added
+
+
+@dataclass
+class System:
+    store: Store
+    services: AppStreamServices
+    reconcilers: Reconcilers
+    driver: SimulatedDriver
+    agents: AgentSockets
+    clock: MovableClock
+    changes: list[StreamingSession] = field(default_factory=list)
+
+    @property
+    def transactions(self) -> Transactions:
+        return self.store.transactions
+
+    async def fleet(self, name: str = "cad") -> Fleet:
+        async with self.transactions.begin() as work:
+            return await work.fleets.get(SCOPE, name)
+
+    async def instances(self) -> list[Instance]:
+        async with self.transactions.begin() as work:
+            return list(await work.instances.everywhere())
+
+    async def session(self, session_id: str) -> StreamingSession:
+        return await self.services.sessions.find(session_id)
+
+    async def make_fleet(self, name: str = "cad", **overrides: Any) -> Fleet:
+        """Make a stack and a stopped fleet of one name, associated."""
+        members: dict[str, Any] = {
+            "fleet_id": f"f-{name}",
+            "scope": SCOPE,
+            "name": name,
+            "image_name": "Fanlight-Sample-Debian13",
+            "image_arn": IMAGE_ARN,
+            "instance_type": "stream.standard.small",
+            "platform": "UBUNTU_PRO_2404",
+            "desired_instances": 2,
+            "created_at": self.clock.now(),
+        }
+        async with self.transactions.begin(write=True) as work:
+            fleet = await work.fleets.add(Fleet(**members | overrides))
+            await work.stacks.add(Stack(stack_id=f"s-{name}", scope=SCOPE, name=name, created_at=self.clock.now()))
+            await work.associations.add(SCOPE, name, name)
+            await work.commit()
+        return fleet
+
+    async def change_fleet(self, name: str = "cad", **members: Any) -> None:
+        from dataclasses import replace
+
+        async with self.transactions.begin(write=True) as work:
+            fleet = await work.fleets.save(replace(await work.fleets.get(SCOPE, name), **members))
+            await work.commit()
+        self.reconcilers.wake("fleet", fleet.fleet_id)
+
+    async def open(self, user_id: str, fleet: str = "cad", application_id: str = "text-editor") -> StreamingSession:
+        grant = StreamingGrant(
+            scope=SCOPE,
+            stack_name=fleet,
+            fleet_name=fleet,
+            user_id=user_id,
+            application_id=application_id,
+            session_context=None,
+            expires_at=self.clock.now() + timedelta(minutes=1),
+        )
+        return await self.services.sessions.open_session(grant, None)
+
+    async def start(self, name: str = "cad") -> Fleet:
+        await self.services.fleets.start(SCOPE, name)
+        return await self.fleet_becomes(FleetState.RUNNING, name)
+
+    async def fleet_becomes(self, state: FleetState, name: str = "cad", within: float = 20.0) -> Fleet:
+        async def probe() -> Fleet | None:
+            fleet = await self.fleet(name)
+            return fleet if fleet.state is state else None
+
+        fleet: Fleet = await until(probe, within=within, what=f"fleet {name} {state}")
+        return fleet
+
+    async def session_becomes(
+        self, session_id: str, probe: Callable[[StreamingSession], bool], within: float = 20.0
+    ) -> StreamingSession:
+        async def look() -> StreamingSession | None:
+            session = await self.session(session_id)
+            return session if probe(session) else None
+
+        session: StreamingSession = await until(look, within=within, what=f"session {session_id}")
+        return session
+
+    async def pass_time(self, duration: timedelta) -> None:
+        """Move the clock and let everything that falls due happen."""
+        self.clock.added += duration
+        await self.reconcilers.tick()
+        await self.reconcilers.settle()
+
+
+async def until(probe: Callable[[], Awaitable[Any]], *, within: float, what: str) -> Any:
+    deadline = asyncio.get_running_loop().time() + within
+    while True:
+        if answer := await probe():
+            return answer
+        assert asyncio.get_running_loop().time() < deadline, f"not within {within} s: {what}"
+        await asyncio.sleep(0.005)
+
+
+@asynccontextmanager
+async def running_system(
+    data_dir: Path, *, boot_seconds: float = 0.0, faults: Faults | None = None, **settings: Any
+) -> AsyncIterator[System]:
+    """Run everything over `data_dir`; what an earlier run left there goes on."""
+    run_dir = data_dir / "run"
+    clock = MovableClock()
+    write_catalogues(data_dir / "images")
+    images = SimulatedImageStore(data_dir / "images")
+    driver = SimulatedDriver(
+        data_dir=data_dir, run_dir=run_dir, images=images, boot_seconds=boot_seconds, faults=faults
+    )
+    agents = AgentSockets(run_dir, clock)
+    store = open_store(f"sqlite+aiosqlite:///{data_dir / 'state' / 'fanlight.db'}")
+    async with store:
+        await store.upgrade()
+        changes: list[StreamingSession] = []
+        reconcilers = Reconcilers(
+            transactions=store.transactions,
+            driver=driver,
+            agents=agents,
+            clock=clock,
+            settings=ReconcilerSettings(
+                **{"shortest_backoff": timedelta(milliseconds=50), "capacity_wait": timedelta(seconds=5)} | settings
+            ),
+            session_changed=changes.append,
+        )
+        services = AppStreamServices.build(
+            transactions=store.transactions,
+            clock=clock,
+            wake=reconcilers.wake,
+            signing_key=b"k" * 32,
+            portal_url="http://localhost:8080",
+        )
+        await _import_images(store.transactions, data_dir / "images", clock.now())
+        await driver.prepare()
+        running = asyncio.create_task(reconcilers.run())
+        try:
+            yield System(store, services, reconcilers, driver, agents, clock, changes)
+        finally:
+            running.cancel()
+            with suppress(asyncio.CancelledError):
+                await running
+            await agents.close_all()
+            await driver.close()
+
+
+async def _import_images(transactions: Transactions, images_dir: Path, now: datetime) -> None:
+    manifests, complaints = read_catalogues(images_dir)
+    assert not complaints
+    async with transactions.begin(write=True) as work:
+        known = {image.name for image in await work.images.visible(SCOPE)}
+        for manifest in manifests:
+            if manifest.name not in known:
+                await work.images.add(
+                    Image(
+                        image_id=manifest.store_ref,
+                        scope=Scope("", ""),
+                        name=manifest.name,
+                        store_ref=manifest.store_ref,
+                        visibility=Visibility.PUBLIC,
+                        applications=manifest.applications,
+                        created_at=now,
+                    )
+                )
+        await work.commit()
+
+
+async def churn(data_dir: Path, seed: int) -> None:
+    """The victim of the crash test: change wishes at random until killed. Prints READY once it runs."""
+    import random
+
+    dice = random.Random(seed)
+    async with running_system(data_dir, boot_seconds=0.02, capacity_wait=timedelta(seconds=60)) as system:
+        print("READY", flush=True)
+        while True:
+            await asyncio.sleep(dice.random() * 0.03)
+            await _one_wish(system, dice)
+
+
+async def _one_wish(system: System, dice: Any) -> None:
+    from fanlight.domain.errors import DomainError
+    from fanlight.domain.streaming_sessions import EndReason
+
+    name = dice.choice(["cad", "office", "demand"])
+    with suppress(DomainError):
+        match dice.randrange(10):
+            case 0:
+                await system.services.fleets.start(SCOPE, name)
+            case 1 if dice.random() < 0.3:
+                await system.services.fleets.stop(SCOPE, name)
+            case 2 | 3:
+                await system.change_fleet(name, desired_instances=dice.randrange(5))
+            case 4 | 5 | 6:
+                await system.open(f"user-{dice.randrange(6)}", name)
+            case 7 | 8:
+                async with system.transactions.begin() as work:
+                    live = await work.sessions.live()
+                if live:
+                    await system.services.sessions.request_end(dice.choice(live).session_id, EndReason.USER)
+            case 9:
+                observed = await system.driver.observe()
+                if observed and dice.random() < 0.3:
+                    await system.driver.lose(dice.choice(observed).instance_id)
+
+
+if __name__ == "__main__":
+    import uvloop
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    uvloop.run(churn(Path(sys.argv[1]), int(sys.argv[2])))
