@@ -1,1 +1,223 @@
-"""Composition root: the only place where adapters meet services. Imported by the command line and e2e tests only."""
+"""Composition root: the only place where adapters meet services. Imported by the command line and e2e tests only.
+
+Each process of an installation is one function here; what they are and may touch stands in `docs/architecture.md`.
+"""
+
+import asyncio
+import logging
+import signal
+import ssl
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import uvloop
+from aiohttp import web
+
+from fanlight.api.appstream.app import ApiSettings, make_api_app, make_api_runner
+from fanlight.api.appstream.handlers import appstream_registry
+from fanlight.api.audit import AuditLog
+from fanlight.config import Settings
+from fanlight.domain.errors import DomainError
+from fanlight.domain.ports import InstanceDriver
+from fanlight.drivers.agents import AgentSockets
+from fanlight.installation import drop_privileges
+from fanlight.reconcilers import Reconcilers, ReconcilerSettings
+from fanlight.services.bundle import AppStreamServices
+from fanlight.services.image_catalogues import read_catalogues
+from fanlight.store import Store, open_store
+
+log = logging.getLogger(__name__)
+
+# A built image appears in DescribeImages this soon; a look costs a few stat calls.
+CATALOGUE_SWEEP_IN_SECONDS = 2.0
+
+
+class SystemClock:
+    """The wall clock, in aware UTC."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+
+def run_process(settings: Settings, role: str) -> None:
+    """Be one process until SIGTERM or SIGINT. Raises NotInstallable when the host or the settings must be mended."""
+    if role == "compute":
+        from fanlight.drivers.incus.process import run_compute_process
+
+        uvloop.run(run_compute_process(settings))
+        return
+    drop_privileges(settings, role)
+    if role == "gateway":
+        from fanlight.gateway.process import run_gateway
+
+        uvloop.run(run_gateway(settings))
+    else:
+        uvloop.run(run_api(settings))
+
+
+async def upgrade_database(settings: Settings) -> None:
+    """Bring the database to this version's schema. Raises StoreTooNew, StoreUnavailable."""
+    async with open_store(settings.effective_database_url) as store:
+        await store.upgrade()
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    store: Store
+    services: AppStreamServices
+    reconcilers: Reconcilers
+    agents: AgentSockets
+    audit: AuditLog
+
+
+async def run_api(settings: Settings) -> None:
+    """Serve the API and the control socket and run the reconcilers, until told to stop."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with AsyncExitStack() as stack:
+        parts = await _assemble(settings, stack)
+        await _keep_images(settings, parts.services)
+        await _in_background(stack, _follow_images(settings, parts.services))
+        await _in_background(stack, parts.reconcilers.run())
+        await _serve_api(settings, parts, stack)
+        log.info("api serves", extra={"api": settings.api_url, "compute": settings.compute})
+        await stop.wait()
+        log.info("api stops")
+
+
+async def _assemble(settings: Settings, stack: AsyncExitStack) -> _Parts:
+    clock = SystemClock()
+    store = await stack.enter_async_context(open_store(settings.effective_database_url))
+    await store.upgrade()
+    driver = await _driver(settings, stack)
+    agents = AgentSockets(settings.effective_run_dir, clock)
+    reconcilers = Reconcilers(
+        transactions=store.transactions,
+        driver=driver,
+        agents=agents,
+        clock=clock,
+        settings=ReconcilerSettings(
+            installation=settings.incus_project,
+            capacity_wait=timedelta(seconds=settings.capacity_wait_in_seconds),
+            expired_sessions_kept=timedelta(seconds=settings.expired_sessions_kept_in_seconds),
+        ),
+    )
+    services = AppStreamServices.build(
+        transactions=store.transactions,
+        clock=clock,
+        wake=reconcilers.wake,
+        signing_key=(settings.data_dir / "state" / "signing.key").read_bytes(),
+        portal_url=settings.portal_url,
+    )
+    if settings.bootstrap_access_key_id and settings.bootstrap_secret_access_key:
+        await services.access_keys.ensure(
+            settings.bootstrap_access_key_id, settings.bootstrap_secret_access_key, settings.account_id
+        )
+    audit = AuditLog(settings.data_dir / "audit" / "audit.jsonl")
+    stack.callback(audit.close)
+    return _Parts(store, services, reconcilers, agents, audit)
+
+
+async def _driver(settings: Settings, stack: AsyncExitStack) -> InstanceDriver:
+    if settings.compute == "incus":
+        from fanlight.drivers.incus.remote import ComputeConnection, RemoteDriver
+
+        connection = ComputeConnection(settings.effective_run_dir)
+        stack.push_async_callback(connection.close)
+        return RemoteDriver(connection)
+    from fanlight.drivers.simulated import SimulatedDriver, SimulatedImageStore, write_catalogues
+
+    images = settings.data_dir / "images"
+    write_catalogues(images)
+    driver = SimulatedDriver(
+        data_dir=settings.data_dir,
+        run_dir=settings.effective_run_dir,
+        images=SimulatedImageStore(images),
+        boot_seconds=settings.boot_seconds,
+    )
+    await driver.prepare()
+    stack.push_async_callback(driver.close)
+    return driver
+
+
+async def _serve_api(settings: Settings, parts: _Parts, stack: AsyncExitStack) -> None:
+    app = make_api_app(
+        appstream_registry(),
+        parts.services,
+        parts.services.access_keys.find,
+        ApiSettings(
+            regions=settings.regions,
+            max_clock_skew=timedelta(seconds=settings.max_clock_skew_in_seconds),
+            trusted_proxies=settings.trusted_proxies,
+        ),
+        parts.audit,
+        revision=parts.store.transactions.revision,
+    )
+    runner = make_api_runner(app)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    await web.TCPSite(
+        runner, settings.host, settings.api_port, ssl_context=_tls(settings), reuse_address=True, backlog=512
+    ).start()
+
+
+async def _in_background(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:
+    """Run it until the stack closes. Should it ever end by an error, the process ends and is started again."""
+    task = asyncio.create_task(work)
+    task.add_done_callback(_end_process_on_error)
+
+    async def stop() -> None:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    stack.push_async_callback(stop)
+
+
+def _end_process_on_error(task: "asyncio.Task[None]") -> None:
+    if not task.cancelled() and (error := task.exception()):
+        log.critical("a background task died; the process ends and is started again", exc_info=error)
+        signal.raise_signal(signal.SIGTERM)
+
+
+async def _follow_images(settings: Settings, services: AppStreamServices) -> None:
+    """Offer images soon after `fanlight images build` wrote their catalogues."""
+    seen = await asyncio.to_thread(_catalogue_times, settings.data_dir / "images")
+    while True:
+        await asyncio.sleep(CATALOGUE_SWEEP_IN_SECONDS)
+        now = await asyncio.to_thread(_catalogue_times, settings.data_dir / "images")
+        if now != seen:
+            try:
+                await _keep_images(settings, services)
+                seen = now
+            except DomainError as error:
+                log.warning("images cannot be listed now", extra={"why": str(error)})
+
+
+async def _keep_images(settings: Settings, services: AppStreamServices) -> None:
+    manifests, complaints = await asyncio.to_thread(read_catalogues, settings.data_dir / "images")
+    for complaint in complaints:
+        log.warning("an image catalogue is refused", extra={"why": complaint})
+    await services.images.sync_public_images(manifests)
+
+
+def _catalogue_times(directory: Path) -> dict[str, int]:
+    times = {}
+    for path in directory.glob("*/catalogue.json"):
+        with suppress(OSError):
+            times[str(path)] = path.stat().st_mtime_ns
+    return times
+
+
+def _tls(settings: Settings) -> ssl.SSLContext | None:
+    if settings.tls_cert is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(settings.tls_cert, settings.tls_key)
+    return context

@@ -13,6 +13,7 @@ from rich.table import Table
 from fanlight import __version__
 from fanlight.config import Settings
 from fanlight.flags import with_settings
+from fanlight.image_commands import images_app
 from fanlight.key_commands import keys_app
 from fanlight.operations import commands as operations
 from fanlight.operations.errors import OperationFailed
@@ -27,11 +28,11 @@ app = typer.Typer(
     help="Stream Linux desktop applications to browsers, driven with AppStream 2.0 clients.\n\n"
     "Start with [bold]fanlight doctor[/], then [bold]fanlight images build[/] and [bold]fanlight serve --sample[/].",
 )
-images_app = typer.Typer(no_args_is_help=True, help="Build and list the images that instances are made from.")
 db_app = typer.Typer(no_args_is_help=True, help="Look after the database.")
 app.add_typer(images_app, name="images")
 app.add_typer(db_app, name="db")
 app.add_typer(keys_app, name="keys")
+operations.register(app)
 
 
 EXIT_NOT_READY = 78  # EX_CONFIG: the host or the settings must be mended first
@@ -148,8 +149,8 @@ def db_upgrade(settings: Settings) -> None:
     """Bring the database to the schema of this version. `serve` does the same when it starts."""
     from fanlight.bootstrap import upgrade_database
 
-    revision = asyncio.run(upgrade_database(settings))
-    typer.echo(f"The database is at revision {revision}.")
+    asyncio.run(upgrade_database(settings))
+    typer.echo("The database has the schema of this version.")
 
 
 @app.command()

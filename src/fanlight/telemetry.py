@@ -48,3 +48,4 @@ def configure_logging(*, log_format: str, level: str) -> None:
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)  # it would log query strings, and those hold tokens
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # says at every start that there is nothing to do

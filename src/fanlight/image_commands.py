@@ -1,0 +1,105 @@
+"""`fanlight images`: build the images that instances are made from, and list them."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+
+from fanlight.config import Settings
+from fanlight.domain.errors import DomainError
+from fanlight.drivers.incus.driver import IncusDriver
+from fanlight.drivers.incus.images import IncusImageStore
+from fanlight.flags import with_settings
+from fanlight.images import BuiltImage, OnProgress, Progress, RecipeInvalid, list_images
+from fanlight.images import build as build_images
+from fanlight.images.building import RECIPES
+
+images_app = typer.Typer(no_args_is_help=True, help="Build and list the images that instances are made from.")
+_INCUS = (
+    "data_dir",
+    "incus_socket",
+    "incus_project",
+    "incus_network",
+    "incus_subnet",
+    "incus_pool",
+    "incus_pool_size_in_gib",
+)
+
+
+@images_app.command("build")
+@with_settings(*_INCUS)
+def build(
+    settings: Settings,
+    recipes: Annotated[
+        Path | None,
+        typer.Argument(help="Directory of recipes; default: the ones that come with Fanlight.", show_default=False),
+    ] = None,
+    *,
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Keeps packages and finished images; default: DATA_DIR/cache.", show_default=False),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Build anew what is up to date, with the newest packages.")
+    ] = False,
+) -> None:
+    """Build the runtime and every image whose recipe changed. The first time takes some minutes, the next a moment.
+
+    To make an image of your own, copy images/fanlight-sample.yaml beside it, change it, and run this again.
+    """
+    console = Console(stderr=True)
+    try:
+        with _bars(console) as bars:
+            tasks: dict[str, TaskID] = {}
+
+            def show(progress: Progress) -> None:
+                if progress.stage not in tasks:
+                    tasks[progress.stage] = bars.add_task(progress.stage, total=1.0, message="")
+                bars.update(tasks[progress.stage], completed=progress.fraction, message=progress.message)
+
+            built = asyncio.run(_build(settings, recipes or RECIPES, show, force=force, cache=cache))
+    except (DomainError, RecipeInvalid, OSError) as error:
+        console.print(f"[bold red]{error}[/]", highlight=False)
+        raise typer.Exit(1) from None
+    for image in built:
+        console.print(f"[green]✓[/] {image.name}: {', '.join(a.name for a in image.applications) or 'no applications'}")
+
+
+async def _build(
+    settings: Settings, recipes: Path, show: OnProgress, *, force: bool, cache: Path | None
+) -> list[BuiltImage]:
+    driver = IncusDriver(settings)
+    try:
+        await driver.prepare()
+        store = IncusImageStore(driver.client, settings.incus_pool)
+        return list(
+            await build_images(settings=settings, store=store, progress=show, recipes=recipes, force=force, cache=cache)
+        )
+    finally:
+        await driver.close()
+
+
+@images_app.command("list")
+@with_settings("data_dir")
+def list_command(settings: Settings) -> None:
+    """List what was built into this data directory."""
+    table = Table("Image", "Made", "Applications", box=None, pad_edge=False)
+    for image in list_images(settings):
+        table.add_row(image.name, f"{image.built_at:%Y-%m-%d %H:%M}", ", ".join(a.name for a in image.applications))
+    Console().print(table)
+
+
+def _bars(console: Console) -> Bars:
+    return Bars(
+        SpinnerColumn(finished_text="[green]✓[/]"),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TextColumn("[dim]{task.fields[message]}[/]"),
+        console=console,
+    )
