@@ -46,6 +46,7 @@ def configure_logging(*, log_format: str, level: str) -> None:
     """Send everything to stderr in one format. Called once by each process."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    logging.getLogger("aiohttp.access").setLevel(logging.WARNING)  # it would log query strings, and those hold tokens
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # says at every start that there is nothing to do
+    # Libraries at debug level write whole requests and SQL parameters, and those hold secrets: they never go below warning.
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.getLogger("fanlight").setLevel(level.upper())
+    logging.getLogger("aiohttp.access").disabled = True  # it would log query strings, and those hold tokens
