@@ -65,9 +65,21 @@ def measure() -> GatewayFigures:
     directory = Path(tempfile.mkdtemp(prefix="fl-bench-"))
     try:
         with _child("guest", str(directory / "stream.sock")), _control(directory) as (cookie, port, path, gateway_pid):
+            _wait_for(directory / "stream.sock")
             return _compare(directory / "stream.sock", port, path, cookie, gateway_pid)
     finally:
         shutil.rmtree(directory)
+
+
+def _wait_for(guest: Path) -> None:
+    """Return when the instance's side listens; it may start more slowly than the gateway."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(OSError):
+            probe.connect(str(guest))
+            return
+        time.sleep(0.02)
+    raise TimeoutError("the instance's side does not listen")
 
 
 def _compare(guest: Path, port: int, path: str, cookie: str, gateway_pid: int) -> GatewayFigures:
@@ -220,7 +232,10 @@ def _be_guest(path: str) -> None:
 def _serve_guest(connection: socket.socket) -> None:
     head = b""
     while not head.endswith(b"\r\n\r\n"):
-        head += connection.recv(1)
+        byte = connection.recv(1)
+        if not byte:
+            return
+        head += byte
     accept = base64.b64encode(hashlib.sha1(_KEY.encode() + _SALT, usedforsecurity=False).digest()).decode()
     connection.sendall(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

@@ -5,8 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -54,13 +54,13 @@ def _missing_for_browser() -> Iterator[str]:
             yield name
 
 
-@pytest.fixture(scope="session")
-def real_installation() -> Iterator[Installation]:
-    """Fanlight on Incus with the sample images, started once for all tests."""
+@contextmanager
+def prepared_installation(settings: Mapping[str, str]) -> Iterator[Installation]:
+    """Give a running Fanlight on Incus with the sample images, empty before and after."""
     TEST_DIR.mkdir(mode=0o755, parents=True, exist_ok=True)
     with (TEST_DIR / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # a second run waits for its turn
-        made = Installation(TEST_DIR, INCUS_SETTINGS)
+        made = Installation(TEST_DIR, settings)
         instances = Instances(made)
         instances.remove_all()
         for name in TRANSIENT:
@@ -73,6 +73,13 @@ def real_installation() -> Iterator[Installation]:
         finally:
             made.stop()
             instances.remove_all()
+
+
+@pytest.fixture(scope="session")
+def real_installation() -> Iterator[Installation]:
+    """One installation for all tests: its images are the slow part."""
+    with prepared_installation(INCUS_SETTINGS) as made:
+        yield made
 
 
 def build_images(made: Installation) -> None:
