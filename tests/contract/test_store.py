@@ -80,6 +80,12 @@ class TestSqlite(StoreContract):
                     await work.stacks.page(HERE, limit=1)
         assert raised.value.reason == "no such table: stacks"
 
+    async def test_a_place_where_no_file_can_be_is_an_outage_not_a_crash(self, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        with pytest.raises(StoreUnavailable) as raised:
+            open_store(f"sqlite:///{tmp_path}/file/fanlight.db")
+        assert raised.value.reason == f"[Errno 17] File exists: '{tmp_path}/file'"
+
     async def test_a_file_that_is_no_database_is_an_outage_not_a_crash(self, tmp_path: Path) -> None:
         (tmp_path / "fanlight.db").write_bytes(b"This is no database." * 100)
         async with open_store(f"sqlite:///{tmp_path / 'fanlight.db'}") as broken:

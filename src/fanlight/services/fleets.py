@@ -17,6 +17,7 @@ from fanlight.domain.instance_types import size_of
 from fanlight.domain.instances import InstanceState
 from fanlight.domain.places import Scope
 from fanlight.domain.ports import Clock, Transactions, UnitOfWork, Wake
+from fanlight.services.names import all_named
 from fanlight.services.page_tokens import PageTokens, cut
 
 PAGE_SIZE = 100
@@ -117,11 +118,8 @@ class FleetService:
         """Return one page of fleets by name and the token of the next. Raises NotFound for a missing name, InvalidPageToken."""
         after = self._tokens.read(scope, ["fleets"], next_token)
         async with self._transactions.begin() as work:
-            found = await work.fleets.page(scope, names=names, after=after, limit=PAGE_SIZE + 1)
-            page, has_more = (found, False) if names else cut(found, PAGE_SIZE)
+            page, has_more = await _page(work, scope, names, after)
             counts = await work.instances.count_by_state([fleet.fleet_id for fleet in page])
-        if len(found) < len(names):
-            check_all_found("fleet", names, {fleet.name for fleet in found})
         described = tuple(DescribedFleet(fleet, capacity_of(fleet, counts.get(fleet.fleet_id, {}))) for fleet in page)
         return described, self._tokens.issue(scope, ["fleets"], page[-1].name) if has_more else None
 
@@ -203,11 +201,10 @@ class FleetService:
         )
 
 
-def check_all_found(kind: str, names: Sequence[str], found: set[str]) -> None:
-    """Raise NotFound for the first name that was asked for and is not there."""
-    for name in names:
-        if name not in found:
-            raise NotFound(kind, name)
+async def _page(work: UnitOfWork, scope: Scope, names: Sequence[str], after: str) -> tuple[Sequence[Fleet], bool]:
+    if names:
+        return await all_named("fleet", names, lambda some: work.fleets.page(scope, names=some, limit=len(some))), False
+    return cut(await work.fleets.page(scope, after=after, limit=PAGE_SIZE + 1), PAGE_SIZE)
 
 
 def _or_default(seconds: int | None, default: int) -> timedelta:

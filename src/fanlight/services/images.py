@@ -81,18 +81,15 @@ def _place(image: Image) -> str:
 
 
 def _chosen(scope: Scope, images: Sequence[Image], names: Sequence[str], arns: Sequence[str]) -> Sequence[Image]:
-    for name in names:
-        if not any(image.name == name for image in images):
-            raise NotFound("image", name)
-    present = {image.arn_in(scope.region) for image in images}
-    for arn in arns:
-        if arn not in present:
-            raise NotFound("image", arn)
-    chosen = [
-        image
-        for image in images
-        if (not names or image.name in names) and (not arns or image.arn_in(scope.region) in arns)
-    ]
+    """Return the images that are asked for, in their places. Raises NotFound for the first that is missing."""
+    present_names = {image.name for image in images}
+    present_arns = {image.arn_in(scope.region) for image in images}
+    for asked, present in ((names, present_names), (arns, present_arns)):
+        for one in asked:
+            if one not in present:
+                raise NotFound("image", one)
+    wanted_names, wanted_arns = set(names) or present_names, set(arns) or present_arns
+    chosen = (image for image in images if image.name in wanted_names and image.arn_in(scope.region) in wanted_arns)
     return sorted(chosen, key=_place)
 
 

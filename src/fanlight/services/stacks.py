@@ -7,9 +7,9 @@ from uuid import uuid4
 
 from fanlight.domain.errors import InUse, InvalidCombination, NotSupported
 from fanlight.domain.places import Scope
-from fanlight.domain.ports import Clock, Transactions
+from fanlight.domain.ports import Clock, Transactions, UnitOfWork
 from fanlight.domain.stacks import DISABLED_BY_DEFAULT, Stack, UserAction
-from fanlight.services.fleets import check_all_found
+from fanlight.services.names import all_named
 from fanlight.services.page_tokens import PageTokens, cut
 
 PAGE_SIZE = 100
@@ -74,9 +74,7 @@ class StackService:
         """Return one page of stacks by name and the token of the next. Raises NotFound for a missing name, InvalidPageToken."""
         after = self._tokens.read(scope, ["stacks"], next_token)
         async with self._transactions.begin() as work:
-            found = await work.stacks.page(scope, names=names, after=after, limit=PAGE_SIZE + 1)
-        check_all_found("stack", names, {stack.name for stack in found})
-        page, has_more = (found, False) if names else cut(found, PAGE_SIZE)
+            page, has_more = await _page(work, scope, names, after)
         return tuple(page), self._tokens.issue(scope, ["stacks"], page[-1].name) if has_more else None
 
     async def update(self, scope: Scope, name: str, change: StackChange) -> Stack:
@@ -101,6 +99,12 @@ class StackService:
             await work.stacks.remove(stack)
             await work.tags.drop(stack.arn)
             await work.commit()
+
+
+async def _page(work: UnitOfWork, scope: Scope, names: Sequence[str], after: str) -> tuple[Sequence[Stack], bool]:
+    if names:
+        return await all_named("stack", names, lambda some: work.stacks.page(scope, names=some, limit=len(some))), False
+    return cut(await work.stacks.page(scope, after=after, limit=PAGE_SIZE + 1), PAGE_SIZE)
 
 
 def enabled_actions(permissions: Permissions | None) -> frozenset[UserAction]:

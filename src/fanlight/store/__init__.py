@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from fanlight.domain.errors import InvalidCombination
 from fanlight.domain.ports import Transactions
+from fanlight.store.door import domain_errors
 from fanlight.store.engine import as_readers, as_writers, make_engine, make_private, parse_url
 from fanlight.store.revisions import SqliteRevision, unknown_revision
 from fanlight.store.units import SqlTransactions
@@ -47,14 +48,16 @@ class Store:
 def open_store(database_url: str) -> Store:
     """Return the store at `sqlite:///PATH` or `postgresql://…`; connections are opened when first needed.
 
-    A new SQLite file is created readable by its owner alone. Raises InvalidCombination for other databases.
+    A new SQLite file is created readable by its owner alone. Raises InvalidCombination for other databases,
+    StoreUnavailable when the file cannot be made or opened.
     """
     url = parse_url(database_url)
     revision: SqliteRevision | None = None
     if url.get_backend_name() == "sqlite":
         if not url.database or url.database == ":memory:":
             raise InvalidCombination("A database in memory would be lost. Give a path: sqlite:///PATH.")
-        make_private(Path(url.database))
+        with domain_errors():
+            make_private(Path(url.database))
         revision = SqliteRevision(url.database)
     engine = make_engine(url)
     transactions = SqlTransactions(as_readers(engine), as_writers(engine), revision or unknown_revision)

@@ -1,6 +1,6 @@
 """Fleets in the database."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -45,16 +45,22 @@ def _to_row(fleet: Fleet) -> dict[str, Any]:
     }
 
 
+# A page of a hundred fleets is made by every DescribeFleets, so rows are read by position and enums by table.
+_STATES = {state.value: state for state in FleetState}
+_TYPES = {kind.value: kind for kind in FleetType}
+_VIEWS = {view.value: view for view in StreamView}
+
+
 def _from_row(row: AnyRow) -> Fleet:
-    # By position, in the order of the table: a page of a hundred fleets is read on every DescribeFleets.
+    """Return the fleet of a row whose columns are in the order of the table."""
     return Fleet(
         fleet_id=row[0],
         scope=Scope(row[1], row[2]),
         name=row[3],
-        state=FleetState(row[4]),
+        state=_STATES[row[4]],
         version=row[5],
-        fleet_type=FleetType(row[6]),
-        stream_view=StreamView(row[7]),
+        fleet_type=_TYPES[row[6]],
+        stream_view=_VIEWS[row[7]],
         image_name=row[8],
         image_arn=row[9],
         instance_type=row[10],
@@ -67,13 +73,15 @@ def _from_row(row: AnyRow) -> Fleet:
         description=row[17],
         enable_default_internet_access=row[18],
         created_at=row[19],
-        errors=tuple(
-            FleetError(FleetErrorCode(error["code"]), error["message"], datetime.fromisoformat(error["happened_at"]))
-            for error in row[20]
-        ),
+        errors=tuple(map(_error, row[20])),
         launch_failures=row[21],
         retry_at=row[22],
     )
+
+
+def _error(stored: Mapping[str, str]) -> FleetError:
+    happened_at = datetime.fromisoformat(stored["happened_at"])
+    return FleetError(FleetErrorCode(stored["code"]), stored["message"], happened_at)
 
 
 def _seconds(duration: timedelta) -> int:

@@ -372,6 +372,18 @@ async def test_a_missing_name_is_not_found_whatever_else_is_there(rig: Rig) -> N
     assert ([one.fleet.name for one in described], token) == (["cad"], None)
 
 
+async def test_a_request_may_name_more_than_a_statement_takes(rig: Rig) -> None:
+    names = [f"fleet-{number}" for number in range(502)]
+    for name in names[:-1]:
+        await rig.services.fleets.create(HERE, new_fleet(name))
+    described, token = await rig.services.fleets.describe(HERE, names=names[-2::-1])
+    assert ([one.fleet.name for one in described], token) == (sorted(names[:-1]), None)
+    with pytest.raises(NotFound, match=r"^The fleet fleet-501 does not exist\.$"):
+        await rig.services.fleets.describe(HERE, names=names * 100)
+    with pytest.raises(NotFound, match=r"^The stack x-0 does not exist\.$"):
+        await rig.services.stacks.describe(HERE, names=[f"x-{number}" for number in range(100_000)])
+
+
 async def test_pages_follow_each_other_and_tokens_fit_one_question_only(rig: Rig) -> None:
     names = [f"fleet-{number:03}" for number in range(PAGE_SIZE + 1)]
     for name in names:

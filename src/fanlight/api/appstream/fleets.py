@@ -30,7 +30,7 @@ from fanlight.domain.errors import (
     NotPermitted,
     NotSupported,
 )
-from fanlight.domain.fleets import FleetType, StreamView
+from fanlight.domain.fleets import FleetError, FleetType, StreamView
 from fanlight.services import AppStreamServices
 from fanlight.services.fleets import DescribedFleet, FleetChange, NewFleet
 
@@ -167,6 +167,13 @@ def _refuse_members(request: CreateFleetRequest | UpdateFleetRequest) -> None:
     )
 
 
+# A page of a hundred fleets is made by every DescribeFleets, so enums are found by table.
+_STATES = {state.value: state for state in types.FleetState}
+_TYPES = {kind.value: kind for kind in types.FleetType}
+_VIEWS = {view.value: view for view in types.StreamView}
+_PLATFORMS = {platform.value: platform for platform in types.PlatformType}
+
+
 def to_wire(described: DescribedFleet) -> types.Fleet:
     fleet, capacity = described.fleet, described.capacity
     return types.Fleet(
@@ -176,21 +183,22 @@ def to_wire(described: DescribedFleet) -> types.Fleet:
         compute_capacity_status=types.ComputeCapacityStatus(
             desired=capacity.desired, running=capacity.running, in_use=capacity.in_use, available=capacity.available
         ),
-        state=types.FleetState(fleet.state),
+        state=_STATES[fleet.state],
         display_name=fleet.display_name,
         description=fleet.description,
         image_name=fleet.image_name,
         image_arn=fleet.image_arn,
-        fleet_type=types.FleetType(fleet.fleet_type),
+        fleet_type=_TYPES[fleet.fleet_type],
         max_user_duration_in_seconds=int(fleet.max_user_duration.total_seconds()),
         disconnect_timeout_in_seconds=int(fleet.disconnect_timeout.total_seconds()),
         created_time=fleet.created_at,
-        fleet_errors=tuple(
-            types.FleetError(error_code=types.FleetErrorCode(error.code), error_message=error.message)
-            for error in fleet.errors
-        ),
+        fleet_errors=tuple(map(_error, fleet.errors)),
         enable_default_internet_access=fleet.enable_default_internet_access,
         idle_disconnect_timeout_in_seconds=int(fleet.idle_disconnect_timeout.total_seconds()),
-        stream_view=types.StreamView(fleet.stream_view),
-        platform=types.PlatformType(fleet.platform),
+        stream_view=_VIEWS[fleet.stream_view],
+        platform=_PLATFORMS[fleet.platform],
     )
+
+
+def _error(error: FleetError) -> types.FleetError:
+    return types.FleetError(error_code=types.FleetErrorCode(error.code), error_message=error.message)
