@@ -1,5 +1,6 @@
-"""The page that operators read names every setting there is, and no other."""
+"""The page that operators read names what there is: every setting, and commands and log messages that exist."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -22,8 +23,6 @@ def test_every_setting_is_in_the_table() -> None:
 
 def test_every_command_that_the_pages_name_exists() -> None:
     """`fanlight something` in a page is a promise."""
-    import re
-
     from typer.main import get_command
 
     from fanlight.cli import app
@@ -38,3 +37,12 @@ def test_every_command_that_the_pages_name_exists() -> None:
                     break
                 assert word in commands, f"{path.name}: fanlight {words}"
                 command = commands[word]
+
+
+def test_every_log_message_on_the_page_is_logged_somewhere() -> None:
+    page = (ROOT / "docs" / "operate.md").read_text().partition("## Log messages")[2].partition("\n## ")[0]
+    first_column = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    messages = [message.rstrip("… ") for cell in first_column for message in re.findall(r"`([^`]+)`", cell)]
+    source = "".join(path.read_text() for path in (ROOT / "src").rglob("*.py"))
+    assert len(messages) > 10
+    assert [message for message in messages if f'"{message}' not in source] == []

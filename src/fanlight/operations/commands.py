@@ -187,7 +187,7 @@ def systemd_install(
     with _explained():
         done = systemd.install(settings, units=units, etc=etc, config=config_path())
         if directory is None:
-            systemd.enable()
+            systemd.enable(settings)
     for path in done.written:
         _say(f"written  {path}")
     for path in done.kept:

@@ -9,7 +9,7 @@ import fcntl
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fanlight.config import Settings
@@ -45,7 +45,7 @@ def maintenance(settings: Settings, purpose: str) -> Iterator[None]:
             seen = f"{answering} answers" if answering else f"{settings.data_dir / LOCK_NAME} is held"
             raise OperationFailed(
                 f"Fanlight is running on {settings.data_dir} ({seen}), so {purpose} is refused. Stop it first: Ctrl-C where "
-                "`fanlight serve` runs, or `systemctl stop fanlight.target`."
+                "`fanlight serve` runs, or `systemctl stop 'fanlight*'`."
             )
         yield
 
@@ -69,6 +69,8 @@ def _locked(settings: Settings, kind: int) -> Iterator[bool]:
 
 def _open_lock(data_dir: Path) -> int:
     try:
+        with suppress(FileNotFoundError):  # reading is enough, and all that a confined process may do here
+            return os.open(data_dir / LOCK_NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o755)
         # 0600: a local user who could open the file could also lock it and keep the service from starting.
         return os.open(data_dir / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

@@ -22,6 +22,7 @@ from typing import Any
 from fanlight.config import DEFAULT_DATA_DIR, Settings
 from fanlight.installation import bootstrap_credentials, prepare_directories
 from fanlight.operations.errors import OperationFailed
+from fanlight.operations.presence import serving
 from fanlight.operations.removals import Finding, Removal, Spared
 
 UNIT_DIR = Path("/etc/systemd/system")
@@ -66,7 +67,9 @@ def render_units(settings: Settings, fanlight: Sequence[str], etc: Path = ETC_DI
         "DATA_DIR": _path(data),
         "RUN_DIR": _path(run),
         "RUN_PARENT": _path(run.parent),
-        "ETC_DIR": _path(etc),
+        # EnvironmentFile= takes the rest of its line as it is, quotes too.
+        "ETC_DIR": _unquoted(etc),
+        "RUN_FILES": _unquoted(run),
         "PROTECT_HOME": "read-only" if is_at_home else "yes",
     }
     sources = resources.files("fanlight.operations").joinpath("units")
@@ -101,8 +104,13 @@ def environment_files(settings: Settings, config: Path | None) -> dict[str, str]
 
 
 def prepare(settings: Settings) -> None:
-    """Make directories, owners and the first key, and hand that key to the api unit. Raises NotInstallable."""
+    """Make directories, owners and the first key, and hand that key to the api unit.
+
+    Raises NotInstallable, and OperationFailed during a restore.
+    """
     prepare_directories(settings)
+    with serving(settings):  # leaves the lock file, which confined processes can open and not make
+        pass
     credentials = bootstrap_credentials(settings)
     values = {
         "bootstrap_access_key_id": credentials.access_key_id,
@@ -134,8 +142,10 @@ def install(settings: Settings, *, units: Path, etc: Path, config: Path | None) 
     return Installed(tuple(written), tuple(kept))
 
 
-def enable() -> None:
+def enable(settings: Settings) -> None:
     """Make systemd read the units and start Fanlight at every boot; starts nothing now."""
+    # systemd cannot open up a directory for a unit, before the unit runs, that is not there.
+    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o755)
     _systemctl("daemon-reload")
     _systemctl("enable", *_ENABLED)
 
@@ -219,6 +229,10 @@ def _environment(values: Mapping[str, Any]) -> str:
 
 def _path(path: Path) -> str:
     return _quoted(str(path))
+
+
+def _unquoted(path: Path) -> str:
+    return _quoted(str(path)).removeprefix('"').removesuffix('"')
 
 
 def _quoted(word: str) -> str:

@@ -21,7 +21,18 @@ from fanlight.operations.errors import OperationFailed
 from fanlight.operations.presence import LOCK_NAME
 from fanlight.operations.removals import Finding, Removal, Spared
 
-_DATA_NAMES = ("state", "gateway", "credentials", "images", "runtime", "audit", "simulated", "tls", "cache", "config.toml")
+_DATA_NAMES = (
+    "state",
+    "gateway",
+    "credentials",
+    "images",
+    "runtime",
+    "audit",
+    "simulated",
+    "tls",
+    "cache",
+    "config.toml",
+)
 _DATA_PATTERNS = ("before-restore-*", ".restore-*")
 _RUN_NAMES = ("compute.sock", "control", "instances", systemd.BOOTSTRAP_FILE)
 _SETUP_FILES = (Path("/etc/systemd/system/incus.service.d/fanlight.conf"), Path("/var/log/fanlight-setup.log"))
