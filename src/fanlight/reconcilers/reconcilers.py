@@ -96,6 +96,11 @@ class Reconcilers:
         """Take note that the gateway has an open stream of this session now."""
         self._sessions.heard(session_id)
 
+    def first_uid_of(self, instance_id: str) -> int | None:
+        """Return the host uid of an instance's root, None while the engine has not shown it to this process."""
+        observed = self._sightings.of(instance_id)
+        return observed.first_uid if observed else None
+
     async def run(self) -> None:
         """Reconcile until cancelled."""
         self._is_running = True

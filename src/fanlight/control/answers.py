@@ -1,0 +1,79 @@
+"""Every answer of the control socket that is not a success, in one place: whatever happens, a Refusal comes back."""
+
+import logging
+import os
+import socket
+import struct
+from collections.abc import Collection
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from fanlight.control.bodies import MalformedBody
+from fanlight.controlwire.messages import Refusal, to_json
+from fanlight.domain.errors import (
+    AgentUnreachable,
+    ChangedMeanwhile,
+    DomainError,
+    DriverUnavailable,
+    InvalidCombination,
+    NotFound,
+    StoreUnavailable,
+    UrlRefused,
+)
+
+log = logging.getLogger(__name__)
+
+_STATUS_AND_CODE: dict[type[DomainError], tuple[int, str]] = {
+    NotFound: (404, "NOT_FOUND"),
+    InvalidCombination: (400, "INVALID"),
+    ChangedMeanwhile: (409, "CHANGED"),
+    AgentUnreachable: (409, "AGENT_AWAY"),
+    StoreUnavailable: (503, "STORE_AWAY"),
+    DriverUnavailable: (503, "ENGINE_AWAY"),
+}
+
+
+def refusal(status: int, code: str, message: str) -> web.Response:
+    return web.json_response(to_json(Refusal(code=code, message=message)), status=status)
+
+
+def refusing(allowed_uids: Collection[int]) -> Middleware:
+    """Return the middleware that lets only `allowed_uids` in and turns every error into a Refusal."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if (uid := uid_of(request)) not in allowed_uids:
+            log.warning("foreign uid at the control socket", extra={"uid": uid})
+            return refusal(403, "FORBIDDEN", "This socket is the gateway's.")
+        try:
+            return await handler(request)
+        except web.HTTPException as error:
+            return refusal(error.status, "BAD_REQUEST", f"{error.reason}: {request.method} {request.path}")
+        except MalformedBody as error:
+            return refusal(400, "MALFORMED", str(error))
+        except DomainError as error:
+            return _of_domain_error(error)
+        except Exception:
+            log.exception("control request failed", extra={"path": request.path})
+            return refusal(503, "INTERNAL", "Something went wrong here. The log of the api process says what.")
+
+    return middleware
+
+
+def _of_domain_error(error: DomainError) -> web.Response:
+    if isinstance(error, UrlRefused):
+        return refusal(403, error.code, str(error))
+    status, code = _STATUS_AND_CODE.get(type(error), (409, "REFUSED"))
+    return refusal(status, code, str(error))
+
+
+def uid_of(request: web.Request) -> int | None:
+    """Return the uid of the process at the other end, as the kernel knows it; None when it is gone."""
+    transport = request.transport
+    held = transport.get_extra_info("socket") if transport is not None else None
+    if held is None or held.fileno() < 0:
+        return None
+    size = struct.calcsize("3i")
+    with socket.socket(fileno=os.dup(held.fileno())) as own:
+        return int(struct.unpack("3i", own.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))[1])

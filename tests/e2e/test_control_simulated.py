@@ -1,0 +1,308 @@
+"""The control socket as the gateway uses it, over the simulated system: the gateway's own client, and junk."""
+
+import asyncio
+import json
+import os
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import NoReturn
+from urllib.parse import parse_qs, urlsplit
+
+import aiohttp
+import pytest
+from simulated_system import SCOPE, System, running_system, until
+
+from fanlight.control import SessionChanges, make_control_app, serve_control
+from fanlight.controlwire.messages import Grant, to_json
+from fanlight.domain.errors import StoreUnavailable
+from fanlight.domain.fleets import StreamView
+from fanlight.domain.streaming_sessions import SessionState
+from fanlight.gateway.control_client import ControlAway, ControlClient, Refused
+
+pytestmark = pytest.mark.timeout(60)
+
+
+@pytest.fixture
+def data_dir() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="fl-") as path:
+        yield Path(path)
+
+
+@pytest.fixture
+async def system(data_dir: Path) -> AsyncIterator[System]:
+    async with running_system(data_dir) as made:
+        yield made
+
+
+@pytest.fixture
+def uids() -> set[int]:
+    return {os.getuid()}
+
+
+@pytest.fixture
+async def socket(system: System, data_dir: Path, uids: set[int]) -> AsyncIterator[Path]:
+    changes = SessionChanges()
+    system.reconcilers._sessions.changed = changes.notify
+    app = make_control_app(
+        sessions=system.services.sessions,
+        transactions=system.transactions,
+        agents=system.agents,
+        changes=changes,
+        run_dir=data_dir / "run",
+        first_uid_of=system.reconcilers.first_uid_of,
+        heard=system.reconcilers.heard,
+        allowed_uids=uids,
+    )
+    path = data_dir / "control.sock"
+    path.write_text("stale")
+    runner = await serve_control(app, path)
+    yield path
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def client(socket: Path) -> AsyncIterator[ControlClient]:
+    made = ControlClient(socket)
+    yield made
+    await made.close()
+
+
+async def grant_for(
+    system: System, client: ControlClient, user_id: str = "ada", application: str | None = None
+) -> Grant:
+    url, _ = await system.services.sessions.create_url(
+        SCOPE, stack_name="cad", fleet_name="cad", user_id=user_id, application_id=application
+    )
+    query = parse_qs(urlsplit(url).query)
+    return await client.redeem(query["parameters"][0], query["signature"][0])
+
+
+async def wait_active(client: ControlClient, session_id: str) -> str:
+    view = await client.session(session_id)
+    while view.state == "PENDING":
+        view = await asyncio.wait_for(client.wait_for_change(session_id, "PENDING"), 5)
+    return view.state
+
+
+async def test_a_session_from_url_to_end(system: System, client: ControlClient, data_dir: Path) -> None:
+    await system.make_fleet(desired_instances=1)
+    await system.start()
+    grant = await grant_for(system, client)
+    assert (grant.user_id, grant.account_id, grant.region) == ("ada", SCOPE.account_id, SCOPE.region)
+    catalog = await client.catalog(grant)
+    assert [(e.application_id, e.icon) for e in catalog.entries][:2] == [
+        ("text-editor", "text-editor.png"),
+        ("calculator", "calculator.png"),
+    ]
+    assert await client.find_session(grant) is None
+
+    ended = client.ended()
+    assert await anext(ended) is None
+    opened = await client.open_session(grant, "text-editor")
+    assert await wait_active(client, opened.session_id) == "ACTIVE"
+    view = await client.session(opened.session_id)
+    assert view.instance_id is not None
+    assert view.stream_socket == str(data_dir / "run" / "instances" / view.instance_id / "guest" / "stream.sock")
+    assert Path(view.stream_socket).is_socket()
+    assert view.first_uid == os.getuid()
+    assert (view.disconnect_timeout_in_seconds, view.idle_disconnect_in_seconds) == (900.0, 0.0)
+    assert "FILE_UPLOAD" in view.features
+    assert await client.find_session(grant) == view
+
+    await client.launch(opened.session_id, "calculator", "l-1")
+    await client.launch(opened.session_id, "calculator", "l-1")
+    await client.open_session(grant, "terminal")
+
+    async def launched() -> bool:
+        return system.driver._known[str(view.instance_id)].launched == ["text-editor", "calculator", "terminal"]
+
+    await until(launched, within=5, what="each application launched once")
+
+    await client.report_connection(opened.session_id, is_connected=True)
+    assert (await system.session(opened.session_id)).connected_since is not None
+    waiting = asyncio.create_task(client.wait_for_change(opened.session_id, "ACTIVE"))
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    await client.end(opened.session_id)
+    over = await asyncio.wait_for(waiting, 5)
+    assert (over.state, over.end_reason, over.stream_socket) == ("EXPIRED", "USER", None)
+    assert await asyncio.wait_for(anext(ended), 5) == opened.session_id
+    await ended.aclose()  # type: ignore[attr-defined]
+
+
+async def test_the_same_url_again_launches_its_application_once(system: System, client: ControlClient) -> None:
+    await system.make_fleet(desired_instances=1)
+    await system.start()
+    first = await grant_for(system, client, application="text-editor")
+    opened = await client.open_session(first, None)
+    await wait_active(client, opened.session_id)
+    await client.open_session(first, None)
+    other = await grant_for(system, client, application="calculator")
+    for _ in range(3):
+        assert (await client.open_session(other, None)).session_id == opened.session_id
+    record = next(iter(system.driver._known.values()))
+
+    async def launched() -> bool:
+        return record.launched == ["text-editor", "calculator"]
+
+    await until(launched, within=5, what="the second URL's application launched once")
+    await asyncio.sleep(0.05)
+    assert await launched()
+
+
+async def test_refusals_say_what_and_why(system: System, client: ControlClient) -> None:
+    await system.make_fleet(desired_instances=1)
+    await system.start()
+    grant = await grant_for(system, client)
+    for call, code, status in (
+        (client.redeem("e30=", "AAAA"), "ALTERED", 403),
+        (client.open_session(grant, "no-such"), "NOT_FOUND", 404),
+        (client.open_session(grant, None), "NO_APPLICATION", 403),
+        (client.open_session(grant, "Desktop"), "INVALID", 400),
+        (client.session("no-such"), "NOT_FOUND", 404),
+        (client.launch("no-such", "calculator", "l-1"), "NOT_FOUND", 404),
+        (client.report_connection("no-such", is_connected=True), "NOT_FOUND", 404),
+        (client.end("no-such"), "NOT_FOUND", 404),
+        (client.session("a\x00b"), "NOT_FOUND", 404),
+    ):
+        with pytest.raises(Refused) as refused:
+            await call
+        assert (refused.value.code, refused.value.status) == (code, status)
+    await system.services.fleets.stop(SCOPE, "cad")
+    with pytest.raises(Refused) as refused:
+        await client.catalog(grant)
+    assert refused.value.code == "FLEET_NOT_RUNNING"
+
+
+async def test_the_desktop_needs_no_application(system: System, client: ControlClient) -> None:
+    await system.make_fleet(desired_instances=1, stream_view=StreamView.DESKTOP)
+    await system.start()
+    grant = await grant_for(system, client, application="Desktop")
+    opened = await client.open_session(grant, None)
+    assert await wait_active(client, opened.session_id) == "ACTIVE"
+    assert (await client.open_session(grant, "Desktop")).state == "ACTIVE"
+
+
+JUNK = [
+    b"",
+    b"{",
+    b"[]",
+    b"null",
+    b"\xff\xfe",
+    b"{}",
+    b'{"grant": {}, "application_id": null}',
+    b'{"parameters": 1, "signature": "x"}',
+    b'{"parameters": "x", "signature": "x", "more": 1}',
+    b'{"parameters": "\\u0000", "signature": "x"}',
+    b'{"is_connected": 1}',
+    b'{"application_id": "x", "launch_id": ""}',
+    b"[" * 60_000,
+    b" " * 100_000,
+    json.dumps({"grant": {"account_id": "\udc00"}, "application_id": None}).encode(),
+]
+
+
+@pytest.mark.parametrize("path", ["redeem", "catalog", "sessions", "sessions/find", "sessions/x/applications",
+                                  "sessions/x/connection", "sessions/x/end"])  # fmt: skip
+async def test_junk_is_refused_in_words(socket: Path, path: str) -> None:
+    connector = aiohttp.UnixConnector(path=str(socket))
+    async with aiohttp.ClientSession(connector=connector) as http:
+        for junk in JUNK:
+            headers = {"Content-Type": "application/json; charset=utf-8"}
+            async with http.post(f"http://control/v1/{path}", data=junk, headers=headers) as response:
+                answer = await response.json()
+                assert 400 <= response.status < 500, (junk[:40], response.status)
+                assert set(answer) == {"code", "message"}
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"expires_at": 1e300},
+        {"expires_at": -1},
+        {"expires_at": True},
+        {"expires_at": float("nan")},
+        {"user_id": "\ud800"},
+        {"region": None},
+        {"application_id": 7},
+    ],
+)
+async def test_an_odd_grant_is_refused(socket: Path, members: dict[str, object]) -> None:
+    grant = to_json(
+        Grant(
+            account_id="0", region="r", stack_name="s", fleet_name="f", user_id="u",
+            application_id=None, session_context=None, expires_at=1.0,
+        )
+    ) | members  # fmt: skip
+    connector = aiohttp.UnixConnector(path=str(socket))
+    async with aiohttp.ClientSession(connector=connector) as http:
+        for path, body in (("catalog", grant), ("sessions/find", {"grant": grant})):
+            async with http.post(f"http://control/v1/{path}", data=json.dumps(body)) as response:
+                assert 400 <= response.status < 500
+                assert set(await response.json()) == {"code", "message"}
+
+
+async def test_unknown_paths_methods_and_queries_are_refused_alike(socket: Path) -> None:
+    connector = aiohttp.UnixConnector(path=str(socket))
+    async with aiohttp.ClientSession(connector=connector) as http:
+        for method, path in (
+            ("GET", "/"),
+            ("GET", "/v1/redeem"),
+            ("DELETE", "/v1/sessions/x"),
+            ("GET", "/v1/sessions/x?timeout=inf"),
+            ("GET", "/v1/sessions/x?timeout=nan"),
+            ("GET", "/v1/sessions/x?timeout=1e9"),
+        ):
+            async with http.request(method, f"http://control{path}") as response:
+                assert 400 <= response.status < 500
+                assert set(await response.json()) == {"code", "message"}
+
+
+class TestForeignUid:
+    @pytest.fixture
+    def uids(self) -> set[int]:
+        return {os.getuid() + 1}
+
+    async def test_another_user_is_refused(self, client: ControlClient) -> None:
+        with pytest.raises(Refused) as refused:
+            await client.session("x")
+        assert (refused.value.code, refused.value.status) == ("FORBIDDEN", 403)
+        with pytest.raises(ControlAway):
+            await anext(client.ended())
+
+
+class StoreAway:
+    """Transactions of a database that does not answer."""
+
+    def revision(self) -> None:
+        return None
+
+    def begin(self, *, write: bool = False) -> NoReturn:
+        raise StoreUnavailable("gone")
+
+
+async def test_while_the_store_is_away_the_gateway_is_told_to_come_again(
+    system: System, client: ControlClient, socket: Path
+) -> None:
+    await system.make_fleet(desired_instances=1)
+    await system.start()
+    grant = await grant_for(system, client)
+    system.services.sessions._transactions = StoreAway()
+    with pytest.raises(ControlAway):
+        await client.catalog(grant)
+    connector = aiohttp.UnixConnector(path=str(socket))
+    async with aiohttp.ClientSession(connector=connector) as http:
+        async with http.get("http://control/v1/sessions/x") as response:
+            assert (response.status, (await response.json())["code"]) == (503, "STORE_AWAY")
+
+
+async def test_a_waiting_user_hears_of_progress(system: System, client: ControlClient) -> None:
+    await system.make_fleet(desired_instances=0)
+    await system.start()
+    opened = await client.open_session(await grant_for(system, client), "calculator")
+    texts = {opened.progress}
+    while (view := await asyncio.wait_for(client.wait_for_change(opened.session_id, "PENDING"), 10)).state == "PENDING":
+        texts.add(view.progress)
+    assert "Waiting for a free instance…" in texts
+    assert (view.state, view.end_reason) == (SessionState.EXPIRED, "NO_CAPACITY")
