@@ -36,8 +36,9 @@ function watch(next) {
 
 // The client loads its sound worklets from data: URLs. To allow those would allow any markup to bring a script; a blob
 // can only be made by a script that is here already.
-const loadWorklet = AudioWorklet.prototype.addModule;
-AudioWorklet.prototype.addModule = async function addModule(url, options) {
+const worklets = globalThis.AudioWorklet?.prototype ?? {};
+const loadWorklet = worklets.addModule;
+worklets.addModule = async function addModule(url, options) {
   if (!String(url).startsWith("data:text/javascript")) return loadWorklet.call(this, url, options);
   const source = decodeURIComponent(String(url).slice(String(url).indexOf(",") + 1));
   const blob = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));

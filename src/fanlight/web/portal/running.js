@@ -129,6 +129,7 @@ export class Running {
 
   /** Whether the gateway answers; the stream's own socket may well go on when it does not. */
   reachable(isReachable) {
+    if (isReachable) this.stream?.revive();
     if (!isReachable) this.toolbar.setQuality("lost", "reconnecting");
     else if (this.toolbar.quality.dataset.level === "lost" && this.stream?.state === "streaming") this.showDelay();
   }
@@ -147,6 +148,7 @@ export class Running {
       try {
         await api.ping(); // the first may open a connection; the second measures
         this.delay = Math.max(1, Math.round(await api.ping()));
+        this.stream?.revive();
         if (this.stream?.state === "streaming") this.showDelay();
       } catch {
         // Unreachable: the watch of the session says so.

@@ -77,13 +77,24 @@ function choose() {
 
 async function start(applicationId) {
   const mine = become("waiting");
-  const waiting = showWaiting(nameOf(applicationId ?? world.applicationId), () => begin());
+  let handle = null;
+  let isCancelled = false;
+  const waiting = showWaiting(nameOf(applicationId ?? world.applicationId), () => {
+    if (handle) cancel(handle);
+    else {
+      isCancelled = true; // the request is on its way: what it brings is given back
+      become("loading");
+      showLoading("Cancelling…");
+    }
+  });
   try {
     const { session } = await untilAnswered(() => api.open(applicationId), () => waiting.progress("Fanlight is starting up; still asking…"));
-    if (mine === turn) enter(session, waiting);
-    else await api.end(session.handle); // cancelled meanwhile: nobody waits for it
+    ({ handle } = session);
+    if (isCancelled) cancel(handle);
+    else if (mine === turn) enter(session, waiting);
   } catch (error) {
-    if (mine === turn) refused(error);
+    if (isCancelled) begin();
+    else if (mine === turn) refused(error);
   }
 }
 

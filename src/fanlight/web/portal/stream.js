@@ -4,6 +4,7 @@ import { h, wait } from "./dom.js";
 import { cover } from "./views.js";
 
 const RECONNECTING_AFTER_MS = 1200; // shorter gaps the client bridges with its last picture
+const LOADING_IN_MS = 5000;
 const RELOAD_PAUSE_IN_MS = 700; // a stream server refuses a second socket within half a second
 
 export class Stream {
@@ -15,19 +16,35 @@ export class Stream {
     this.cover = null;
     this.timer = 0;
     this.frame = h("iframe", {
-      src: "stream/",
       title: `${title}: the applications`,
       allow: "autoplay; clipboard-read; clipboard-write; fullscreen; gamepad; keyboard-map; microphone; screen-wake-lock",
     });
     this.listener = (event) => this.heard(event);
     window.addEventListener("message", this.listener);
+    this.load();
     stage.replaceChildren(this.frame);
     stage.hidden = false;
     this.gone(true);
   }
 
+  /** What the frame offers; null while it loads, and when it could not be loaded. */
   get inside() {
-    return this.frame.contentWindow?.fanlight ?? null;
+    try {
+      return this.frame.contentWindow?.fanlight ?? null;
+    } catch {
+      return null; // the browser's own error page is of another origin
+    }
+  }
+
+  /** The gateway answers: load the frame anew if it had been loaded, or reloaded itself, while the gateway was away. */
+  revive() {
+    const isLoading = performance.now() - this.loadedAt < LOADING_IN_MS;
+    if (!this.inside && !isLoading) this.load();
+  }
+
+  load() {
+    this.loadedAt = performance.now();
+    this.frame.src = "stream/";
   }
 
   heard(event) {
@@ -71,7 +88,7 @@ export class Stream {
 
   async reload() {
     await wait(RELOAD_PAUSE_IN_MS);
-    this.frame.contentWindow?.location.reload();
+    this.load();
   }
 
   close() {
