@@ -42,6 +42,18 @@ class TextFormatter(logging.Formatter):
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
+class _WithoutJunk(logging.Filter):
+    """Malformed requests are everyday, and their bytes may be a secret: they leave one line, without bytes or traceback."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None and type(error).__module__ == "aiohttp.http_exceptions":
+            record.exc_info = record.exc_text = None
+            record.levelno, record.levelname = logging.WARNING, "WARNING"
+            record.msg, record.args = f"malformed request refused: {type(error).__name__}", None
+        return True
+
+
 def configure_logging(*, log_format: str, level: str) -> None:
     """Send everything to stderr in one format. Called once by each process."""
     handler = logging.StreamHandler(sys.stderr)
@@ -49,4 +61,5 @@ def configure_logging(*, log_format: str, level: str) -> None:
     # Libraries at debug level write whole requests and SQL parameters, and those hold secrets: they never go below warning.
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("fanlight").setLevel(level.upper())
+    logging.getLogger("aiohttp.server").addFilter(_WithoutJunk())
     logging.getLogger("aiohttp.access").disabled = True  # it would log query strings, and those hold tokens

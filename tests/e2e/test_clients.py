@@ -68,7 +68,7 @@ def test_boto3_walks_from_nothing_to_a_session_and_back(protocol: str, simulated
     assert appstream.update_stack(Name=name, Description="Changed")["Stack"]["Description"] == "Changed"
     with pytest.raises(ClientError) as refused:
         appstream.create_streaming_url(StackName=name, FleetName=name, UserId="eve")
-    assert refused.value.response["Error"]["Code"] in ("ResourceNotFoundException", "ResourceNotAvailableException")
+    assert refused.value.response["Error"]["Code"] == "OperationNotPermittedException"
 
     appstream.associate_fleet(FleetName=name, StackName=name)
     assert appstream.list_associated_fleets(StackName=name)["Names"] == [name]
