@@ -25,6 +25,7 @@ from fanlight.domain.stacks import UserAction
 from fanlight.domain.streaming_sessions import EndReason, SessionEvent, SessionState
 from fanlight.store import Store, open_store
 from fanlight.store import tables as t
+from fanlight.store.door import PART_SIZE
 
 
 async def put(transactions: Transactions, *entities: Any) -> None:
@@ -484,6 +485,12 @@ class StoreContract:
         async with store.transactions.begin() as work:
             assert ids(await work.sessions.live()) == ["s-2", "s-1", "s-4"]
             assert ids(await work.sessions.live("fleet-1")) == ["s-2", "s-1"]
+
+    async def test_answers_with_thousands_of_rows_come_whole(self, store: Store) -> None:
+        wanted = [session(f"s-{number:04}", user_id=f"user-{number}") for number in range(2 * PART_SIZE + 1)]
+        await put(store.transactions, *wanted)
+        async with store.transactions.begin() as work:
+            assert await work.sessions.live() == wanted
 
     async def test_pruning_forgets_what_ended_long_ago_and_nothing_else(self, store: Store) -> None:
         old = NOW - timedelta(hours=2)

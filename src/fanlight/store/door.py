@@ -5,7 +5,7 @@ wrong below comes out as a DomainError (a broken statement of ours excepted: tha
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
@@ -17,6 +17,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from fanlight.domain.errors import InvalidCombination, StoreUnavailable
 
 log = logging.getLogger(__name__)
+
+# A part costs some milliseconds, and the event loop serves nobody else meanwhile.
+PART_SIZE = 200
 
 Parameters = Mapping[str, Any]
 AnyRow: TypeAlias = Row[*tuple[Any, ...]]
@@ -73,6 +76,15 @@ class Door:
     async def row(self, statement: Executable, parameters: Parameters | None = None) -> AnyRow | None:
         found = await self.rows(statement, parameters)
         return found[0] if found else None
+
+    async def parts(
+        self, statement: Executable, parameters: Parameters | None = None
+    ) -> AsyncIterator[Sequence[AnyRow]]:
+        """Yield the rows of a long answer part by part, letting others work in between. Raises StoreUnavailable."""
+        with domain_errors():
+            async with self._connection.stream(statement, parameters) as result:
+                async for part in result.partitions(PART_SIZE):
+                    yield part
 
     async def change(self, statement: Executable, parameters: Parameters | Sequence[Parameters]) -> int:
         """Run a writing statement and return how many rows it touched. Raises StoreUnavailable."""

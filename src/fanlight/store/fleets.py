@@ -127,4 +127,4 @@ class SqlFleets(Rows[Fleet]):
         return await self._many(_PAGE, {**place, "after": after, "page_size": limit})
 
     async def everywhere(self) -> Sequence[Fleet]:
-        return await self._many(_ALL)
+        return await self._all(_ALL)

@@ -74,7 +74,7 @@ class SqlInstances(Rows[Instance]):
         return await self._one(_BY_ID, {"instance_id": instance_id})
 
     async def of_fleet(self, fleet_id: str) -> Sequence[Instance]:
-        return await self._many(_OF_FLEET, {"fleet_id": fleet_id})
+        return await self._all(_OF_FLEET, {"fleet_id": fleet_id})
 
     async def count_by_state(self, fleet_ids: Sequence[str]) -> Mapping[str, Mapping[InstanceState, int]]:
         if not fleet_ids:
@@ -85,4 +85,4 @@ class SqlInstances(Rows[Instance]):
         return counts
 
     async def everywhere(self) -> Sequence[Instance]:
-        return await self._many(_OLDEST_FIRST)
+        return await self._all(_OLDEST_FIRST)

@@ -109,6 +109,11 @@ class Rows(Generic[EntityT]):
         from_row = self._kind.from_row
         return [from_row(row) for row in await self._door.rows(statement, parameters)]
 
+    async def _all(self, statement: Any, parameters: Mapping[str, Any] | None = None) -> Sequence[EntityT]:
+        """The same for answers that may have thousands of rows."""
+        from_row = self._kind.from_row
+        return [from_row(row) async for part in self._door.parts(statement, parameters) for row in part]
+
     async def _one(self, statement: Any, parameters: Mapping[str, Any]) -> EntityT | None:
         row = await self._door.row(statement, parameters)
         return None if row is None else self._kind.from_row(row)

@@ -132,8 +132,8 @@ class SqlStreamingSessions(Rows[StreamingSession]):
 
     async def live(self, fleet_id: str | None = None) -> Sequence[StreamingSession]:
         if fleet_id is None:
-            return await self._many(_LIVE)
-        return await self._many(_LIVE_OF_FLEET, {"fleet_id": fleet_id})
+            return await self._all(_LIVE)
+        return await self._all(_LIVE_OF_FLEET, {"fleet_id": fleet_id})
 
     async def prune(self, ended_before: datetime) -> int:
         return await self._door.change(_PRUNE, {"ended_before": ended_before})
