@@ -11,8 +11,8 @@ from pathlib import Path
 from fanlight.agent import system
 from fanlight.agent.channel import HostChannel
 from fanlight.agent.desktop import Desktop
-from fanlight.agent.idle import IdleClock
 from fanlight.agent.processes import KernelProcesses
+from fanlight.agent.screen import Screen
 from fanlight.agent.sessions import BOOTING, FAILED, InstanceLife
 from fanlight.agentwire import PROTOCOL, RUNTIME_DIRECTORY
 from fanlight.agentwire.messages import Status
@@ -60,13 +60,13 @@ async def _run(problem: str) -> None:
         loop.add_signal_handler(number, stop.set)
 
     # The three know each other in a circle; the names are bound before anything happens.
-    desktop = Desktop(processes, on_failure=lambda detail: life.fail(detail))  # noqa: PLW0108
+    screen = Screen()
+    desktop = Desktop(processes, screen, on_failure=lambda detail: life.fail(detail))  # noqa: PLW0108
     life = InstanceLife(desktop, processes, on_change=lambda: channel.status_changed())  # noqa: PLW0108
-    idle = IdleClock()
     version = _runtime_version()
 
     async def status() -> Status:
-        seconds = -1.0 if life.phase in (BOOTING, FAILED) else await idle.idle_seconds()
+        seconds = -1.0 if life.phase in (BOOTING, FAILED) else await screen.idle_seconds()
         return Status(
             protocol=PROTOCOL,
             runtime_version=version,

@@ -19,6 +19,7 @@ from fanlight.agent.accounts import (
     environment_of,
 )
 from fanlight.agent.processes import Processes, Program
+from fanlight.agent.screen import Screen
 from fanlight.agent.services import Service
 from fanlight.agent.stream import WARM
 from fanlight.agentwire import GUEST_SOCKETS, RUNTIME_DIRECTORY, STREAM_SOCKET_NAME
@@ -27,6 +28,7 @@ CONFIG_DIRECTORY = "/run/desktop"
 STREAM_SOCKET = f"{GUEST_SOCKETS}/{STREAM_SOCKET_NAME}"
 # Bounds every later resize; memory is taken only for pixels that were ever drawn.
 LARGEST_SCREEN = "4096x4096x24"
+BACKGROUND = 0x3A4A5E
 POLL_IN_SECONDS = 0.005
 BOOT_LIMIT_IN_SECONDS = 30.0
 STREAM_LIMIT_IN_SECONDS = 20.0
@@ -55,9 +57,14 @@ class NotReady(Exception):
 
 class Desktop:
     def __init__(
-        self, processes: Processes, *, on_failure: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+        self,
+        processes: Processes,
+        screen: Screen,
+        *,
+        on_failure: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._processes = processes
+        self._screen = screen
         self._stream_channel: socket.socket | None = None
         self._stream_settings: dict[str, str] | None = None
         self._session_environment = environment_of(USER)
@@ -79,6 +86,7 @@ class Desktop:
         for each in (self._x_server, self._stream, self._sound, self._message_bus):
             each.start()
         await _until(lambda: _accepts(X_SOCKET), "the X server", BOOT_LIMIT_IN_SECONDS)
+        await self._screen.paint_background(BACKGROUND)
         await _until(lambda: _accepts(f"{PULSE_DIRECTORY}/native"), "the sound server", BOOT_LIMIT_IN_SECONDS)
         await _until(lambda: _accepts(f"{USER.runtime_directory}/bus"), "the message bus", BOOT_LIMIT_IN_SECONDS)
         await _until(self._is_warm, "the stream server", BOOT_LIMIT_IN_SECONDS)

@@ -1,7 +1,7 @@
-"""How long nobody has touched keyboard or pointer, asked of the X server's MIT-SCREEN-SAVER extension.
+"""What the agent itself wants of the X server: how long nobody has touched keyboard or pointer, and a background.
 
-The X protocol in three requests, because the standard library has no X client and the agent takes nothing from the
-image. https://www.x.org/releases/X11R7.7/doc/xproto/x11protocol.html
+A few requests of the X protocol by hand, because the standard library has no X client and the agent takes nothing from
+the image. https://www.x.org/releases/X11R7.7/doc/xproto/x11protocol.html
 """
 
 import asyncio
@@ -13,11 +13,12 @@ from fanlight.agent.accounts import X_SOCKET
 UNKNOWN = -1.0
 LIMIT_IN_SECONDS = 1.0
 EXTENSION = b"MIT-SCREEN-SAVER"
-QUERY_EXTENSION, QUERY_INFO = 98, 1
+CHANGE_WINDOW_ATTRIBUTES, CLEAR_AREA, QUERY_EXTENSION, QUERY_INFO = 2, 61, 98, 1
+BACKGROUND_PIXEL = 2
 REPLY_BYTES = 32
 
 
-class IdleClock:
+class Screen:
     """Keeps one connection to the X server; a lost one is made again at the next question."""
 
     def __init__(self, path: str = X_SOCKET) -> None:
@@ -38,6 +39,16 @@ class IdleClock:
         except (OSError, TimeoutError, asyncio.IncompleteReadError, struct.error):
             self._forget()
             return UNKNOWN
+
+    async def paint_background(self, colour: int) -> None:
+        """Show 0xRRGGBB where there is no window. Raises OSError, TimeoutError."""
+        async with asyncio.timeout(LIMIT_IN_SECONDS):
+            if self._writer is None:
+                await self._connect()
+            assert self._writer is not None  # noqa: S101 - connected
+            attributes = struct.pack("<BxHIII", CHANGE_WINDOW_ATTRIBUTES, 4, self._root, BACKGROUND_PIXEL, colour)
+            self._writer.write(attributes + struct.pack("<BxHI8x", CLEAR_AREA, 4, self._root))
+            await self._writer.drain()
 
     async def _connect(self) -> None:
         self._reader, self._writer = await asyncio.open_unix_connection(self._path)

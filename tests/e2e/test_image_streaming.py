@@ -1,0 +1,253 @@
+"""An instance of the sample image, alone with its host: boot, session, pictures, keys, sound, files, and what the user cannot do."""
+
+import asyncio
+import contextlib
+import stat
+from collections.abc import AsyncIterator, Iterator
+
+import aiohttp
+import pytest
+
+from fanlight.agentwire.messages import ApplicationToLaunch, BeginSession, EndSession, LaunchApplication
+from fanlight.images import list_images
+from images_rig import SAMPLE, Guest, guest, image_rig
+from incus_rig import IncusRig, Said
+from stream_client import differs, viewing
+
+pytestmark = pytest.mark.incus
+
+STREAM_SETTINGS = {
+    "enable_sharing": "false|locked",
+    "video_streaming_mode": "false|locked",
+    "encoder": "h264enc",
+    "framerate": "30,5-60",
+    "file_transfers": "upload,download",
+    "scaling_dpi": "96",
+}
+EDITOR = ApplicationToLaunch(name="text-editor", launch_path="/usr/bin/mousepad", working_directory="/home/user")
+TERMINAL = ApplicationToLaunch(
+    name="terminal", launch_path="/usr/bin/xfce4-terminal", launch_parameters="--disable-server"
+)
+
+
+@pytest.fixture(scope="module")
+def rig() -> Iterator[IncusRig]:
+    with image_rig() as made:
+        yield made
+
+
+def session(application: ApplicationToLaunch | None = None, *, view: str = "APP") -> BeginSession:
+    return BeginSession(
+        session_id="session-1",
+        user_id="ada",
+        stream_view=view,
+        environment={"AppStream_UserName": "ada", "AppStream_Session_ID": "session-1", "LANG": "de_DE.UTF-8"},
+        machine_environment={"AppStream_Resource_Type": "fleet", "AppStream_Resource_Name": "it's a fleet"},
+        session_context="a b'c",
+        stream_settings=STREAM_SETTINGS,
+        application=application,
+    )
+
+
+@contextlib.asynccontextmanager
+async def in_session(rig: IncusRig, message: BeginSession) -> AsyncIterator[Guest]:
+    async with guest(rig) as made:
+        await made.until_phase("READY")
+        made.say(message)
+        await made.until_phase("IN_SESSION")
+        yield made
+
+
+async def as_user(rig: IncusRig, made: Guest, script: str) -> Said:
+    """Run a shell script as the user of the session."""
+    async with rig.client() as client:
+        operation = await client.run(
+            "POST",
+            f"instances/{made.instance_id}/exec",
+            {
+                "command": ["/bin/sh", "-c", script],
+                "user": 1000,
+                "group": 1000,
+                "environment": {"HOME": "/home/user", "DISPLAY": ":0"},
+                "record-output": True,
+                "interactive": False,
+                "wait-for-websocket": False,
+            },
+        )
+        texts = []
+        for number in ("1", "2"):
+            path = operation["metadata"]["output"][number].removeprefix("/1.0/")
+            async with client._answer("GET", client._url(path), params={"project": client.project}) as answer:
+                texts.append(await answer.text())
+        return Said(int(operation["metadata"]["return"]), "".join(texts))
+
+
+async def test_boot_is_fast_and_the_session_shows_pictures_and_takes_keys(rig: IncusRig) -> None:
+    async with guest(rig) as made:
+        await made.until_phase("READY")
+        ready_after = made.statuses[-1][0]
+        assert ready_after < 3.0, f"READY {ready_after:.2f} s after the launch"
+        made.say(session(EDITOR))
+        await made.until_phase("IN_SESSION")
+        began_after = made.statuses[-1][0] - ready_after
+        assert began_after < 1.5, f"IN_SESSION {began_after:.2f} s after READY"
+        async with viewing(made.stream_socket) as viewer:
+            first = await viewer.until(lambda picture: picture.max() > 200, what="a bright window")
+            assert first.shape == (800, 1280, 3)
+            before = await viewer.until_still()
+            await viewer.type_text("Fanlight")
+            await viewer.until(lambda picture: differs(before, picture, least_pixels=150), what="typed text")
+        print(f"launch to READY {ready_after:.2f} s, begin to IN_SESSION {began_after:.2f} s")
+
+
+@pytest.mark.parametrize("application", ["text-editor", "calculator", "terminal", "firefox", "drawing"])
+async def test_every_application_of_the_catalogue_shows_a_window(rig: IncusRig, application: str) -> None:
+    image = next(image for image in list_images(rig.settings) if image.store_ref == SAMPLE)
+    entry = next(a for a in image.applications if a.name == application)
+    icon = rig.settings.data_dir / "images" / SAMPLE / "icons" / str(entry.icon)
+    assert icon.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    launch = ApplicationToLaunch(
+        name=entry.name,
+        launch_path=entry.launch_path,
+        launch_parameters=entry.launch_parameters,
+        working_directory=entry.working_directory,
+    )
+    async with in_session(rig, session()) as made, viewing(made.stream_socket) as viewer:
+        empty = await viewer.until_still()
+        made.say(LaunchApplication(session_id="session-1", launch_id="1", application=launch))
+        # A main window fills the stream: most of the picture changes.
+        await viewer.until(lambda p: differs(empty, p, least_pixels=p.shape[0] * p.shape[1] // 2), what="a full window")
+
+
+async def test_user_sees_the_session_and_cannot_leave_it(rig: IncusRig) -> None:
+    async with in_session(rig, session(EDITOR)) as made:
+        environment = (await as_user(rig, made, "tr '\\0' '\\n' < /proc/$(pgrep -x mousepad)/environ")).output
+        for line in (
+            "AppStream_UserName=ada",
+            "AppStream_Resource_Name=it's a fleet",
+            "APPSTREAM_SESSION_CONTEXT=a b'c",
+        ):
+            assert line in environment.splitlines()
+        sourced = (
+            "bash -c '. /etc/profile; echo \"$AppStream_Resource_Name/$APPSTREAM_SESSION_CONTEXT/$AppStream_UserName\"'"
+        )
+        assert (await as_user(rig, made, sourced)).output.strip() == "it's a fleet/a b'c/ada"
+        for attempt in (
+            "ls /run/fanlight/",
+            "ls /run/fanlight/guest",
+            "python3 -c 'import socket; socket.socket(socket.AF_UNIX).connect(\"/run/fanlight/guest/stream.sock\")'",
+            "pkill -9 -f fanlight-stream",
+            "pkill -9 Xvfb",
+            "kill -9 1",
+            "ls /proc/1/environ",
+            "su -c id root </dev/null",
+            "touch /opt/fanlight/runtime/x",
+            "touch /etc/profile.d/x.sh",
+            "cat /run/user/1001/*",
+        ):
+            said = await as_user(rig, made, attempt)
+            assert not said.is_success, f"{attempt} succeeded: {said.output}"
+        seen = (await as_user(rig, made, "ps -eo user= | sort -u")).output.split()
+        assert seen == ["user"]
+        assert made.status is not None
+        assert made.status.phase == "IN_SESSION"
+
+
+async def test_end_stops_the_users_programs_also_those_that_do_not_want_to(rig: IncusRig) -> None:
+    async with in_session(rig, session(EDITOR)) as made:
+        assert (
+            await as_user(rig, made, "(trap '' TERM; while :; do sleep 0.1; done) >/dev/null 2>&1 & sleep 0.1")
+        ).is_success
+        made.say(EndSession(session_id="session-1"))
+        await made.until_phase("ENDED", timeout=10)
+        left = await as_user(rig, made, "ps -u user -o comm= | grep -v -e ^ps$ -e ^sh$ -e ^grep$ || true")
+        assert left.output.strip() == ""
+        with pytest.raises(aiohttp.ClientError):
+            async with viewing(made.stream_socket):
+                pass
+
+
+async def test_upload_becomes_the_users_own_to_edit(rig: IncusRig) -> None:
+    async with (
+        in_session(rig, session()) as made,
+        aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(made.stream_socket))) as client,
+    ):
+        headers = {
+            "X-Upload-Path": "letter.txt",
+            "X-Upload-Id": "0123456789abcdef",
+            "X-Upload-Offset": "0",
+            "X-Upload-Total": "5",
+            "X-Upload-Final": "1",
+        }
+        async with client.post("http://localhost/api/upload", headers=headers, data=b"Hello") as answer:
+            assert answer.status == 200, await answer.text()
+        edited = await as_user(
+            rig, made, "cd ~/MyFiles && printf ' World' >> letter.txt && cat letter.txt && rm letter.txt"
+        )
+        assert edited.output == "Hello World"
+        written = await as_user(rig, made, "umask 022; echo from the user > ~/MyFiles/answer.txt")
+        assert written.is_success, written.output
+        async with client.get("http://localhost/api/files/answer.txt") as answer:
+            assert await answer.text() == "from the user\n"
+
+
+async def test_sound_of_the_user_is_streamed(rig: IncusRig) -> None:
+    async with in_session(rig, session()) as made, viewing(made.stream_socket) as viewer:
+        await viewer.until_still()
+        await viewer.send("START_AUDIO")
+        await asyncio.sleep(1.0)
+        tone = (
+            "PULSE_SERVER=unix:/run/pulse/native timeout 4 pacat --format=s16le --rate=48000 --channels=2 /dev/urandom"
+        )
+        playing = asyncio.create_task(as_user(rig, made, tone))
+        async with asyncio.timeout(10):
+            while viewer.heard < 50:
+                await asyncio.sleep(0.05)
+        await playing
+
+
+async def test_stream_server_that_dies_comes_back_with_its_settings(rig: IncusRig) -> None:
+    async with in_session(rig, session(EDITOR)) as made:
+        async with viewing(made.stream_socket) as viewer:
+            await viewer.until_still()
+        before = (await rig_root(rig, made, "pgrep -f fanlight-stream")).output.split()
+        await rig_root(rig, made, "pkill -9 -f bin/fanlight-stream")
+        async with asyncio.timeout(15):
+            while True:
+                with contextlib.suppress(aiohttp.ClientError, OSError):
+                    async with viewing(made.stream_socket) as viewer:
+                        await viewer.until(lambda picture: picture.max() > 200, what="the window again")
+                        break
+                await asyncio.sleep(0.1)
+        assert (await rig_root(rig, made, "pgrep -f fanlight-stream")).output.split() != before
+        assert made.status is not None
+        assert made.status.phase == "IN_SESSION"
+
+
+async def test_lost_display_is_told_as_a_failure(rig: IncusRig) -> None:
+    async with in_session(rig, session(EDITOR)) as made:
+        await rig_root(rig, made, "pkill -9 Xvfb")
+        failed = await made.until_phase("FAILED", timeout=10)
+        assert "x-server" in failed.detail
+
+
+async def test_stream_socket_admits_the_gateways_user(rig: IncusRig) -> None:
+    async with in_session(rig, session()) as made:
+        assert stat.S_IMODE(made.stream_socket.lstat().st_mode) & 0o006 == 0o006
+
+
+async def rig_root(rig: IncusRig, made: Guest, script: str) -> Said:
+    async with rig.client() as client:
+        operation = await client.run(
+            "POST",
+            f"instances/{made.instance_id}/exec",
+            {
+                "command": ["/bin/sh", "-c", script],
+                "record-output": True,
+                "interactive": False,
+                "wait-for-websocket": False,
+            },
+        )
+        path = operation["metadata"]["output"]["1"].removeprefix("/1.0/")
+        async with client._answer("GET", client._url(path), params={"project": client.project}) as answer:
+            return Said(int(operation["metadata"]["return"]), await answer.text())

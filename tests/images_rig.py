@@ -1,0 +1,153 @@
+"""Real instances of the sample image in an Incus project of their own, and the host's side of their agents.
+
+Runtime and images come from the directory in which the end-to-end tests keep theirs (FANLIGHT_TEST_DIR).
+"""
+
+import asyncio
+import contextlib
+import os
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fanlight.agentwire.messages import Message, Status, decode, encode
+from fanlight.config import Settings
+from fanlight.domain.ports import InstanceSpec
+from fanlight.drivers.incus.driver import IncusDriver
+from fanlight.drivers.incus.images import IncusImageStore
+from fanlight.images import build
+from incus_rig import IncusRig, _free_subnet, _remove
+
+TEST_DIR = Path(os.environ.get("FANLIGHT_TEST_DIR", "/var/lib/fanlight-tests"))
+SAMPLE = "fanlight-sample"
+
+
+async def build_images(settings: Settings) -> None:
+    """Build, or take from the cache, runtime and images of an installation."""
+    settings.data_dir.mkdir(mode=0o755, parents=True)
+    TEST_DIR.mkdir(mode=0o755, parents=True, exist_ok=True)
+    if (TEST_DIR / "runtime").is_dir():  # or the build makes it, a little later
+        shutil.copytree(TEST_DIR / "runtime", settings.data_dir / "runtime", symlinks=True, copy_function=_link_or_copy)
+    driver = IncusDriver(settings)
+    try:
+        await driver.prepare()
+        await build(
+            settings=settings, store=IncusImageStore(driver.client, settings.incus_pool), cache=TEST_DIR / "cache"
+        )
+    finally:
+        await driver.close()
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+@contextlib.contextmanager
+def image_rig() -> Iterator[IncusRig]:
+    """Make project, pool, network and images, and leave nothing behind but the cache."""
+    name = f"fli{secrets.token_hex(3)}"
+    directory = Path(tempfile.mkdtemp(prefix="fanlight-"))
+    directory.chmod(0o755)
+    settings = Settings(
+        data_dir=directory / "data",
+        run_dir=directory / "run",
+        incus_project=name,
+        incus_network=name,
+        incus_pool=name,
+        incus_pool_size_in_gib=8,
+        incus_subnet=_free_subnet(),
+    )
+    try:
+        asyncio.run(build_images(settings))
+        yield IncusRig(settings)
+    finally:
+        asyncio.run(_remove(settings))
+        shutil.rmtree(directory)
+
+
+@dataclass
+class Guest:
+    """One running instance, as its host knows it. Times are seconds since its launch."""
+
+    instance_id: str
+    directory: Path
+    launched_at: float
+    statuses: list[tuple[float, Status]] = field(default_factory=list)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    writer: asyncio.StreamWriter | None = None
+
+    @property
+    def status(self) -> Status | None:
+        return self.statuses[-1][1] if self.statuses else None
+
+    @property
+    def stream_socket(self) -> Path:
+        return self.directory / "guest" / "stream.sock"
+
+    def say(self, message: Message) -> None:
+        assert self.writer is not None, "the agent has not connected"
+        self.writer.write(encode(message))
+
+    async def until(self, is_so: Callable[[Status], bool], *, timeout: float = 30.0) -> Status:
+        """Return the first status from now on of which it is so."""
+        deadline = time.monotonic() + timeout
+        while True:
+            if self.status is not None and is_so(self.status):
+                return self.status
+            self.changed.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.changed.wait(), 0.2)
+            assert time.monotonic() < deadline, f"not within {timeout} s; said {[s for _, s in self.statuses[-5:]]}"
+
+    async def until_phase(self, phase: str, *, timeout: float = 30.0) -> Status:
+        return await self.until(lambda status: status.phase == phase, timeout=timeout)
+
+    async def hear(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.writer = writer
+        try:
+            while line := await reader.readline():
+                message = decode(line)
+                assert isinstance(message, Status)
+                self.statuses.append((time.monotonic() - self.launched_at, message))
+                self.changed.set()
+        finally:
+            writer.close()
+
+
+@contextlib.asynccontextmanager
+async def guest(rig: IncusRig, *, image: str = SAMPLE, has_internet_access: bool = False) -> AsyncIterator[Guest]:
+    """Launch an instance and listen to its agent; destroy it afterwards."""
+    driver = IncusDriver(rig.settings)
+    await driver.prepare()
+    runtime = (rig.settings.data_dir / "runtime" / "current").resolve().name
+    spec = InstanceSpec(
+        instance_id=f"i-{secrets.token_hex(6)}",
+        image_ref=image,
+        cpu_count=2,
+        memory_in_mib=2048,
+        disk_in_gib=6,
+        has_internet_access=has_internet_access,
+        labels={"runtime_version": runtime},
+    )
+    directory = rig.run_dir / "instances" / spec.instance_id
+    made = Guest(spec.instance_id, directory, time.monotonic())
+    try:
+        await driver.launch(spec)
+        async with asyncio.timeout(30):
+            while not (directory / "host").exists():
+                await asyncio.sleep(0.005)
+        path = directory / "host" / "agent.sock"
+        server = await asyncio.start_unix_server(made.hear, str(path))
+        path.chmod(0o666)
+        async with server:
+            yield made
+    finally:
+        await driver.terminate(spec.instance_id)
+        await driver.close()
