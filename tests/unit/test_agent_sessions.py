@@ -1,0 +1,294 @@
+"""The life of an instance, with a desktop and processes that only note what is asked of them."""
+
+import asyncio
+import signal
+import subprocess
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from fanlight.agent.accounts import USER, Account
+from fanlight.agent.desktop import NotReady
+from fanlight.agent.processes import ExitHandler, Program
+from fanlight.agent.sessions import GRACE_IN_SECONDS, InstanceLife
+from fanlight.agentwire.messages import ApplicationToLaunch, BeginSession, EndSession, LaunchApplication
+
+EDITOR = ApplicationToLaunch(name="editor", launch_path="/usr/bin/editor", launch_parameters="--new 'a b'")
+
+
+@dataclass
+class NotedProcesses:
+    started: list[Program] = field(default_factory=list)
+    signals: list[int] = field(default_factory=list)
+    stubborn: bool = False
+    refuse: bool = False
+
+    def start(self, program: Program, on_exit: ExitHandler) -> int:
+        if self.refuse:
+            raise FileNotFoundError(2, "No such file", program.arguments[0])
+        self.started.append(program)
+        return len(self.started)
+
+    def signal(self, pid: int, number: int) -> None:
+        raise AssertionError("nothing here signals single processes")
+
+    def signal_all_of(self, account: Account, number: int) -> bool:
+        assert account is USER
+        self.signals.append(number)
+        return self.stubborn and signal.SIGKILL not in self.signals
+
+
+@dataclass
+class NotedDesktop:
+    booted: asyncio.Event = field(default_factory=asyncio.Event)
+    streaming: asyncio.Event = field(default_factory=asyncio.Event)
+    fault: Exception | None = None
+    begun: list[tuple[str, Mapping[str, str]]] = field(default_factory=list)
+    calls: list[str] = field(default_factory=list)
+
+    async def boot(self) -> None:
+        await self.booted.wait()
+        if self.fault:
+            raise self.fault
+
+    def begin(
+        self, stream_view: str, stream_settings: Mapping[str, str], environment: Mapping[str, str]
+    ) -> Awaitable[None]:
+        self.begun.append((stream_view, stream_settings))
+        return self._wait()
+
+    async def _wait(self) -> None:
+        await self.streaming.wait()
+        if self.fault:
+            raise self.fault
+
+    def release(self) -> None:
+        self.calls.append("release")
+
+    def end(self) -> None:
+        self.calls.append("end")
+
+
+class Bench:
+    """An instance's life with everything around it noted; `slept` is the fake clock."""
+
+    def __init__(self, root: Path) -> None:
+        for directory in ("etc/profile.d", "home/user", "work"):
+            (root / directory).mkdir(parents=True)
+        self.root = root
+        self.desktop = NotedDesktop()
+        self.processes = NotedProcesses()
+        self.slept = 0.0
+        self.phases: list[str] = []
+        self.life = InstanceLife(
+            self.desktop,
+            self.processes,
+            on_change=lambda: self.phases.append(self.life.phase),
+            sleep=self._sleep,
+            root=root,
+        )
+
+    async def _sleep(self, seconds: float) -> None:
+        self.slept += seconds
+        await asyncio.sleep(0)
+
+    async def ready(self) -> None:
+        self.desktop.booted.set()
+        await self.life.boot()
+
+    async def settle(self) -> None:
+        for _ in range(200):
+            await asyncio.sleep(0)
+
+    async def in_session(self, message: BeginSession) -> None:
+        await self.ready()
+        self.desktop.streaming.set()
+        self.life.handle(message)
+        await self.settle()
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def begin(session_id: str = "s1", **changes: object) -> BeginSession:
+    values: dict[str, object] = {"session_id": session_id, "user_id": "ada", "stream_view": "APP", **changes}
+    return BeginSession(**values)  # type: ignore[arg-type]
+
+
+async def test_phases_of_a_session_in_order(bench: Bench) -> None:
+    await bench.in_session(begin(application=EDITOR))
+    bench.life.handle(EndSession(session_id="s1"))
+    await bench.settle()
+    assert bench.phases == ["READY", "STARTING_SESSION", "IN_SESSION", "ENDED"]
+    assert bench.life.session_id == "s1"
+
+
+async def test_application_starts_before_the_stream_accepts(bench: Bench) -> None:
+    await bench.ready()
+    bench.life.handle(begin(application=EDITOR))
+    await bench.settle()
+    assert bench.life.phase == "STARTING_SESSION"
+    assert bench.processes.started[0].arguments == ["/usr/bin/editor", "--new", "a b"]
+    assert bench.processes.started[0].account is USER
+
+
+async def test_repeated_wish_changes_nothing(bench: Bench) -> None:
+    await bench.in_session(begin(application=EDITOR))
+    for _ in range(3):
+        bench.life.handle(begin(application=EDITOR))
+    await bench.settle()
+    assert len(bench.desktop.begun) == len(bench.processes.started) == 1
+
+
+async def test_wish_during_boot_is_kept(bench: Bench) -> None:
+    booting = asyncio.create_task(bench.life.boot())
+    bench.life.handle(begin())
+    assert bench.life.phase == "BOOTING"
+    bench.desktop.booted.set()
+    bench.desktop.streaming.set()
+    await booting
+    await bench.settle()
+    assert bench.phases == ["READY", "STARTING_SESSION", "IN_SESSION"]
+
+
+@pytest.mark.parametrize("while_booting", [True, False])
+async def test_instance_never_takes_a_second_user(bench: Bench, *, while_booting: bool) -> None:
+    if while_booting:
+        bench.life.handle(begin("s1"))
+    else:
+        await bench.in_session(begin("s1"))
+    before = bench.life.phase
+    bench.life.handle(begin("s2"))
+    await bench.settle()
+    assert (bench.life.phase, bench.life.detail) == (before, "this instance belongs to session s1")
+    assert len(bench.desktop.begun) == (0 if while_booting else 1)
+
+
+async def test_ended_instance_begins_nothing(bench: Bench) -> None:
+    await bench.in_session(begin())
+    bench.life.handle(EndSession(session_id="s1"))
+    await bench.settle()
+    bench.life.handle(begin("s1"))
+    await bench.settle()
+    assert bench.life.phase == "ENDED"
+    assert len(bench.desktop.begun) == 1
+
+
+async def test_end_of_another_session_is_refused(bench: Bench) -> None:
+    await bench.in_session(begin("s1"))
+    bench.life.handle(EndSession(session_id="s2"))
+    await bench.settle()
+    assert bench.life.phase == "IN_SESSION"
+    assert bench.processes.signals == []
+
+
+async def test_launch_id_starts_once(bench: Bench) -> None:
+    await bench.in_session(begin())
+    for launch_id in ("1", "1", "2"):
+        bench.life.handle(LaunchApplication(session_id="s1", launch_id=launch_id, application=EDITOR))
+    assert len(bench.processes.started) == 2
+
+
+@pytest.mark.parametrize(
+    ("application", "says"),
+    [
+        (ApplicationToLaunch(name="a", launch_path="/x", launch_parameters="'open"), "launch parameters of a"),
+        (ApplicationToLaunch(name="a", launch_path="/x", working_directory="/nowhere"), "/nowhere of a does not exist"),
+    ],
+)
+async def test_application_that_cannot_start_is_told_and_the_session_goes_on(
+    bench: Bench, application: ApplicationToLaunch, says: str
+) -> None:
+    await bench.in_session(begin(application=application))
+    assert bench.life.phase == "IN_SESSION"
+    assert says in bench.life.detail
+    bench.processes.refuse = True
+    bench.life.handle(LaunchApplication(session_id="s1", launch_id="1", application=EDITOR))
+    assert "editor cannot be started" in bench.life.detail
+
+
+async def test_launch_outside_a_session_is_refused(bench: Bench) -> None:
+    await bench.ready()
+    bench.life.handle(LaunchApplication(session_id="s1", launch_id="1", application=EDITOR))
+    assert bench.processes.started == []
+    assert "no session s1" in bench.life.detail
+
+
+NASTY = 'it\'s $(touch /tmp/x) `id` "q"\n\\ end'
+
+
+async def test_variables_reach_programs_and_any_shell_unchanged(bench: Bench) -> None:
+    message = begin(
+        application=EDITOR,
+        environment={"AppStream_UserName": NASTY},
+        machine_environment={"AppStream_Resource_Name": "fleet"},
+        session_context="c",
+    )
+    await bench.in_session(message)
+    environment = bench.processes.started[0].environment
+    assert environment["AppStream_UserName"] == NASTY
+    assert environment["APPSTREAM_SESSION_CONTEXT"] == "c"
+    script = f'. {bench.root}/etc/profile.d/appstream_user_vars.sh; printf %s "$AppStream_UserName"'
+    said = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, check=True)
+    assert said.stdout == NASTY
+
+
+async def test_session_context_exists_from_the_first_launch_on(bench: Bench) -> None:
+    machine = bench.root / "etc/profile.d/appstream_system_vars.sh"
+    await bench.in_session(begin(session_context="c", machine_environment={"AppStream_Resource_Type": "fleet"}))
+    assert machine.read_text() == "export AppStream_Resource_Type=fleet\n"
+    bench.life.handle(LaunchApplication(session_id="s1", launch_id="1", application=EDITOR))
+    assert "export APPSTREAM_SESSION_CONTEXT=c\n" in machine.read_text()
+
+
+async def test_name_that_no_shell_accepts_fails_the_session(bench: Bench) -> None:
+    await bench.in_session(begin(environment={"a b": "x"}))
+    assert bench.life.phase == "FAILED"
+    assert "'a b' cannot be an environment variable" in bench.life.detail
+
+
+async def test_failed_boot_and_failed_start_are_told(tmp_path: Path) -> None:
+    for number, phase_before in enumerate(("BOOTING", "STARTING_SESSION")):
+        bench = Bench(tmp_path / str(number))
+        if phase_before == "BOOTING":
+            bench.desktop.fault = NotReady("the X server was not ready")
+            await bench.ready()
+        else:
+            await bench.ready()
+            bench.desktop.fault = NotReady("the stream was not ready")
+            bench.desktop.streaming.set()
+            bench.life.handle(begin())
+            await bench.settle()
+        assert bench.life.phase == "FAILED"
+        assert "was not ready" in bench.life.detail
+
+
+async def test_end_waits_for_programs_that_save_and_kills_those_that_never_end(bench: Bench) -> None:
+    await bench.in_session(begin())
+    bench.processes.stubborn = True
+    bench.life.handle(EndSession(session_id="s1"))
+    bench.life.handle(EndSession(session_id="s1"))
+    await bench.settle()
+    assert bench.processes.signals[0] == signal.SIGTERM
+    assert bench.processes.signals[-1] == signal.SIGKILL
+    assert bench.processes.signals.count(signal.SIGTERM) == 1
+    assert GRACE_IN_SECONDS <= bench.slept < GRACE_IN_SECONDS + 0.2
+    assert bench.desktop.calls == ["release", "end"]
+    assert bench.life.phase == "ENDED"
+
+
+async def test_end_does_not_wait_when_nothing_runs(bench: Bench) -> None:
+    await bench.in_session(begin())
+    bench.life.handle(EndSession(session_id="s1"))
+    await bench.settle()
+    assert bench.slept == 0
+    assert bench.life.phase == "ENDED"
+
+
+async def test_detail_is_short_enough_for_the_wire(bench: Bench) -> None:
+    bench.life.fail("x" * 2000)
+    assert len(bench.life.detail) == 500
