@@ -64,7 +64,7 @@ def catalog_view(catalog: SessionCatalog) -> Catalog:
                 application_id=application.name,
                 display_name=application.display_name,
                 description=application.description,
-                icon=application.icon,
+                icon=f"{catalog.image.store_ref}/{application.icon}" if application.icon else None,
             )
             for application in catalog.applications
         ),

@@ -68,8 +68,9 @@ class ControlClient:
         body = {"application_id": application_id, "launch_id": launch_id}
         return _view(await self._ask("POST", _path(session_id) + "/applications", body))
 
-    async def report_connection(self, session_id: str, *, is_connected: bool) -> None:
-        await self._ask("POST", _path(session_id) + "/connection", {"is_connected": is_connected})
+    async def report_connection(self, session_id: str, *, is_connected: bool, source_address: str) -> None:
+        body = {"is_connected": is_connected, "source_address": source_address}
+        await self._ask("POST", _path(session_id) + "/connection", body)
 
     async def end(self, session_id: str) -> SessionView:
         return _view(await self._ask("POST", _path(session_id) + "/end", {}))

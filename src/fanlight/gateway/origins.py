@@ -1,12 +1,12 @@
 """Whose page may ask: the browser's Origin must be exactly our own, and no answer ever allows another."""
 
-import ipaddress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from fanlight.config import Settings
+from fanlight.forwarding import Network, is_among, networks, source_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +15,7 @@ class Origins:
 
     public_origin: str | None
     has_tls: bool
-    trusted_proxies: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
+    trusted_proxies: tuple[Network, ...]
 
     @classmethod
     def of(cls, settings: Settings) -> "Origins":
@@ -24,7 +24,7 @@ class Origins:
         return cls(
             public_origin=f"{public.scheme}://{public.netloc}".lower() if public else None,
             has_tls=settings.tls_cert is not None,
-            trusted_proxies=tuple(ipaddress.ip_network(p, strict=False) for p in settings.trusted_proxies),
+            trusted_proxies=networks(settings.trusted_proxies),
         )
 
     def own(self, request: web.Request) -> str:
@@ -46,9 +46,9 @@ class Origins:
         given = request.headers.getall("Origin", [])
         return len(given) == 1 and given[0].lower() == self.own(request)
 
+    def address_of(self, request: web.Request) -> str:
+        """Return the browser's address, for the audit log."""
+        return source_of(request.remote or "", request.headers.getall("X-Forwarded-For", []), self.trusted_proxies)
+
     def _from_proxy(self, request: web.Request) -> bool:
-        try:
-            address = ipaddress.ip_address(request.remote or "")
-        except ValueError:
-            return False
-        return any(address in network for network in self.trusted_proxies)
+        return is_among(request.remote or "", self.trusted_proxies)

@@ -11,6 +11,7 @@ from fanlight.gateway.control_client import ControlAway, Refused
 from fanlight.gateway.cookies import COOKIE_LIFETIME_IN_SECONDS, SealTooLarge, SignedIn
 from fanlight.gateway.responses import frame_policy, message_page, page_response
 
+_EARLY_START_IN_SECONDS = 5.0
 _REFUSALS = {
     "EXPIRED": ("This link has expired", "Ask for a new one: a streaming link opens only until the time set for it."),
     "ALTERED": (
@@ -22,6 +23,10 @@ _REFUSALS = {
         "The fleet behind this link is not running at the moment. Try again later, or ask your administrator.",
     ),
     "NOT_FOUND": ("These applications are gone", "What this link led to no longer exists. Ask your administrator."),
+    "NOT_ASSOCIATED": (
+        "These applications are gone",
+        "What this link led to was taken out of its stack. Ask your administrator.",
+    ),
     "NO_CAPACITY": ("Everything is in use", "No place is free right now. Try again in a few minutes."),
 }
 
@@ -82,7 +87,8 @@ async def _started_early(request: web.Request, gateway: Gateway, grant: Grant) -
     """Make the session while the browser still loads the page, if it is clear which; return whether that was done.
 
     Only for a person's own navigation, so that a chat program's link preview starts nothing. With the simulated engine
-    any HTTP client will do: there it is the whole way to a session. A failure is left to the page, which says it.
+    any HTTP client will do, and gets the first application if its URL names none: there it is the whole way to a
+    session. A failure is left to the page, which says it.
     """
     is_prefetch = "Sec-Purpose" in request.headers or "Purpose" in request.headers
     is_navigation = request.headers.get("Sec-Fetch-Mode") == "navigate"
@@ -90,12 +96,15 @@ async def _started_early(request: web.Request, gateway: Gateway, grant: Grant) -
     if is_prefetch or not (is_navigation or is_plain_client):
         return False
     try:
-        async with asyncio.timeout(5):
-            if not is_plain_client and grant.application_id is None:
+        async with asyncio.timeout(_EARLY_START_IN_SECONDS):
+            application_id = grant.application_id
+            if application_id is None:
                 catalog = await gateway.control.catalog(grant)
                 if catalog.stream_view != "DESKTOP":
-                    return False
-            await gateway.control.open_session(grant, grant.application_id)
+                    if not is_plain_client or not catalog.entries:
+                        return False
+                    application_id = catalog.entries[0].application_id
+            await gateway.control.open_session(grant, application_id)
     except (Refused, ControlAway, TimeoutError):
         return False
     return True

@@ -39,6 +39,7 @@ def _splice(request: web.Request, transport: asyncio.Transport, session: Running
     gateway.streams.splice(
         session.view.session_id,
         session.view.max_expires_at,
+        gateway.origins.address_of(request),
         lambda on_done: Splice(transport, guest.transport, on_done=on_done, from_browser=early, from_guest=guest.rest),
     )
     guest.transport.resume_reading()

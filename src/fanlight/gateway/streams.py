@@ -28,6 +28,7 @@ TAKEOVER_GRACE_IN_SECONDS = 2.0
 class _Session:
     session_id: str
     splices: set[Splice] = field(default_factory=set)
+    source_address: str = ""  # of the newest stream
     viewer: str | None = None  # the page that has the stream; another page's poll is told so
     gate: asyncio.Lock = field(default_factory=asyncio.Lock)
     last_socket_at: float = float("-inf")
@@ -84,7 +85,11 @@ class Streams:
                 session.last_socket_at = time.monotonic()
 
     def splice(
-        self, session_id: str, max_expires_at: float, make: Callable[[Callable[[Splice], None]], Splice]
+        self,
+        session_id: str,
+        max_expires_at: float,
+        source_address: str,
+        make: Callable[[Callable[[Splice], None]], Splice],
     ) -> None:
         """Register the splice that `make` returns; older ones of the session are cut after a grace. Times are epoch seconds."""
         session = self._session(session_id)
@@ -95,6 +100,7 @@ class Streams:
         if new.is_done:
             return
         session.splices.add(new)
+        session.source_address = source_address
         if session.deadline:
             session.deadline.cancel()
         left = max(0.0, max_expires_at - time.time())
@@ -162,7 +168,9 @@ class Streams:
             is_connected = bool(session.splices)
             pause = HEARTBEAT_IN_SECONDS
             try:
-                await self._control.report_connection(session.session_id, is_connected=is_connected)
+                await self._control.report_connection(
+                    session.session_id, is_connected=is_connected, source_address=session.source_address
+                )
             except ControlAway:
                 pause = RETRY_IN_SECONDS
             except Refused:

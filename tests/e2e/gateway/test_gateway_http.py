@@ -385,3 +385,16 @@ async def test_the_older_page_is_told_when_another_takes_the_stream(rig: Rig, ht
     assert await asyncio.wait_for(watching, 5) == {"isSuperseded": True}
     async with http.get(f"{session}?viewer=viewer-two-2", headers=PAGE) as answer:
         assert (await answer.json())["session"]["state"] == "ACTIVE"
+
+
+@pytest.mark.parametrize("signature", ["ada", "app"])
+async def test_with_the_simulated_engine_any_client_that_follows_the_url_gets_a_session(
+    directory: Any, http: aiohttp.ClientSession, signature: str
+) -> None:
+    settings = settings_for(directory, compute="simulated")
+    control = SteerableControl(grants={"ada": a_grant(), "app": a_grant("app", application_id="editor")})
+    async with serving_control(control, settings.effective_run_dir):
+        with RunningGateway(settings) as gateway:
+            await sign_in(http, gateway.url, signature)
+
+    assert [(s.state, s.application_id) for s in control.sessions.values()] == [("ACTIVE", "editor")]

@@ -1,5 +1,7 @@
 // The page's own requests to the gateway, and what may go wrong with them.
 
+const PASSING = new Set(["OFFLINE", "SESSION_ENDING", "CHANGED"]);
+
 /** `code` is the gateway's word for it; OFFLINE when it did not answer at all. */
 export class ApiError extends Error {
   constructor(code, message, status) {
@@ -8,9 +10,9 @@ export class ApiError extends Error {
     this.status = status;
   }
 
-  /** Whether trying again soon is right: the gateway or what stands behind it restarts, or the network is away. */
+  /** Whether trying again soon is right: something restarts, the network is away, or a last session is being closed. */
   get isPassing() {
-    return this.code === "OFFLINE" || this.status >= 500;
+    return PASSING.has(this.code) || this.status >= 500;
   }
 }
 

@@ -75,6 +75,8 @@ function choose() {
   }
 }
 
+const PATIENCE = { SESSION_ENDING: "Your last session is just being closed…" };
+
 async function start(applicationId) {
   const mine = become("waiting");
   let handle = null;
@@ -88,7 +90,7 @@ async function start(applicationId) {
     }
   });
   try {
-    const { session } = await untilAnswered(() => api.open(applicationId), () => waiting.progress("Fanlight is starting up; still asking…"));
+    const { session } = await untilAnswered(() => api.open(applicationId), (error) => waiting.progress(PATIENCE[error.code] ?? "Fanlight is starting up; still asking…"));
     ({ handle } = session);
     if (isCancelled) cancel(handle);
     else if (mine === turn) enter(session, waiting);
@@ -139,11 +141,22 @@ async function cancel(handle) {
   become("loading");
   showLoading("Cancelling…");
   try {
-    await api.end(handle);
+    await endAndWait(handle);
   } catch {
     // It may have ended by itself; the next look tells.
   }
   begin();
+}
+
+/** End a session and wait until it has: files are saved and applications closed before a new one can begin. */
+async function endAndWait(handle) {
+  let { session } = await untilAnswered(() => api.end(handle));
+  while (session.state !== "EXPIRED") {
+    const asked = session.state;
+    [{ session }] = await Promise.all([untilAnswered(() => api.change(handle, viewer, asked)), wait(SHORTEST_WATCH_IN_MS)]);
+    if (!session) return null; // another page has it: what becomes of it is said there
+  }
+  return session;
 }
 
 /** Returns the new turn when the stream was started just now, null when it runs already. */
@@ -182,8 +195,8 @@ async function end(handle) {
   const mine = become("loading");
   showLoading("Ending your session…");
   try {
-    await untilAnswered(() => api.end(handle));
-    if (mine === turn) ended("USER");
+    const session = await endAndWait(handle);
+    if (mine === turn) ended(session?.endReason ?? "USER");
   } catch (error) {
     if (mine === turn) lost(error);
   }
