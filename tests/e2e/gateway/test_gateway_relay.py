@@ -1,16 +1,25 @@
 """Streams through the gateway: who may open one, what passes, and when it is cut. Guests are real sockets, some hostile."""
 
 import asyncio
+import base64
+import hashlib
+import ipaddress
 import os
 import socket
+import ssl
 import time
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 from aiohttp import WSMsgType
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from fanlight.gateway.guest_socket import GuestUnreachable, connect_guest
 from gateway_guests import PictureGuest, serving_guest, speaking
@@ -288,9 +297,6 @@ async def test_the_last_words_of_a_browser_arrive(rig: Rig, http: aiohttp.Client
 
 
 async def answer_upgrade(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    import base64
-    import hashlib
-
     head = (await reader.readuntil(b"\r\n\r\n")).decode()
     key = head.partition("Sec-WebSocket-Key: ")[2].partition("\r\n")[0]
     digest = hashlib.sha1(key.encode() + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()
@@ -476,3 +482,60 @@ async def test_the_gateway_stops_within_seconds_while_streams_are_open(
 async def poll_status(http: aiohttp.ClientSession, session: str) -> int:
     async with http.get(f"{session}?viewer=viewer-12345&from=ACTIVE", headers=PAGE) as answer:
         return answer.status
+
+
+async def test_streams_pass_through_tls(directory: Path) -> None:
+    """A large transfer each way, and the cut: TLS transports are others than plain ones."""
+    certificate, key = self_signed(directory)
+    settings = settings_for(directory, tls_cert=certificate, tls_key=key)
+    path = directory / "stream.sock"
+    control = SteerableControl(stream_socket=str(path), grants={"ada": a_grant()})
+    guest = PictureGuest()
+    trust = ssl.create_default_context(cafile=str(certificate))
+    connector, jar = aiohttp.TCPConnector(ssl=trust), aiohttp.CookieJar(unsafe=True)
+    async with (
+        serving_guest(guest.app(), path),
+        serving_control(control, settings.effective_run_dir),
+        aiohttp.ClientSession(connector=connector, cookie_jar=jar) as http,
+    ):
+        with RunningGateway(settings) as gateway:
+            assert gateway.url.startswith("https://")
+            rig = Rig(settings, control, guest, gateway, path)
+            page, _ = await open_session(rig, http)
+            [cookie] = http.cookie_jar
+            assert cookie.key.startswith("__Host-")
+            assert cookie["secure"]
+            async with stream_of(rig, http, page) as stream:
+                await first_picture(stream)
+                sent = os.urandom(8_000_000)
+                await stream.send_bytes(sent)
+                async with asyncio.timeout(10):
+                    while (await stream.receive()).data != sent:
+                        pass
+                await rig.control.expire("session-1")
+                async with asyncio.timeout(5):
+                    while (await stream.receive()).type in (WSMsgType.TEXT, WSMsgType.BINARY):
+                        pass
+
+
+def self_signed(directory: Path) -> tuple[Path, Path]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(minutes=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    certificate_path, key_path = directory / "cert.pem", directory / "key.pem"
+    certificate_path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    key_path.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return certificate_path, key_path
