@@ -5,11 +5,13 @@ import sqlite3
 import stat
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import asyncpg
 import pytest
 from postgres_rig import find_binaries, postgres_server
+from sqlalchemy import event
 from store_contract import StoreContract, put
 from store_samples import HERE, stack
 
@@ -45,6 +47,30 @@ class TestSqlite(StoreContract):
                 for name in ("journal_mode", "synchronous", "foreign_keys")
             ]
         assert answers == ["wal", 2, 1]
+
+    @pytest.mark.parametrize(
+        ("filters", "index"),
+        [
+            ({}, "ix_streaming_sessions_pair"),
+            ({"user_id": "ada"}, "ix_streaming_sessions_user"),
+            ({"instance_id": "i-1"}, "ix_streaming_sessions_instance"),
+        ],
+    )
+    async def test_sessions_are_found_by_an_index_however_many_there_are(
+        self, store: Store, filters: dict[str, str], index: str
+    ) -> None:
+        statements: list[tuple[str, Any]] = []
+        async with store.transactions.begin() as work:
+            event.listen(
+                store._engine.sync_engine,
+                "before_cursor_execute",
+                lambda _connection, _cursor, statement, parameters, *_: statements.append((statement, parameters)),
+            )
+            await work.sessions.page(HERE, "design", "cad", authentication_type="API", limit=50, **filters)
+        statement, parameters = statements[0]
+        async with store._engine.connect() as connection:
+            plan = (await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)).fetchall()
+        assert [index in step[3] for step in plan if "SEARCH" in step[3] or "SCAN" in step[3]] == [True]
 
     async def test_a_database_locked_by_another_process_is_an_outage_not_a_crash(
         self, store: Store, path: Path, monkeypatch: pytest.MonkeyPatch

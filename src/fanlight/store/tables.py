@@ -144,6 +144,7 @@ instances = Table(
     Index(None, "fleet_id", "state"),
 )
 
+_PAIR = ("account_id", "region", "stack_name", "fleet_name")
 streaming_sessions = Table(
     "streaming_sessions",
     metadata,
@@ -173,8 +174,10 @@ streaming_sessions = Table(
     one_of("state", SessionState),
     one_of("end_requested", EndReason),
     one_of("end_reason", EndReason),
-    Index("ix_streaming_sessions_pair", "account_id", "region", "stack_name", "fleet_name", "session_id"),
-    Index(None, "instance_id"),
+    # One for each way to page through the sessions of a stack and a fleet: all, a user's, an instance's.
+    Index("ix_streaming_sessions_pair", *_PAIR, "session_id"),
+    Index("ix_streaming_sessions_user", *_PAIR, "user_id", "session_id"),
+    Index("ix_streaming_sessions_instance", *_PAIR, "instance_id", "session_id"),
     Index(None, "ended_at"),
 )
 IS_LIVE = text("state IN ('PENDING', 'ACTIVE')")
@@ -182,10 +185,7 @@ Index("ix_streaming_sessions_live", streaming_sessions.c.fleet_id, sqlite_where=
 Index(
     # One live session per user, stack, fleet and way of signing in: two browsers race, the database decides.
     "uq_streaming_sessions_live",
-    *(
-        streaming_sessions.c[name]
-        for name in ("account_id", "region", "stack_name", "fleet_name", "user_id", "authentication_type")
-    ),
+    *(streaming_sessions.c[name] for name in (*_PAIR, "user_id", "authentication_type")),
     unique=True,
     sqlite_where=IS_LIVE,
     postgresql_where=IS_LIVE,

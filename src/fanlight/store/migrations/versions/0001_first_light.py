@@ -168,7 +168,8 @@ def _streaming_sessions() -> None:
     table = "streaming_sessions"
     pair = ["account_id", "region", "stack_name", "fleet_name"]
     op.create_index("ix_streaming_sessions_pair", table, [*pair, "session_id"])
-    op.create_index("ix_streaming_sessions_instance_id", table, ["instance_id"])
+    op.create_index("ix_streaming_sessions_user", table, [*pair, "user_id", "session_id"])
+    op.create_index("ix_streaming_sessions_instance", table, [*pair, "instance_id", "session_id"])
     op.create_index("ix_streaming_sessions_ended_at", table, ["ended_at"])
     op.create_index("ix_streaming_sessions_live", table, ["fleet_id"], sqlite_where=_LIVE, postgresql_where=_LIVE)
     op.create_index(
