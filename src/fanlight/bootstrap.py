@@ -19,12 +19,16 @@ from aiohttp import web
 
 from fanlight.api.appstream.app import ApiSettings, make_api_app, make_api_runner
 from fanlight.api.appstream.handlers import appstream_registry
-from fanlight.api.audit import AuditLog
+from fanlight.api.audit import AuditLog, Connection
 from fanlight.config import Settings
+from fanlight.control.app import make_control_app, serve_control
+from fanlight.control.changes import SessionChanges
+from fanlight.controlwire import CONTROL_SOCKET_NAME
 from fanlight.domain.errors import DomainError
 from fanlight.domain.ports import InstanceDriver
+from fanlight.domain.streaming_sessions import StreamingSession
 from fanlight.drivers.agents import AgentSockets
-from fanlight.installation import drop_privileges
+from fanlight.installation import drop_privileges, identity_of
 from fanlight.reconcilers import Reconcilers, ReconcilerSettings
 from fanlight.services.bundle import AppStreamServices
 from fanlight.services.image_catalogues import read_catalogues
@@ -72,6 +76,7 @@ class _Parts:
     reconcilers: Reconcilers
     agents: AgentSockets
     audit: AuditLog
+    changes: SessionChanges
 
 
 async def run_api(settings: Settings) -> None:
@@ -85,6 +90,7 @@ async def run_api(settings: Settings) -> None:
         await _in_background(stack, _follow_images(settings, parts.services))
         await _in_background(stack, parts.reconcilers.run())
         await _serve_api(settings, parts, stack)
+        await _serve_control(settings, parts, stack)
         log.info("api serves", extra={"api": settings.api_url, "compute": settings.compute})
         await stop.wait()
         log.info("api stops")
@@ -96,6 +102,7 @@ async def _assemble(settings: Settings, stack: AsyncExitStack) -> _Parts:
     await store.upgrade()
     driver = await _driver(settings, stack)
     agents = AgentSockets(settings.effective_run_dir, clock)
+    changes = SessionChanges()
     reconcilers = Reconcilers(
         transactions=store.transactions,
         driver=driver,
@@ -106,6 +113,7 @@ async def _assemble(settings: Settings, stack: AsyncExitStack) -> _Parts:
             capacity_wait=timedelta(seconds=settings.capacity_wait_in_seconds),
             expired_sessions_kept=timedelta(seconds=settings.expired_sessions_kept_in_seconds),
         ),
+        session_changed=changes.notify,
     )
     services = AppStreamServices.build(
         transactions=store.transactions,
@@ -120,7 +128,7 @@ async def _assemble(settings: Settings, stack: AsyncExitStack) -> _Parts:
         )
     audit = AuditLog(settings.data_dir / "audit" / "audit.jsonl")
     stack.callback(audit.close)
-    return _Parts(store, services, reconcilers, agents, audit)
+    return _Parts(store, services, reconcilers, agents, audit, changes)
 
 
 async def _driver(settings: Settings, stack: AsyncExitStack) -> InstanceDriver:
@@ -164,6 +172,36 @@ async def _serve_api(settings: Settings, parts: _Parts, stack: AsyncExitStack) -
     await web.TCPSite(
         runner, settings.host, settings.api_port, ssl_context=_tls(settings), reuse_address=True, backlog=512
     ).start()
+
+
+async def _serve_control(settings: Settings, parts: _Parts, stack: AsyncExitStack) -> None:
+    def audit(session: StreamingSession, source_address: str) -> None:
+        parts.audit.record_connection(
+            Connection(
+                event="connected" if session.connected_since else "disconnected",
+                session_id=session.session_id,
+                account_id=session.scope.account_id,
+                region=session.scope.region,
+                stack_name=session.stack_name,
+                fleet_name=session.fleet_name,
+                user_id=session.user_id,
+                source_address=source_address,
+            )
+        )
+
+    app = make_control_app(
+        sessions=parts.services.sessions,
+        transactions=parts.store.transactions,
+        agents=parts.agents,
+        changes=parts.changes,
+        run_dir=settings.effective_run_dir,
+        first_uid_of=parts.reconcilers.first_uid_of,
+        heard=parts.reconcilers.heard,
+        connection_changed=audit,
+        allowed_uids={0, identity_of(settings, "api").uid, identity_of(settings, "gateway").uid},
+    )
+    runner = await serve_control(app, settings.effective_run_dir / CONTROL_SOCKET_NAME)
+    stack.push_async_callback(runner.cleanup)
 
 
 async def _in_background(stack: AsyncExitStack, work: Coroutine[Any, Any, None]) -> None:

@@ -92,8 +92,8 @@ async def test_a_session_from_url_to_end(system: System, client: ControlClient, 
     assert (grant.user_id, grant.account_id, grant.region) == ("ada", SCOPE.account_id, SCOPE.region)
     catalog = await client.catalog(grant)
     assert [(e.application_id, e.icon) for e in catalog.entries][:2] == [
-        ("text-editor", "text-editor.png"),
-        ("calculator", "calculator.png"),
+        ("text-editor", "fanlight-sample/text-editor.png"),
+        ("calculator", "fanlight-sample/calculator.png"),
     ]
     assert await client.find_session(grant) is None
 
@@ -119,7 +119,7 @@ async def test_a_session_from_url_to_end(system: System, client: ControlClient, 
 
     await until(launched, within=5, what="each application launched once")
 
-    await client.report_connection(opened.session_id, is_connected=True)
+    await client.report_connection(opened.session_id, is_connected=True, source_address="192.0.2.7")
     assert (await system.session(opened.session_id)).connected_since is not None
     waiting = asyncio.create_task(client.wait_for_change(opened.session_id, "ACTIVE"))
     await asyncio.sleep(0.05)
@@ -162,7 +162,7 @@ async def test_refusals_say_what_and_why(system: System, client: ControlClient) 
         (client.open_session(grant, "Desktop"), "INVALID", 400),
         (client.session("no-such"), "NOT_FOUND", 404),
         (client.launch("no-such", "calculator", "l-1"), "NOT_FOUND", 404),
-        (client.report_connection("no-such", is_connected=True), "NOT_FOUND", 404),
+        (client.report_connection("no-such", is_connected=True, source_address="192.0.2.7"), "NOT_FOUND", 404),
         (client.end("no-such"), "NOT_FOUND", 404),
         (client.session("a\x00b"), "NOT_FOUND", 404),
     ):
@@ -292,9 +292,11 @@ async def test_while_the_store_is_away_the_gateway_is_told_to_come_again(
     with pytest.raises(ControlAway):
         await client.catalog(grant)
     connector = aiohttp.UnixConnector(path=str(socket))
-    async with aiohttp.ClientSession(connector=connector) as http:
-        async with http.get("http://control/v1/sessions/x") as response:
-            assert (response.status, (await response.json())["code"]) == (503, "STORE_AWAY")
+    async with (
+        aiohttp.ClientSession(connector=connector) as http,
+        http.get("http://control/v1/sessions/x") as response,
+    ):
+        assert (response.status, (await response.json())["code"]) == (503, "STORE_AWAY")
 
 
 async def test_a_waiting_user_hears_of_progress(system: System, client: ControlClient) -> None:

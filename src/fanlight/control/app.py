@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+from typing import TypeAlias
 
 from aiohttp import web
 
@@ -29,6 +30,7 @@ LONGEST_POLL_IN_SECONDS = 60.0
 ENDED_SILENCE_IN_SECONDS = 15.0
 _MAX_LAUNCH_ID = 128
 _BACKLOG = 512
+ConnectionChanged: TypeAlias = Callable[[StreamingSession, str], None]
 
 
 def make_control_app(
@@ -41,11 +43,14 @@ def make_control_app(
     first_uid_of: Callable[[str], int | None],
     heard: Callable[[str], None],
     allowed_uids: Collection[int],
+    connection_changed: ConnectionChanged = lambda _session, _source_address: None,
 ) -> web.Application:
-    """Return the app. `heard` and `first_uid_of` are the Reconcilers' methods; `changes.notify` is their callback."""
-    handlers = _Handlers(
-        sessions, transactions, agents, changes, SessionViews(transactions, run_dir, first_uid_of), heard
-    )
+    """Return the app. `heard` and `first_uid_of` are the Reconcilers' methods; `changes.notify` is their callback.
+
+    `connection_changed` is called once for each stream that begins or ends, with the browser's address: for the audit.
+    """
+    views = SessionViews(transactions, run_dir, first_uid_of)
+    handlers = _Handlers(sessions, transactions, agents, changes, views, heard, connection_changed)
     app = web.Application(middlewares=[refusing(frozenset(allowed_uids))], client_max_size=MAX_BODY_BYTES)
     app.router.add_post("/v1/redeem", handlers.redeem)
     app.router.add_post("/v1/catalog", handlers.catalog)
@@ -93,9 +98,11 @@ class _Handlers:
         changes: SessionChanges,
         views: SessionViews,
         heard: Callable[[str], None],
+        connection_changed: ConnectionChanged,
     ) -> None:
         self._sessions, self._transactions, self._agents = sessions, transactions, agents
         self._changes, self._views, self._heard = changes, views, heard
+        self._connection_changed = connection_changed
 
     async def redeem(self, request: web.Request) -> web.Response:
         body = read_body(await _json(request), {"parameters": "text", "signature": "text"})
@@ -169,10 +176,13 @@ class _Handlers:
 
     async def connection(self, request: web.Request) -> web.Response:
         session_id = request.match_info["id"]
-        body = read_body(await _json(request), {"is_connected": "true or false"})
+        body = read_body(await _json(request), {"is_connected": "true or false", "source_address": "text"})
         if body["is_connected"]:
             self._heard(session_id)
+        before = await self._sessions.find(session_id)
         session = await self._sessions.record_connection(session_id, is_connected=body["is_connected"])
+        if session.connection_state is not before.connection_state:
+            self._connection_changed(session, body["source_address"])
         if body["is_connected"] and not session.is_live:
             self._changes.notify(session)  # The gateway missed the end, or it would not say this.
         return web.json_response({})

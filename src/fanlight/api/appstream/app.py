@@ -5,7 +5,6 @@ Whatever happens, the answer has a request id and, if it is a refusal, a code th
 """
 
 import asyncio
-import ipaddress
 import logging
 import time
 import uuid
@@ -28,6 +27,7 @@ from fanlight.api.protocol.sigv4 import SignedRequest, Verifier
 from fanlight.api.spec import appstream_model
 from fanlight.domain.access_keys import AccessKey, Caller
 from fanlight.domain.errors import DomainError
+from fanlight.forwarding import networks, source_of
 
 log = logging.getLogger(__name__)
 ServicesT = TypeVar("ServicesT")
@@ -42,7 +42,7 @@ HINT = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiSettings:
-    """What the listener must know. `trusted_proxies`: addresses whose X-Forwarded-For is believed."""
+    """What the listener must know. `trusted_proxies`: addresses and networks whose X-Forwarded-For is believed."""
 
     regions: tuple[str, ...]
     max_clock_skew: timedelta = timedelta(minutes=15)
@@ -118,6 +118,7 @@ class _Listener:
         target_prefix: str,
     ) -> None:
         self._dispatcher, self._verifier, self._settings, self._audit = dispatcher, verifier, settings, audit
+        self._trusted_proxies = networks(settings.trusted_proxies)
         self._target_prefix = f"{target_prefix}."
         self._path_prefix = f"/service/{target_prefix}/operation/"
 
@@ -235,20 +236,7 @@ class _Listener:
         )
 
     def _source_address(self, request: web.Request) -> str:
-        """Return who sent this: the nearest address on the way that is no trusted proxy."""
-        address = request.remote or ""
-        if address not in self._settings.trusted_proxies:
-            return address
-        hops = ",".join(request.headers.getall("X-Forwarded-For", []))
-        for hop in reversed(hops.split(",")):
-            try:
-                claimed = str(ipaddress.ip_address(hop.strip()))
-            except ValueError:
-                return address
-            if claimed not in self._settings.trusted_proxies:
-                return claimed
-            address = claimed
-        return address
+        return source_of(request.remote or "", request.headers.getall("X-Forwarded-For", []), self._trusted_proxies)
 
     def _record(self, exchange: _Exchange, status: int, code: str) -> None:
         caller = exchange.caller
