@@ -131,12 +131,11 @@ async def running(driver: InstanceDriver, *specs: InstanceSpec) -> None:
 
 def _free_subnet() -> str:
     taken = subprocess.run(["ip", "-4", "address"], check=True, capture_output=True, text=True).stdout
-    return next(
-        f"10.{second}.{third}.1/24"
-        for second in (211, 212)
-        for third in range(256)
-        if f"10.{second}.{third}." not in taken
-    )
+    while True:
+        # By chance, so that two runs at the same time do not choose the same one.
+        prefix = f"10.{211 + secrets.randbelow(2)}.{secrets.randbelow(256)}."
+        if prefix not in taken:
+            return f"{prefix}1/24"
 
 
 @contextlib.contextmanager

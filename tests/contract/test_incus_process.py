@@ -26,12 +26,12 @@ from incus_rig import IncusRig, empty, incus_rig, running
 pytestmark = pytest.mark.incus
 
 PROGRAM = """
-import asyncio
+import uvloop
 from fanlight.config import Settings
 from fanlight.drivers.incus.process import run_compute_process
 from fanlight.telemetry import configure_logging
 configure_logging(log_format="text", level="debug")
-asyncio.run(run_compute_process(Settings()))
+uvloop.run(run_compute_process(Settings()))
 """
 
 ASK = """
