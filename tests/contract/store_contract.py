@@ -16,7 +16,14 @@ from sqlalchemy.exc import IntegrityError, InvalidRequestError
 from store_samples import HERE, NOW, OTHER_ACCOUNT, OTHER_REGION, fleet, image, instance, session, stack
 
 from fanlight.domain.access_keys import AccessKey
-from fanlight.domain.errors import AlreadyExists, ChangedMeanwhile, InvalidCombination, NotFound, StoreTooNew
+from fanlight.domain.errors import (
+    AlreadyExists,
+    ChangedMeanwhile,
+    InvalidCombination,
+    NotFound,
+    StoreTooNew,
+    StoreUnavailable,
+)
 from fanlight.domain.fleets import FleetError, FleetErrorCode, FleetEvent, FleetState, FleetType, StreamView
 from fanlight.domain.images import ImageState, Visibility
 from fanlight.domain.instances import InstanceEvent, InstanceState
@@ -142,6 +149,13 @@ class StoreContract:
         async with open_store(database_url) as other_process:
             await put(other_process.transactions, stack("b"))
         assert store.transactions.revision() not in (None, before, between)
+
+    async def test_a_table_that_is_gone_is_an_outage_not_a_crash(self, store: Store) -> None:
+        async with store._engine.begin() as connection:
+            await connection.execute(text("DROP TABLE tags"))
+        async with store.transactions.begin() as work:
+            with pytest.raises(StoreUnavailable, match="Nothing was changed: try again"):
+                await work.tags.of("arn:1")
 
     # ── The door ──────────────────────────────────────────────────────────────────────────────────────────────────
 

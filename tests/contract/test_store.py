@@ -99,13 +99,6 @@ class TestSqlite(StoreContract):
                 await put(store.transactions, stack())
         await put(store.transactions, stack())
 
-    async def test_a_database_without_our_tables_is_an_outage_not_a_crash(self, tmp_path: Path) -> None:
-        async with open_store(f"sqlite:///{tmp_path / 'empty.db'}") as empty:
-            with pytest.raises(StoreUnavailable) as raised:
-                async with empty.transactions.begin() as work:
-                    await work.stacks.page(HERE, limit=1)
-        assert raised.value.reason == "no such table: stacks"
-
     async def test_a_place_where_no_file_can_be_is_an_outage_not_a_crash(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
         with pytest.raises(StoreUnavailable) as raised:

@@ -1,7 +1,7 @@
 """The one way to the database for every repository.
 
 It adds what SQL libraries leave to the caller: a unit that was opened for reading cannot write, and whatever goes
-wrong below comes out as a DomainError (a broken statement of ours excepted: that is a bug and stays visible).
+wrong below comes out as a DomainError (a violated constraint excepted: that is a bug of ours and stays visible).
 """
 
 import logging
@@ -32,8 +32,12 @@ def domain_errors() -> Iterator[None]:
         yield
     except UnicodeEncodeError as error:
         raise _unstorable() from error
-    except (IntegrityError, ProgrammingError):
+    except IntegrityError:
         raise
+    except ProgrammingError as error:
+        # Tables are missing, or a statement of ours is wrong: both need a human, and the traceback.
+        log.exception("the store does not understand a statement")
+        raise StoreUnavailable(reason_of(error)) from error
     except (DBAPIError, PoolTimeoutError, OSError) as error:
         if _is_about_data(error):
             raise _unstorable() from error
