@@ -5,9 +5,11 @@ A database's own test module subclasses `StoreContract` and gives two fixtures: 
 """
 
 import asyncio
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,6 +35,8 @@ from fanlight.domain.streaming_sessions import EndReason, SessionEvent, SessionS
 from fanlight.store import Store, open_store
 from fanlight.store import tables as t
 from fanlight.store.door import PART_SIZE
+
+WRITER = Path(__file__).with_name("store_writer.py")
 
 
 async def put(transactions: Transactions, *entities: Any) -> None:
@@ -131,6 +135,24 @@ class StoreContract:
             assert len(await reader.stacks.page(HERE, limit=10)) == 1
         async with store.transactions.begin() as reader:
             assert len(await reader.stacks.page(HERE, limit=10)) == 2
+
+    async def test_a_killed_writer_loses_nothing_it_said_and_leaves_nothing_half_done(
+        self, store: Store, database_url: str
+    ) -> None:
+        writer = await asyncio.create_subprocess_exec(
+            sys.executable, WRITER, database_url, stdout=asyncio.subprocess.PIPE
+        )
+        assert writer.stdout is not None
+        said = [int(await writer.stdout.readline()) for _ in range(20)]
+        writer.kill()
+        said += [int(line) for line in (await writer.stdout.read()).split()]
+        await writer.wait()
+        async with store.transactions.begin() as work:
+            found = [int(one.name.removeprefix("stack-")) for one in await work.stacks.page(HERE, limit=100_000)]
+            tagged = [await work.tags.of(f"arn:{number}") for number in found]
+        assert found in (said, [*said, said[-1] + 1])  # the last one may have been committed but not said
+        assert tagged == [{"number": str(number)} for number in found]
+        await put(store.transactions, stack("after"))
 
     async def test_the_revision_stays_while_nothing_changes_and_moves_with_every_commit(
         self, store: Store, database_url: str
