@@ -121,11 +121,15 @@ class TestFaults:
             with pytest.raises(DriverUnavailable):
                 await call
 
-    async def test_a_lost_instance_is_not_observed(self, driver: SimulatedDriver) -> None:
+    async def test_a_lost_instance_is_not_observed_and_its_directories_go_with_the_next_terminate(
+        self, driver: SimulatedDriver, run_dir: Path
+    ) -> None:
         wished = make_spec()
         await driver.launch(wished)
         await driver.lose(wished.instance_id)
         assert await driver.observe() == []
+        await driver.terminate(wished.instance_id)
+        assert list((run_dir / "instances").iterdir()) == []
 
 
 class Host:

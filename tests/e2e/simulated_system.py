@@ -1,8 +1,6 @@
 """Store, services, reconcilers and the simulated engine in one process: the api half of Fanlight without its listeners."""
 
 import asyncio
-import signal
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -10,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from fanlight.domain.access_keys import Caller
 from fanlight.domain.fleets import Fleet, FleetState
 from fanlight.domain.images import Image, Visibility
 from fanlight.domain.instances import Instance
@@ -26,7 +23,6 @@ from fanlight.services.image_catalogues import read_catalogues
 from fanlight.store import Store, open_store
 
 SCOPE = Scope("000000000000", "us-east-1")
-CALLER = Caller("AKIATEST", SCOPE.account_id, SCOPE.region, "request-1")
 IMAGE_ARN = "arn:aws:appstream:us-east-1::image/Fanlight-Sample-Debian13"
 
 
@@ -145,9 +141,17 @@ async def until(probe: Callable[[], Awaitable[Any]], *, within: float, what: str
 
 @asynccontextmanager
 async def running_system(
-    data_dir: Path, *, boot_seconds: float = 0.0, faults: Faults | None = None, **settings: Any
+    data_dir: Path,
+    *,
+    boot_seconds: float = 0.0,
+    faults: Faults | None = None,
+    around: Callable[[Any], Any] = lambda part: part,
+    **settings: Any,
 ) -> AsyncIterator[System]:
-    """Run everything over `data_dir`; what an earlier run left there goes on."""
+    """Run everything over `data_dir`; what an earlier run left there goes on.
+
+    `around` may wrap what the reconcilers use: transactions, driver and agents.
+    """
     run_dir = data_dir / "run"
     clock = MovableClock()
     write_catalogues(data_dir / "images")
@@ -161,9 +165,9 @@ async def running_system(
         await store.upgrade()
         changes: list[StreamingSession] = []
         reconcilers = Reconcilers(
-            transactions=store.transactions,
-            driver=driver,
-            agents=agents,
+            transactions=around(store.transactions),
+            driver=around(driver),
+            agents=around(agents),
             clock=clock,
             settings=ReconcilerSettings(
                 **{"shortest_backoff": timedelta(milliseconds=50), "capacity_wait": timedelta(seconds=5)} | settings
@@ -171,7 +175,7 @@ async def running_system(
             session_changed=changes.append,
         )
         services = AppStreamServices.build(
-            transactions=store.transactions,
+            transactions=around(store.transactions),
             clock=clock,
             wake=reconcilers.wake,
             signing_key=b"k" * 32,
@@ -209,48 +213,3 @@ async def _import_images(transactions: Transactions, images_dir: Path, now: date
                     )
                 )
         await work.commit()
-
-
-async def churn(data_dir: Path, seed: int) -> None:
-    """The victim of the crash test: change wishes at random until killed. Prints READY once it runs."""
-    import random
-
-    dice = random.Random(seed)
-    async with running_system(data_dir, boot_seconds=0.02, capacity_wait=timedelta(seconds=60)) as system:
-        print("READY", flush=True)
-        while True:
-            await asyncio.sleep(dice.random() * 0.03)
-            await _one_wish(system, dice)
-
-
-async def _one_wish(system: System, dice: Any) -> None:
-    from fanlight.domain.errors import DomainError
-    from fanlight.domain.streaming_sessions import EndReason
-
-    name = dice.choice(["cad", "office", "demand"])
-    with suppress(DomainError):
-        match dice.randrange(10):
-            case 0:
-                await system.services.fleets.start(SCOPE, name)
-            case 1 if dice.random() < 0.3:
-                await system.services.fleets.stop(SCOPE, name)
-            case 2 | 3:
-                await system.change_fleet(name, desired_instances=dice.randrange(5))
-            case 4 | 5 | 6:
-                await system.open(f"user-{dice.randrange(6)}", name)
-            case 7 | 8:
-                async with system.transactions.begin() as work:
-                    live = await work.sessions.live()
-                if live:
-                    await system.services.sessions.request_end(dice.choice(live).session_id, EndReason.USER)
-            case 9:
-                observed = await system.driver.observe()
-                if observed and dice.random() < 0.3:
-                    await system.driver.lose(dice.choice(observed).instance_id)
-
-
-if __name__ == "__main__":
-    import uvloop
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    uvloop.run(churn(Path(sys.argv[1]), int(sys.argv[2])))

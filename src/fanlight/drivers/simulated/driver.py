@@ -13,7 +13,7 @@ from fanlight.drivers.hints import Hints
 from fanlight.drivers.simulated.faults import Faults
 from fanlight.drivers.simulated.guest import SimulatedGuest
 from fanlight.drivers.simulated.images import SimulatedImageStore
-from fanlight.drivers.simulated.records import Record, Records
+from fanlight.drivers.simulated.records import Record, Records, check_id
 
 
 class SimulatedDriver:
@@ -75,10 +75,11 @@ class SimulatedDriver:
         self._check()
         record = self._known.pop(instance_id, None)
         await self._power_off(instance_id)
+        # The directories first: a crash in between leaves a record, and that is played on and terminated again. And
+        # always: an instance that was lost left them behind.
+        await asyncio.to_thread(shutil.rmtree, self._homes / check_id(instance_id), ignore_errors=True)
+        self._records.remove(instance_id)
         if record is not None:
-            # The directories first: a crash in between leaves a record, and that is played on and terminated again.
-            await asyncio.to_thread(shutil.rmtree, self._homes / instance_id, ignore_errors=True)
-            self._records.remove(instance_id)
             self._hints.tell(instance_id)
 
     async def observe(self) -> Sequence[ObservedInstance]:

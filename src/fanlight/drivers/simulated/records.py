@@ -52,6 +52,11 @@ class Records:
             yield Record(spec=spec, power=Power(members.pop("power")), **members)
 
     def _path(self, instance_id: str) -> Path:
-        if os.sep in instance_id or instance_id.startswith("."):
-            raise ValueError("an instance id is not a path")
-        return self._directory / f"{instance_id}.json"
+        return self._directory / f"{check_id(instance_id)}.json"
+
+
+def check_id(instance_id: str) -> str:
+    """Return the id. Raises ValueError for what would be a path."""
+    if os.sep in instance_id or instance_id.startswith(".") or not instance_id:
+        raise ValueError("an instance id is not a path")
+    return instance_id
