@@ -41,8 +41,17 @@ class Credentials:
 
 
 def is_split(settings: Settings) -> bool:
-    """Return whether the processes run as users of their own: with a real engine, started by root."""
-    return settings.compute == "incus" and os.geteuid() == 0
+    """Return whether the processes run as users of their own: with a real engine, started by root (and dropped since)."""
+    return settings.compute == "incus" and (
+        os.geteuid() == 0 or _own_name() in {settings.api_user, settings.gateway_user}
+    )
+
+
+def _own_name() -> str | None:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return None
 
 
 def identity_of(settings: Settings, role: str) -> Identity:
@@ -114,7 +123,7 @@ def read_credentials(settings: Settings) -> Credentials:
 
 def drop_privileges(settings: Settings, role: str) -> None:
     """Become the user of `role` for good. Does nothing when the processes share one user."""
-    if not is_split(settings):
+    if not is_split(settings) or os.geteuid() != 0:
         return
     identity = identity_of(settings, role)
     os.setgroups([])

@@ -26,5 +26,5 @@ def test_the_nearest_untrusted_address_is_the_source(peer: str, headers: list[st
 
 
 def test_a_proxy_that_is_no_address_is_refused() -> None:
-    with pytest.raises(ValueError, match="proxy.example.org"):
+    with pytest.raises(ValueError, match=r"proxy\.example\.org"):
         networks(["proxy.example.org"])
