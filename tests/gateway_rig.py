@@ -210,7 +210,9 @@ class SteerableControl:
         return web.json_response(to_json(self.sessions[session_id]))
 
     async def _connection(self, request: web.Request) -> web.Response:
-        self.connections.append((request.match_info["id"], (await request.json())["is_connected"]))
+        body = await request.json()
+        assert body["source_address"] == "127.0.0.1"
+        self.connections.append((request.match_info["id"], body["is_connected"]))
         return web.json_response({})
 
     async def _end(self, request: web.Request) -> web.Response:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from aiohttp import web
 
 from fanlight.config import Settings
+from fanlight.controlwire import CONTROL_SOCKET_NAME
 from fanlight.gateway.app import make_app
 from fanlight.gateway.client_files import ENTRY_POINT, ClientFiles
 from fanlight.gateway.context import Gateway
@@ -65,7 +66,7 @@ def make_gateway(settings: Settings) -> Gateway:
     """Must be called inside the event loop."""
     own = settings.data_dir / "gateway"
     own.mkdir(mode=0o700, parents=True, exist_ok=True)
-    control = ControlClient(settings.effective_run_dir / "control" / "control.sock")
+    control = ControlClient(settings.effective_run_dir / CONTROL_SOCKET_NAME)
     return Gateway(
         settings=settings,
         seals=Seals(read_or_create_key(own / "cookie.key"), time.time),

@@ -124,6 +124,8 @@ def test_a_guests_wrong_answer_is_not_passed_on(head: str) -> None:
         ({}, "null", False),
         ({}, None, False),
         ({"public_url": "https://apps.example.org/"}, "https://apps.example.org", True),
+        ({"public_url": "https://Apps.Example.Org:443"}, "https://apps.example.org", True),
+        ({"public_url": "https://apps.example.org:8443"}, "https://apps.example.org:8443", True),
         ({"public_url": "https://portal.example.org"}, "http://apps.example.org", False),
     ],
 )
@@ -131,3 +133,16 @@ def test_whose_origin_is_ours(settings: dict[str, str], origin: str | None, is_o
     origins = Origins.of(Settings(**settings))  # type: ignore[arg-type]
 
     assert origins.is_own(asked(Origin=origin)) is is_own
+
+
+@pytest.mark.parametrize("host", ["", "é.example", "x; script-src *", "a b", "evil.example/", "x" * 300, "[::1", "a:b"])
+def test_an_odd_host_has_no_page_of_ours(host: str) -> None:
+    origins = Origins.of(Settings())
+
+    for origin in (f"http://{host}", "null"):
+        assert not origins.is_own(asked(Host=host, Origin=origin))
+
+
+def test_a_public_url_that_is_no_web_address_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="--public-url apps is no web address"):
+        Origins.of(Settings(public_url="apps"))
