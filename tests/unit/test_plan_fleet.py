@@ -1,0 +1,183 @@
+"""What a fleet needs next: the table is the specification."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fanlight.domain.fleet_plan import (
+    BecomeRunning,
+    BecomeStopped,
+    EndSession,
+    Launch,
+    Report,
+    Retire,
+    Wait,
+    plan_fleet,
+)
+from fanlight.domain.fleets import Fleet, FleetErrorCode, FleetState, FleetType
+from fanlight.domain.instances import Instance, InstanceState
+from fanlight.domain.places import Scope
+from fanlight.domain.streaming_sessions import EndReason, StreamingSession
+
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+SCOPE = Scope("000000000000", "us-east-1")
+IMAGE = "sample"
+
+
+def fleet(**members: Any) -> Fleet:
+    return Fleet(
+        **{
+            "fleet_id": "f",
+            "scope": SCOPE,
+            "name": "cad",
+            "state": FleetState.RUNNING,
+            "image_name": "Sample",
+            "image_arn": "arn",
+            "instance_type": "stream.standard.small",
+            "platform": "UBUNTU_PRO_2404",
+            "desired_instances": 2,
+            "created_at": NOW,
+        }
+        | members
+    )
+
+
+def instances(picture: str) -> list[Instance]:
+    """Read `launching ready ready:old in_use retiring`: one word an instance, `:x` its image, oldest first."""
+    made = []
+    for number, word in enumerate(picture.split()):
+        state, _, image = word.partition(":")
+        made.append(
+            Instance(
+                instance_id=f"i-{number}",
+                scope=SCOPE,
+                fleet_id="f",
+                image_ref=image or IMAGE,
+                state=InstanceState(state.upper()),
+                session_id=f"s-{number}" if state == "in_use" else None,
+                launched_at=NOW + timedelta(seconds=number),
+            )
+        )
+    return made
+
+
+def session(number: int, **members: Any) -> StreamingSession:
+    return StreamingSession(
+        **{
+            "session_id": f"s-{number}",
+            "scope": SCOPE,
+            "stack_name": "x",
+            "fleet_name": "cad",
+            "fleet_id": "f",
+            "user_id": "u",
+            "created_at": NOW,
+            "max_expires_at": NOW + timedelta(hours=1),
+        }
+        | members
+    )
+
+
+STARTING, RUNNING, STOPPING, STOPPED = FleetState
+ON_DEMAND = {"fleet_type": FleetType.ON_DEMAND}
+ABOVE, OTHER_IMAGE = "above the desired capacity", "made from another image"
+
+
+@pytest.mark.parametrize(
+    ("members", "picture", "steps"),
+    [
+        ({}, "", [Launch(2, IMAGE)]),
+        ({}, "ready ready", []),
+        ({}, "launching", [Launch(1, IMAGE)]),
+        ({}, "in_use in_use", []),
+        ({}, "in_use retiring", [Launch(1, IMAGE)]),
+        ({}, "ready ready ready", [Retire("i-0", ABOVE)]),
+        ({}, "ready launching ready", [Retire("i-1", ABOVE)]),
+        ({"desired_instances": 0}, "in_use ready launching", [Retire("i-2", ABOVE), Retire("i-1", ABOVE)]),
+        ({"desired_instances": 1}, "in_use in_use in_use", []),
+        ({"desired_instances": 1}, "in_use ready", [Retire("i-1", ABOVE)]),
+        ({}, "ready:old ready", [Retire("i-0", OTHER_IMAGE), Launch(1, IMAGE)]),
+        ({}, "in_use:old ready", []),
+        ({}, "launching:old launching:old", [Retire("i-0", OTHER_IMAGE), Retire("i-1", OTHER_IMAGE), Launch(2, IMAGE)]),
+        ({"retry_at": NOW + timedelta(seconds=9)}, "ready", [Wait(NOW + timedelta(seconds=9), "the last launch failed")]),
+        ({"retry_at": NOW}, "ready", [Launch(1, IMAGE)]),
+        ({"state": STARTING}, "ready launching", []),
+        ({"state": STARTING}, "ready ready", [BecomeRunning()]),
+        ({"state": STARTING}, "ready in_use", [BecomeRunning()]),
+        ({"state": STARTING, "desired_instances": 0}, "", [BecomeRunning()]),
+        ({"state": STARTING}, "ready:old ready", [Retire("i-0", OTHER_IMAGE), Launch(1, IMAGE)]),
+        (ON_DEMAND, "", []),
+        (ON_DEMAND, "in_use", []),
+        (ON_DEMAND, "in_use ready launching", [Retire("i-2", ABOVE), Retire("i-1", ABOVE)]),
+        (ON_DEMAND | {"state": STARTING}, "", [BecomeRunning()]),
+        ({"state": STOPPING}, "ready launching in_use", [Retire("i-0", "the fleet stops"), Retire("i-1", "the fleet stops")]),
+        ({"state": STOPPING}, "retiring", []),
+        ({"state": STOPPING}, "", [BecomeStopped()]),
+        ({"state": STOPPED}, "", []),
+        ({"state": STOPPED}, "ready", [Retire("i-0", "the fleet stops")]),
+    ],
+)  # fmt: skip
+def test_the_next_steps_of_a_fleet(members: dict[str, Any], picture: str, steps: list[object]) -> None:
+    assert plan_fleet(fleet(**members), instances(picture), (), image_ref=IMAGE, now=NOW) == steps
+
+
+@pytest.mark.parametrize("kind", FleetType)
+def test_without_its_image_a_fleet_says_so_and_launches_nothing(kind: FleetType) -> None:
+    steps = plan_fleet(fleet(state=STARTING, fleet_type=kind), [], (), image_ref=None, now=NOW)
+    assert [type(step) for step in steps] == [Report]
+    assert isinstance(steps[0], Report)
+    assert steps[0].code is FleetErrorCode.IMAGE_NOT_FOUND
+    assert "Sample" in steps[0].message
+
+
+def test_without_its_image_a_running_fleet_keeps_what_it_has() -> None:
+    steps = plan_fleet(fleet(), instances("ready ready"), (), image_ref=None, now=NOW)
+    assert [type(step) for step in steps] == [Report]
+
+
+def test_a_stopping_fleet_ends_its_sessions_once_and_waits_for_them() -> None:
+    asked, unasked = session(0, end_requested=EndReason.USER), session(1)
+    steps = plan_fleet(fleet(state=STOPPING), [], (asked, unasked), image_ref=IMAGE, now=NOW)
+    assert steps == [EndSession("s-1", EndReason.FLEET_STOPPED)]
+
+
+words = st.sampled_from(["launching", "ready", "in_use", "retiring", "ready:old", "launching:old", "in_use:old"])
+
+
+@given(
+    st.lists(words, max_size=12),
+    st.integers(0, 8),
+    st.sampled_from(FleetState),
+    st.sampled_from(FleetType),
+    st.booleans(),
+)
+def test_a_plan_carried_out_needs_no_further_plan_and_touches_no_user(
+    picture: list[str],
+    desired: int,
+    state: FleetState,
+    kind: FleetType,
+    has_image: bool,  # noqa: FBT001 - drawn
+) -> None:
+    """Whatever there is: one round of steps, and the second plan asks for nothing to launch or to retire."""
+    before = instances(" ".join(picture))
+    wished = fleet(desired_instances=desired, state=state, fleet_type=kind)
+    image_ref = IMAGE if has_image else None
+    after = list(before)
+    for step in plan_fleet(wished, before, (), image_ref=image_ref, now=NOW):
+        if isinstance(step, Retire):
+            retired = next(i for i in after if i.instance_id == step.instance_id)
+            assert not retired.is_in_use
+            assert not retired.is_leaving
+            after.remove(retired)
+        elif isinstance(step, Launch):
+            after += [
+                Instance(instance_id=f"n-{n}", scope=SCOPE, fleet_id="f", image_ref=step.image_ref, launched_at=NOW)
+                for n in range(step.count)
+            ]
+    again = plan_fleet(wished, after, (), image_ref=image_ref, now=NOW)
+    assert [s for s in again if isinstance(s, Launch | Retire)] == []
+    live = [i for i in after if not i.is_leaving]
+    if state in (STARTING, RUNNING) and kind is FleetType.ALWAYS_ON and has_image:
+        assert len(live) == max(desired, sum(i.is_in_use for i in live))
