@@ -33,9 +33,12 @@ class KeyedQueue:
         self._again: set[str] = set()
         self._due: dict[str, datetime] = {}
         self._failures: dict[str, int] = {}
+        self._is_stopped = False
 
     def wake(self, key: str) -> None:
-        """Reconcile now, or once more if it is being done."""
+        """Reconcile now, or once more if it is being done. A stopped queue does nothing more."""
+        if self._is_stopped:
+            return
         self._due.pop(key, None)
         if key in self._running:
             self._again.add(key)
@@ -66,6 +69,7 @@ class KeyedQueue:
         return not self._running
 
     async def stop(self) -> None:
+        self._is_stopped = True
         self._due.clear()
         tasks = list(self._running.values())
         for task in tasks:
