@@ -17,6 +17,7 @@ from store_samples import HERE, stack
 
 from fanlight.domain.errors import InvalidCombination, StoreUnavailable
 from fanlight.store import Store, engine, open_store, units
+from fanlight.store.revisions import SqliteRevision
 
 
 @pytest.fixture
@@ -71,6 +72,18 @@ class TestSqlite(StoreContract):
         async with store._engine.connect() as connection:
             plan = (await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)).fetchall()
         assert [index in step[3] for step in plan if "SEARCH" in step[3] or "SCAN" in step[3]] == [True]
+
+    async def test_a_revision_of_another_connection_is_another_revision(self, store: Store, path: Path) -> None:
+        revision = SqliteRevision(str(path))
+        before = revision()
+        assert (revision(), before is None) == (before, False)
+        revision.close()
+        assert revision() not in (before, None)
+        revision.close()
+
+    async def test_without_a_readable_file_there_is_no_revision(self, tmp_path: Path) -> None:
+        (tmp_path / "fanlight.db").write_bytes(b"This is no database." * 100)
+        assert SqliteRevision(str(tmp_path / "fanlight.db"))() is None
 
     async def test_a_database_locked_by_another_process_is_an_outage_not_a_crash(
         self, store: Store, path: Path, monkeypatch: pytest.MonkeyPatch

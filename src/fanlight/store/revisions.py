@@ -38,7 +38,7 @@ class SqliteRevision:
             return None
 
     def close(self) -> None:
-        """Forget the connection. The next number comes from a new one and compares with none of the old."""
+        """Forget the connection. Numbers from the next one equal none of this one's."""
         if self._connection is not None:
             with suppress(sqlite3.Error):
                 self._connection.close()
