@@ -144,9 +144,11 @@ def incus_rig() -> Iterator[IncusRig]:
     name = f"flt{secrets.token_hex(3)}"
     # Not below pytest's own directory: others than root must get through, and a socket's path must be short.
     directory = Path(tempfile.mkdtemp(prefix="fanlight-"))
+    (directory / "real").mkdir()
+    (directory / "link").symlink_to("real")  # as /var/run is one on some hosts
     settings = Settings(
-        data_dir=directory / "data",
-        run_dir=directory / "run",
+        data_dir=directory / "link" / "data",
+        run_dir=directory / "link" / "run",
         incus_project=name,
         incus_network=name,
         incus_pool=name,

@@ -40,7 +40,9 @@ class IncusDriver:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._client = IncusClient(settings.incus_socket, settings.incus_project)
-        self._run_dir = settings.effective_run_dir
+        # As Incus sees them: it compares the paths of mounts with those that the project allows, word by word.
+        self._run_dir = settings.effective_run_dir.resolve()
+        self._runtimes = (settings.data_dir / "runtime").resolve()
         self._directories: SocketDirectories | None = None
         self._capabilities: Capabilities | None = None
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -78,7 +80,7 @@ class IncusDriver:
             raise DriverUnavailable(
                 f"The run directory {self._run_dir} is too long a path for sockets below it. Set a shorter --run-dir."
             )
-        paths = (self._run_dir / "instances", self._settings.data_dir / "runtime")
+        paths = (self._run_dir / "instances", self._runtimes)
         driver = await prepare_host(self._client, self._settings, paths)
         self._capabilities = Capabilities(
             isolates_network=True, enforces_disk_quota=driver in _QUOTA_DRIVERS, streams_pixels=True
@@ -154,7 +156,7 @@ class IncusDriver:
     async def _place_of(self, spec: InstanceSpec) -> instances.Place:
         """Make the socket directories and choose the address. Raises CapacityExhausted, LaunchRefused."""
         settings, directories = self._settings, self._sockets()
-        runtime = _runtime(settings.data_dir / "runtime", spec.labels.get(instances.RUNTIME_VERSION_LABEL))
+        runtime = _runtime(self._runtimes, spec.labels.get(instances.RUNTIME_VERSION_LABEL))
         address = await self._take_address(spec.instance_id) if spec.has_internet_access else None
         try:
             directories.make(spec.instance_id)
@@ -308,10 +310,9 @@ def _check_memory() -> None:
 
 def _runtime(installed: Path, version: str | None) -> Path:
     """Return the directory of a runtime. Raises LaunchRefused when it is not installed."""
-    root = installed.resolve()
-    chosen = (root / (version or "current")).resolve()
+    chosen = (installed / (version or "current")).resolve()
     # The version comes from the less privileged api process: it names a child of the directory, and nothing else.
-    if chosen.parent != root or not (chosen / "bin" / "fanlight-init").is_file():
+    if chosen.parent != installed or not (chosen / "bin" / "fanlight-init").is_file():
         raise LaunchRefused(
             f"The runtime {version or 'current'} is not installed in {installed}. Build it with: fanlight images build"
         )

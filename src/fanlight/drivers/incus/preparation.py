@@ -78,6 +78,8 @@ async def _prepare_pool(client: IncusClient, settings: Settings) -> str:
         body = {"name": name, "description": f"{MARK}: instances and images"}
         await client.send("POST", "storage-pools", {**body, "driver": "btrfs", "config": {"size": f"{size}GiB"}})
     except IncusRefused as refused:
+        if not refused.says("btrfs", "loop"):  # the tool or the kernel's part is missing, or there is no loop device
+            raise
         log.warning(
             "no btrfs pool on this host: every launch will copy the whole image, and disk limits are not enforced",
             extra={"pool": name, "reason": refused.text},
