@@ -41,6 +41,11 @@ class StreamViewer:
             code = ord(character)
             await self.type_keysym(0xFF0D if character == "\n" else code if code < 0x100 else 0x0100_0000 + code)
 
+    async def click(self, x: int, y: int) -> None:
+        for buttons in (0, 1, 0):
+            await self._socket.send_str(f"m,{x},{y},{buttons},0")
+            await asyncio.sleep(0.05)
+
     async def send(self, text: str) -> None:
         await self._socket.send_str(text)
 

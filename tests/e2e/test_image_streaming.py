@@ -12,7 +12,7 @@ from fanlight.agentwire.messages import ApplicationToLaunch, BeginSession, EndSe
 from fanlight.images import list_images
 from images_rig import SAMPLE, Guest, guest, image_rig
 from incus_rig import IncusRig, Said
-from stream_client import differs, viewing
+from stream_client import StreamViewer, differs, viewing
 
 pytestmark = pytest.mark.incus
 
@@ -151,6 +151,68 @@ async def test_user_sees_the_session_and_cannot_leave_it(rig: IncusRig) -> None:
         assert seen == ["user"]
         assert made.status is not None
         assert made.status.phase == "IN_SESSION"
+
+
+async def test_idle_time_grows_until_the_user_does_something(rig: IncusRig) -> None:
+    async with in_session(rig, session(EDITOR)) as made, viewing(made.stream_socket) as viewer:
+        await viewer.until_still()
+        await made.until(lambda status: status.idle_seconds > 3, timeout=15)
+        typing = asyncio.create_task(_type_for(viewer, seconds=7))  # longer than the time between two statuses
+        await made.until(lambda status: 0 <= status.idle_seconds < 2, timeout=15)
+        await typing
+        # What a program of the user draws is no activity.
+        await as_user(rig, made, "xset -q >/dev/null 2>&1; mousepad >/dev/null 2>&1 & sleep 2")
+        await made.until(lambda status: status.idle_seconds > 3, timeout=15)
+
+
+async def _type_for(viewer: StreamViewer, *, seconds: int) -> None:
+    for _ in range(seconds * 2):
+        await viewer.type_text("x")
+        await asyncio.sleep(0.5)
+
+
+async def test_desktop_view_starts_applications_from_its_panel_as_the_user(rig: IncusRig) -> None:
+    async with in_session(rig, session(view="DESKTOP")) as made, viewing(made.stream_socket) as viewer:
+        before = await viewer.until_still()
+        await viewer.click(58, 780)  # the second launcher
+        await viewer.until(lambda picture: differs(before, picture, least_pixels=20_000), what="the calculator")
+        owner = await rig_root(rig, made, "ps -C galculator -o user=")
+        assert owner.output.split() == ["user"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "keys"),
+    [
+        ("äöüÄÖÜß é è ç à ù œ ñ ¿", ""),
+        ("@€{[]}|~µ²³", "AltGr"),
+        ("êéüà", "dead"),
+    ],
+)
+async def test_german_and_french_keys_type_the_right_characters(rig: IncusRig, typed: str, keys: str) -> None:
+    catch = ApplicationToLaunch(
+        name="terminal",
+        launch_path="/usr/bin/xfce4-terminal",
+        launch_parameters="--disable-server -x sh -c 'cat > ~/typed'",
+    )
+    dead = {"ê": (0xFE52, ord("e")), "é": (0xFE51, ord("e")), "ü": (0xFE57, ord("u")), "à": (0xFE50, ord("a"))}
+    async with in_session(rig, session(catch)) as made, viewing(made.stream_socket) as viewer:
+        await viewer.until_still()
+        for character in typed:
+            if keys == "AltGr":
+                await viewer.send(f"kd,{0xFE03}")
+                await viewer.type_text(character)
+                await viewer.send(f"ku,{0xFE03}")
+            elif keys == "dead":
+                for keysym in dead[character]:
+                    await viewer.type_keysym(keysym)
+            else:
+                await viewer.type_text(character)
+        await viewer.type_text("\n")
+        async with asyncio.timeout(10):
+            while (said := await as_user(rig, made, "cat ~/typed")).output.strip() != typed:
+                await asyncio.sleep(0.2)
+                assert len(said.output.strip()) <= len(typed), said.output
+            assert said.output.strip() == typed
 
 
 async def test_end_stops_the_users_programs_also_those_that_do_not_want_to(rig: IncusRig) -> None:

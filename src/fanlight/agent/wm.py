@@ -44,7 +44,7 @@ _TEMPLATE = """<?xml version="1.0" encoding="UTF-8"?>
       <mousebind button="Left" action="Press"><action name="Focus"/></mousebind>
     </context>
   </mouse>
-  <menu>{menu_file}</menu>
+  <menu>{menu_file}<hideDelay>500</hideDelay></menu>
   <applications>{rules}</applications>
 </openbox_config>
 """

@@ -9,9 +9,20 @@ from collections.abc import Sequence
 from fanlight.config import Settings
 from fanlight.images.building import BuildFailed, OnProgress, Progress, build
 from fanlight.images.catalogues import BuiltImage, read_catalogues
+from fanlight.images.runtime import current_version, prune
 from fanlight.images.yaml_reader import RecipeInvalid
 
-__all__ = ["BuildFailed", "BuiltImage", "OnProgress", "Progress", "RecipeInvalid", "build", "list_images"]
+__all__ = [
+    "BuildFailed",
+    "BuiltImage",
+    "OnProgress",
+    "Progress",
+    "RecipeInvalid",
+    "build",
+    "current_version",
+    "list_images",
+    "prune",
+]
 
 
 def list_images(settings: Settings) -> Sequence[BuiltImage]:
