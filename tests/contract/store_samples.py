@@ -7,6 +7,7 @@ from fanlight.domain.fleets import Fleet
 from fanlight.domain.images import Application, Image, Visibility
 from fanlight.domain.instances import Instance
 from fanlight.domain.places import Scope
+from fanlight.domain.ports import Transactions
 from fanlight.domain.stacks import Stack
 from fanlight.domain.streaming_sessions import StreamingSession
 
@@ -83,3 +84,23 @@ def session(session_id: str = "s-1", **overrides: Any) -> StreamingSession:
         "max_expires_at": NOW + timedelta(hours=16),
     }
     return StreamingSession(**{**defaults, **overrides})
+
+
+async def put(transactions: Transactions, *entities: Any) -> None:
+    """Add entities in one unit of work."""
+    async with transactions.begin(write=True) as work:
+        for entity in entities:
+            match type(entity).__name__:
+                case "Fleet":
+                    await work.fleets.add(entity)
+                case "Stack":
+                    await work.stacks.add(entity)
+                case "Image":
+                    await work.images.add(entity)
+                case "Instance":
+                    await work.instances.add(entity)
+                case "StreamingSession":
+                    await work.sessions.add(entity)
+                case other:
+                    raise AssertionError(other)
+        await work.commit()

@@ -12,8 +12,8 @@ import asyncpg
 import pytest
 from postgres_rig import find_binaries, postgres_server
 from sqlalchemy import event
-from store_contract import StoreContract, put
-from store_samples import HERE, stack
+from store_contract import StoreContract
+from store_samples import HERE, put, stack
 
 from fanlight.domain.errors import InvalidCombination, StoreUnavailable
 from fanlight.store import Store, engine, open_store, units

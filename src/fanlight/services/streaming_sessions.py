@@ -61,16 +61,7 @@ class StreamingSessionService:
         async with self._transactions.begin() as work:
             await work.stacks.get(scope, stack_name)
             fleet = await work.fleets.get(scope, fleet_name)
-            if fleet_name not in await work.associations.fleets_of(scope, stack_name):
-                raise NotPermitted(
-                    f"The fleet {fleet_name} is not associated with the stack {stack_name}. Associate them first."
-                )
-            if fleet.state is not FleetState.RUNNING:
-                raise NotAvailable(
-                    "fleet",
-                    fleet_name,
-                    f"The fleet {fleet_name} is {fleet.state}. A streaming URL needs a fleet that is RUNNING: start it.",
-                )
+            await _check_serves(work, fleet, stack_name)
             if application_id is not None:
                 _check_application(fleet, await _image_of(work, fleet), application_id)
         expires_at = self._clock.now().replace(microsecond=0) + lasting
@@ -263,6 +254,17 @@ async def _served_by(work: UnitOfWork, grant: StreamingGrant) -> tuple[Stack, Fl
     if fleet.state is not FleetState.RUNNING:
         raise UrlRefused("FLEET_NOT_RUNNING", "The applications are switched off now. Try again later.")
     return stack, fleet
+
+
+async def _check_serves(work: UnitOfWork, fleet: Fleet, stack_name: str) -> None:
+    """Raise NotPermitted or NotAvailable unless the fleet stands behind the stack and runs."""
+    if fleet.name not in await work.associations.fleets_of(fleet.scope, stack_name):
+        raise NotPermitted(
+            f"The fleet {fleet.name} is not associated with the stack {stack_name}. Associate them first."
+        )
+    if fleet.state is not FleetState.RUNNING:
+        why = f"The fleet {fleet.name} is {fleet.state}. A streaming URL needs a fleet that is RUNNING: start it."
+        raise NotAvailable("fleet", fleet.name, why)
 
 
 async def _image_of(work: UnitOfWork, fleet: Fleet) -> Image:

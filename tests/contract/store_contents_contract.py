@@ -1,0 +1,360 @@
+"""What every store promises of the contents it keeps: each repository, and what it finds again."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy.exc import IntegrityError
+from store_samples import HERE, NOW, OTHER_ACCOUNT, OTHER_REGION, fleet, image, instance, put, session, stack
+
+from fanlight.domain.access_keys import AccessKey
+from fanlight.domain.errors import (
+    AlreadyExists,
+    NotFound,
+)
+from fanlight.domain.fleets import FleetError, FleetErrorCode, FleetState, FleetType, StreamView
+from fanlight.domain.images import ImageState, Visibility
+from fanlight.domain.instances import InstanceState
+from fanlight.domain.ports import Transactions
+from fanlight.domain.stacks import UserAction
+from fanlight.domain.streaming_sessions import EndReason, SessionEvent, SessionState
+from fanlight.store import Store, open_store
+from fanlight.store.door import PART_SIZE
+
+WRITER = Path(__file__).with_name("store_writer.py")
+
+
+def ids(sessions: Sequence[Any]) -> list[str]:
+    return [found.session_id for found in sessions]
+
+
+class StoreContentsContract:
+    # ── Fleets and stacks ─────────────────────────────────────────────────────────────────────────────────────────
+
+    async def test_a_fleet_comes_back_as_it_was_put(self, store: Store) -> None:
+        whole = fleet(
+            state=FleetState.STARTING,
+            fleet_type=FleetType.ON_DEMAND,
+            stream_view=StreamView.DESKTOP,
+            max_user_duration=timedelta(seconds=601),
+            disconnect_timeout=timedelta(seconds=61),
+            idle_disconnect_timeout=timedelta(seconds=70),
+            display_name="",
+            description="Zeichnen – Grüße, naïveté 🎨",
+            enable_default_internet_access=True,
+            errors=(FleetError(FleetErrorCode.IMAGE_NOT_FOUND, "The image is gone.", NOW),),
+            launch_failures=3,
+            retry_at=NOW + timedelta(minutes=1),
+        )
+        await put(store.transactions, whole)
+        async with store.transactions.begin() as work:
+            assert await work.fleets.get(HERE, "cad") == whole
+            assert await work.fleets.find(whole.fleet_id) == whole
+            assert await work.fleets.find("another") is None
+            assert await work.fleets.everywhere() == [whole]
+
+    async def test_a_stack_comes_back_as_it_was_put(self, store: Store) -> None:
+        whole = stack(
+            display_name="Design",
+            description="",
+            redirect_url="https://example.org/bye",
+            feedback_url="https://example.org/say",
+            enabled_actions=frozenset({UserAction.FILE_UPLOAD, UserAction.DOMAIN_PASSWORD_SIGNIN}),
+        )
+        await put(store.transactions, whole)
+        async with store.transactions.begin() as work:
+            assert await work.stacks.get(HERE, "design") == whole
+
+    async def test_a_name_is_taken_once_in_a_scope_and_free_in_others(self, store: Store) -> None:
+        await put(store.transactions, fleet(), stack())
+        await put(
+            store.transactions,
+            *(make(scope=where) for make in (fleet, stack) for where in (OTHER_ACCOUNT, OTHER_REGION)),
+        )
+        async with store.transactions.begin(write=True) as work:
+            with pytest.raises(AlreadyExists, match="The fleet cad already exists"):
+                await work.fleets.add(fleet(fleet_id="new"))
+            with pytest.raises(AlreadyExists, match="The stack design already exists"):
+                await work.stacks.add(stack(stack_id="new"))
+            # The unit is still good for more.
+            await work.fleets.add(fleet("cad-2"))
+            await work.commit()
+        async with store.transactions.begin() as work:
+            assert [found.name for found in await work.fleets.page(HERE, limit=10)] == ["cad", "cad-2"]
+            assert [found.scope for found in await work.fleets.page(OTHER_ACCOUNT, limit=10)] == [OTHER_ACCOUNT]
+
+    async def test_names_are_paged_in_the_order_of_code_points(self, store: Store) -> None:
+        names = ["Zoo", "a-1", "a.1", "aB", "a_1", "ab", "b"]
+        await put(store.transactions, *(fleet(name) for name in names), *(stack(name) for name in names))
+        async with store.transactions.begin() as work:
+            for repository in (work.fleets, work.stacks):
+                seen: list[str] = []
+                while page := await repository.page(HERE, after=seen[-1] if seen else "", limit=2):
+                    seen += [found.name for found in page]
+                assert seen == sorted(names)
+                named = await repository.page(HERE, names=["b", "missing", "Zoo"], limit=1)
+                assert [found.name for found in named] == ["Zoo", "b"]
+
+    async def test_a_missing_name_is_said(self, store: Store) -> None:
+        async with store.transactions.begin() as work:
+            with pytest.raises(NotFound, match=r"^The fleet x does not exist\.$"):
+                await work.fleets.get(HERE, "x")
+            with pytest.raises(NotFound, match=r"^The stack x does not exist\.$"):
+                await work.stacks.get(HERE, "x")
+
+    # ── Associations ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def test_associations_are_seen_from_both_sides_of_their_scope(self, store: Store) -> None:
+        await put(
+            store.transactions,
+            fleet(),
+            fleet("b"),
+            stack(),
+            stack("s2"),
+            fleet(scope=OTHER_REGION),
+            stack(scope=OTHER_REGION),
+        )
+        async with store.transactions.begin(write=True) as work:
+            for stack_name, fleet_name in (("design", "cad"), ("design", "b"), ("s2", "cad"), ("design", "cad")):
+                await work.associations.add(HERE, stack_name, fleet_name)
+            await work.commit()
+        async with store.transactions.begin(write=True) as work:
+            assert await work.associations.fleets_of(HERE, "design") == ["b", "cad"]
+            assert await work.associations.fleets_of(HERE, "design", after="b", limit=1) == ["cad"]
+            assert await work.associations.stacks_of(HERE, "cad") == ["design", "s2"]
+            assert await work.associations.stacks_of(HERE, "cad", limit=1) == ["design"]
+            assert await work.associations.fleets_of(OTHER_REGION, "design") == []
+            assert await work.associations.remove(HERE, "design", "cad") is True
+            assert await work.associations.remove(HERE, "design", "cad") is False
+            assert await work.associations.stacks_of(HERE, "cad") == ["s2"]
+
+    async def test_an_associated_fleet_cannot_be_removed_by_any_code(self, store: Store) -> None:
+        await put(store.transactions, fleet(), stack())
+        async with store.transactions.begin(write=True) as work:
+            await work.associations.add(HERE, "design", "cad")
+            found = await work.fleets.get(HERE, "cad")
+            with pytest.raises(IntegrityError):
+                await work.fleets.remove(found)
+
+    # ── Images ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def test_an_image_comes_back_as_it_was_put(self, store: Store) -> None:
+        whole = image(
+            state=ImageState.PENDING,
+            display_name="Sample",
+            description="Five applications",
+            base_image_name="Base",
+            agent_version="0.1.0",
+            image_builder_supported=True,
+            supported_instance_families=("General Purpose",),
+            public_base_image_released_at=NOW,
+        )
+        await put(store.transactions, whole)
+        async with store.transactions.begin(write=True) as work:
+            assert await work.images.find(HERE, name="Sample") == whole
+            saved = await work.images.save(replace(whole, state=ImageState.AVAILABLE))
+            assert await work.images.find(HERE, name="Sample") == saved
+            await work.images.remove(saved)
+            assert await work.images.find(HERE, name="Sample") is None
+
+    async def test_public_images_are_seen_everywhere_and_own_ones_come_first(self, store: Store) -> None:
+        public, own, foreign = image(), image(scope=HERE), image("Other", scope=OTHER_ACCOUNT)
+        await put(store.transactions, public, own, foreign)
+        async with store.transactions.begin() as work:
+            assert await work.images.find(HERE, name="Sample") == own
+            assert await work.images.find(OTHER_REGION, name="Sample") == public
+            assert await work.images.find(HERE, name="Other") is None
+            assert await work.images.visible(HERE) == [own, public]
+            assert await work.images.visible(OTHER_ACCOUNT) == [foreign, public]
+            here = "arn:aws:appstream:us-east-1"
+            assert await work.images.find(HERE, arn=f"{here}::image/Sample") == public
+            assert await work.images.find(HERE, arn=f"{here}:000000000000:image/Sample") == own
+            assert await work.images.find(HERE, arn=f"{here}:111111111111:image/Other") is None
+            assert await work.images.find(HERE, arn="arn:aws:appstream:eu-west-1::image/Sample") is None
+            assert await work.images.find(HERE, arn=f"{here}::fleet/Sample") is None
+        assert own.visibility is Visibility.PRIVATE
+
+    # ── Instances ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def test_instances_are_found_and_counted(self, store: Store) -> None:
+        ready = instance(
+            "i-2",
+            launched_at=NOW - timedelta(seconds=1),
+            state=InstanceState.READY,
+            accepted_at=NOW,
+            ready_at=NOW,
+            retire_reason="why",
+        )
+        others = [
+            instance("i-1"),
+            instance("i-3", state=InstanceState.IN_USE, session_id="s-1"),
+            instance("i-4", state=InstanceState.IN_USE),
+            instance("i-5", fleet_id="fleet-2"),
+        ]
+        await put(store.transactions, ready, *others)
+        async with store.transactions.begin() as work:
+            assert await work.instances.find("i-2") == ready
+            assert await work.instances.find("i-9") is None
+            assert [found.instance_id for found in await work.instances.of_fleet("fleet-1")] == [
+                "i-2", "i-1", "i-3", "i-4",
+            ]  # fmt: skip
+            assert len(await work.instances.everywhere()) == 5
+            assert await work.instances.count_by_state(["fleet-1", "fleet-2", "fleet-3"]) == {
+                "fleet-1": {InstanceState.LAUNCHING: 1, InstanceState.READY: 1, InstanceState.IN_USE: 2},
+                "fleet-2": {InstanceState.LAUNCHING: 1},
+            }
+            assert await work.instances.count_by_state([]) == {}
+
+    # ── Streaming sessions ────────────────────────────────────────────────────────────────────────────────────────
+
+    async def test_a_session_comes_back_as_it_was_put(self, store: Store) -> None:
+        whole = session(
+            instance_id="i-1",
+            application_id="Editor",
+            session_context="a=b",
+            started_at=NOW,
+            connected_since=NOW,
+            disconnected_at=NOW,
+            idle_since=NOW,
+            end_requested=EndReason.USER,
+            end_reason=EndReason.INSTANCE_LOST,
+            ended_at=NOW,
+            progress="Starting",
+        )
+        await put(store.transactions, whole)
+        async with store.transactions.begin() as work:
+            assert await work.sessions.find("s-1") == whole
+            assert await work.sessions.find("s-2") is None
+
+    async def test_a_user_has_one_live_session_per_stack_fleet_and_way_of_signing_in(self, store: Store) -> None:
+        await put(store.transactions, session())
+        for different in (
+            {"user_id": "bob"},
+            {"stack_name": "other"},
+            {"fleet_name": "other"},
+            {"authentication_type": "SAML"},
+            {"scope": OTHER_ACCOUNT},
+            {"scope": OTHER_REGION},
+            {"state": SessionState.EXPIRED},
+        ):
+            await put(store.transactions, session(f"s-{different}", **different))
+        async with store.transactions.begin(write=True) as work:
+            with pytest.raises(AlreadyExists):
+                await work.sessions.add(session("s-again"))
+            first = await work.sessions.live_of_user(HERE, "design", "cad", "ada", "API")
+            assert first == session()
+            assert await work.sessions.live_of_user(HERE, "design", "cad", "nobody", "API") is None
+            await work.sessions.save(first.after(SessionEvent.ENDED))
+            assert await work.sessions.live_of_user(HERE, "design", "cad", "ada", "API") is None
+            await work.sessions.add(session("s-again"))
+
+    async def test_of_many_who_open_at_once_one_makes_the_session(self, store: Store, database_url: str) -> None:
+        async def attempt(transactions: Transactions, session_id: str) -> str | None:
+            try:
+                async with transactions.begin(write=True) as work:
+                    await work.sessions.add(session(session_id))
+                    await work.commit()
+            except AlreadyExists:
+                return None
+            return session_id
+
+        async with open_store(database_url) as other_process:
+            made = await asyncio.gather(
+                *(attempt(one.transactions, f"s-{id(one)}-{i}") for i in range(3) for one in (store, other_process))
+            )
+        async with store.transactions.begin() as work:
+            assert ids(await work.sessions.live()) == [made_one for made_one in made if made_one]
+
+    async def test_sessions_are_paged_and_filtered(self, store: Store) -> None:
+        await put(
+            store.transactions,
+            session("s-3", user_id="c", instance_id="i-3"),
+            session("s-1", user_id="a"),
+            session("s-2", user_id="b", state=SessionState.EXPIRED),
+            session("s-4", user_id="a", authentication_type="SAML"),
+            session("s-5", user_id="d", stack_name="other"),
+            session("s-6", user_id="a", scope=OTHER_REGION),
+        )
+        async with store.transactions.begin() as work:
+
+            async def page(**arguments: Any) -> list[str]:
+                arguments = {"authentication_type": "API", "limit": 10, **arguments}
+                return ids(await work.sessions.page(HERE, "design", "cad", **arguments))
+
+            assert await page() == ["s-1", "s-2", "s-3"]
+            assert await page(limit=1) == ["s-1"]
+            assert await page(after="s-1", limit=1) == ["s-2"]
+            assert await page(user_id="a") == ["s-1"]
+            assert await page(user_id="a", authentication_type="SAML") == ["s-4"]
+            assert await page(instance_id="i-3") == ["s-3"]
+            assert await page(user_id="a", instance_id="i-3") == []
+
+    async def test_live_sessions_of_one_fleet_or_all(self, store: Store) -> None:
+        await put(
+            store.transactions,
+            session("s-2", user_id="b", created_at=NOW - timedelta(seconds=1)),
+            session("s-1", user_id="a", state=SessionState.ACTIVE),
+            session("s-3", user_id="c", state=SessionState.EXPIRED),
+            session("s-4", user_id="d", fleet_id="fleet-2"),
+        )
+        async with store.transactions.begin() as work:
+            assert ids(await work.sessions.live()) == ["s-2", "s-1", "s-4"]
+            assert ids(await work.sessions.live("fleet-1")) == ["s-2", "s-1"]
+
+    async def test_answers_with_thousands_of_rows_come_whole(self, store: Store) -> None:
+        wanted = [session(f"s-{number:04}", user_id=f"user-{number}") for number in range(2 * PART_SIZE + 1)]
+        await put(store.transactions, *wanted)
+        async with store.transactions.begin() as work:
+            assert await work.sessions.live() == wanted
+
+    async def test_pruning_forgets_what_ended_long_ago_and_nothing_else(self, store: Store) -> None:
+        old = NOW - timedelta(hours=2)
+        await put(
+            store.transactions,
+            session("s-1", user_id="a", state=SessionState.EXPIRED, ended_at=old),
+            session("s-2", user_id="b", state=SessionState.EXPIRED, ended_at=NOW),
+            session("s-3", user_id="c", state=SessionState.ACTIVE, ended_at=old),
+        )
+        async with store.transactions.begin(write=True) as work:
+            assert await work.sessions.prune(NOW) == 1
+            assert [await work.sessions.find(one) is None for one in ("s-1", "s-2", "s-3")] == [True, False, False]
+
+    # ── Tags and keys ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def test_tags_are_put_over_and_dropped(self, store: Store) -> None:
+        async with store.transactions.begin(write=True) as work:
+            await work.tags.put("arn:1", {"Team": "cad", "empty": ""})
+            await work.tags.put("arn:1", {"Team": "design", "team": "x"})
+            await work.tags.put("arn:2", {"Team": "other"})
+            await work.tags.put("arn:3", {})
+            assert await work.tags.of("arn:1") == {"Team": "design", "empty": "", "team": "x"}
+            assert await work.tags.of("arn:3") == {}
+            await work.tags.drop("arn:1", ["team", "absent"])
+            assert await work.tags.of("arn:1") == {"Team": "design", "empty": ""}
+            await work.tags.drop("arn:1")
+            assert (await work.tags.of("arn:1"), await work.tags.of("arn:2")) == ({}, {"Team": "other"})
+
+    async def test_access_keys_are_kept_found_and_removed(self, store: Store) -> None:
+        lasting = AccessKey(access_key_id="AKIA1", secret_access_key="s1", account_id="1", created_at=NOW)
+        passing = AccessKey(
+            access_key_id="ASIA2",
+            secret_access_key="s2",
+            account_id="2",
+            session_token="token",
+            expires_at=NOW,
+            created_at=NOW,
+        )
+        async with store.transactions.begin(write=True) as work:
+            await work.access_keys.add(passing)
+            await work.access_keys.add(lasting)
+            with pytest.raises(AlreadyExists):
+                await work.access_keys.add(lasting)
+            assert await work.access_keys.find("ASIA2") == passing
+            assert await work.access_keys.find("AKIA9") is None
+            assert await work.access_keys.all() == [lasting, passing]
+            assert await work.access_keys.remove("AKIA1") is True
+            assert await work.access_keys.remove("AKIA1") is False
