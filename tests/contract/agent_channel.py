@@ -5,6 +5,7 @@ instance and returns where its agent connects.
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import socket
@@ -249,6 +250,25 @@ class AgentChannelContract:
         await asyncio.wait_for(self.heard(channel, "i-2", lambda s: s.is_connected), 0.5)
         said = channel.status("i-1")
         assert said is None or said.phase is AgentPhase.READY
+
+    async def test_an_agent_that_changes_its_mind_all_the_time_wakes_nobody_for_long(
+        self, channel: AgentChannel, path: Path, connect: Callable[[Path], Awaitable[Peer]]
+    ) -> None:
+        hints = []
+
+        async def listen() -> None:
+            async for hint in channel.changes():
+                hints.append(hint)  # noqa: PERF401 - what came until the end counts
+
+        listening = asyncio.create_task(listen())
+        peer = await connect(path)
+        for number in range(MAX_MESSAGES_PER_SECOND - 5):
+            with contextlib.suppress(ConnectionError, RuntimeError):  # uvloop says the latter
+                await peer.say(status(phase=("IN_SESSION", "STARTING_SESSION")[number % 2]))
+            await asyncio.sleep(0.002)
+        assert await peer.is_dropped()
+        assert 5 <= len(hints) <= 25
+        listening.cancel()
 
     async def test_an_agent_that_reads_nothing_is_dropped_in_the_end(
         self, channel: AgentChannel, path: Path, connect: Callable[[Path], Awaitable[Peer]]

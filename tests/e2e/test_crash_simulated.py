@@ -19,8 +19,8 @@ from fanlight.domain.fleets import FleetState
 from fanlight.domain.streaming_sessions import SessionState
 
 VICTIM = Path(__file__).with_name("crash_victim.py")
-# The story has some 150 points; a prime step visits different kinds of them, and the start is another each day.
-STEP, COUNT = 7, 22
+# The story has about 100 points; a prime step visits different kinds of them, and the first is another each day.
+STEP, COUNT = 5, 20
 KILLS = 12
 
 

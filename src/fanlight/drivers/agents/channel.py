@@ -14,7 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from fanlight.agentwire import AGENT_SOCKET_NAME, MAX_LINE_BYTES
+from fanlight.agentwire import AGENT_SOCKET_NAME, MAX_LINE_BYTES, MAX_MESSAGES_PER_SECOND
 from fanlight.agentwire.messages import MalformedMessage, Status, decode
 from fanlight.domain.errors import AgentUnreachable
 from fanlight.domain.ports import AgentPhase, AgentStatus, Clock
@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 
 # After garbage, a flood or a foreign uid the instance waits so long for its next connection.
 PENALTY_IN_SECONDS = 1.0
+# An honest agent has half a dozen things to tell in its life. Each makes the reconcilers read the store, so one that
+# changes its mind all the time is not listened to.
+NEWS_AT_ONCE, NEWS_PER_SECOND = 20, 1.0
 # An honest agent connects once; this is what one may need that restarts in a loop.
 MIN_SECONDS_BETWEEN_CONNECTIONS = 0.05
 _BACKLOG = 4
@@ -39,7 +42,8 @@ class _Line:
     instance_id: str
     first_uid: int
     listener: socket.socket
-    allowance: Allowance
+    allowance: Allowance  # of messages
+    news: Allowance  # of changes that others are told of
     acceptor: asyncio.Task[None] | None = None
     connection: AgentConnection | None = None
     status: AgentStatus | None = None
@@ -65,7 +69,9 @@ class AgentSockets:
         except OSError as error:
             raise AgentUnreachable(instance_id) from error
         loop = asyncio.get_running_loop()
-        line = _Line(instance_id, first_uid, listener, Allowance(loop.time))
+        allowance = Allowance(loop.time, burst=MAX_MESSAGES_PER_SECOND, per_second=MAX_MESSAGES_PER_SECOND)
+        news = Allowance(loop.time, burst=NEWS_AT_ONCE, per_second=NEWS_PER_SECOND)
+        line = _Line(instance_id, first_uid, listener, allowance, news)
         self._lines[instance_id] = line
         line.acceptor = asyncio.create_task(self._accept(line), name=f"agent of {instance_id}")
 
@@ -155,7 +161,7 @@ class AgentSockets:
             is_connected=True,
         )
         if before is None or _said(before) != _said(line.status):
-            self._hints.tell(line.instance_id)
+            self._tell(line)
 
     def _lost(self, line: _Line, sender: AgentConnection, *, has_misbehaved: bool) -> None:
         if has_misbehaved:
@@ -165,7 +171,16 @@ class AgentSockets:
         line.connection = None
         if line.status is not None and self._lines.get(line.instance_id) is line:
             line.status = replace(line.status, is_connected=False)
+            self._tell(line)
+
+    def _tell(self, line: _Line) -> None:
+        """Wake the reconcilers, unless this agent does so all the time: then they find its status when they sweep."""
+        if line.news.take():
             self._hints.tell(line.instance_id)
+            return
+        line.penalty_until = asyncio.get_running_loop().time() + PENALTY_IN_SECONDS
+        if line.connection is not None:
+            line.connection.drop()
 
 
 def _said(status: AgentStatus) -> tuple[object, ...]:

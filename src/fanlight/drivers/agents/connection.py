@@ -7,7 +7,7 @@ import struct
 from collections.abc import Callable
 from typing import cast
 
-from fanlight.agentwire import MAX_LINE_BYTES, MAX_MESSAGES_PER_SECOND, PROTOCOL
+from fanlight.agentwire import MAX_LINE_BYTES, PROTOCOL
 from fanlight.agentwire.messages import MalformedMessage, Status, decode
 from fanlight.domain.ports import AgentPhase
 
@@ -20,16 +20,16 @@ _MAX_SESSION_ID = 128
 
 
 class Allowance:
-    """At most MAX_MESSAGES_PER_SECOND for one instance, over all its connections. `time` is in seconds, monotonic."""
+    """So many at once, and so many a second in the long run. `time` is in seconds, monotonic."""
 
-    def __init__(self, time: Callable[[], float]) -> None:
-        self._time = time
-        self._left = float(MAX_MESSAGES_PER_SECOND)
+    def __init__(self, time: Callable[[], float], *, burst: int, per_second: float) -> None:
+        self._time, self._burst, self._per_second = time, burst, per_second
+        self._left = float(burst)
         self._at = time()
 
     def take(self) -> bool:
         now = self._time()
-        self._left = min(MAX_MESSAGES_PER_SECOND, self._left + (now - self._at) * MAX_MESSAGES_PER_SECOND)
+        self._left = min(self._burst, self._left + (now - self._at) * self._per_second)
         self._at = now
         if self._left < 1:
             return False
