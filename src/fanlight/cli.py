@@ -148,8 +148,14 @@ def sample(settings: Settings) -> None:
 def db_upgrade(settings: Settings) -> None:
     """Bring the database to the schema of this version. `serve` does the same when it starts."""
     from fanlight.bootstrap import upgrade_database
+    from fanlight.domain.errors import DomainError
+    from fanlight.installation import NotInstallable, act_as_store_owner
 
-    asyncio.run(upgrade_database(settings))
+    try:
+        act_as_store_owner(settings)
+        asyncio.run(upgrade_database(settings))
+    except (DomainError, NotInstallable, OSError) as error:
+        fail(str(error))
     typer.echo("The database has the schema of this version.")
 
 

@@ -8,7 +8,6 @@ import grp
 import os
 import pwd
 import secrets
-import shutil
 import string
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,10 +131,13 @@ def drop_privileges(settings: Settings, role: str) -> None:
     os.environ["HOME"] = str(settings.data_dir)
 
 
-def has_room(settings: Settings, needed_in_gib: float) -> bool:
-    """Return whether the data directory's file system has that much free."""
-    probe = next(p for p in (settings.data_dir, *settings.data_dir.parents) if p.exists())
-    return shutil.disk_usage(probe).free >= needed_in_gib * 2**30
+def act_as_store_owner(settings: Settings) -> None:
+    """Become the user who owns the database, so that a command run by root leaves no file there that the service cannot open.
+
+    Raises NotInstallable.
+    """
+    prepare_directories(settings)
+    drop_privileges(settings, "api")
 
 
 def _directory(path: Path, mode: int, owner: Identity | None = None) -> None:

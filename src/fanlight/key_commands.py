@@ -13,6 +13,7 @@ from rich.table import Table
 from fanlight.config import Settings
 from fanlight.domain.errors import DomainError
 from fanlight.flags import with_settings
+from fanlight.installation import NotInstallable, act_as_store_owner
 from fanlight.services.access_keys import AccessKeyService
 from fanlight.store import open_store
 
@@ -62,7 +63,8 @@ def _with_service(settings: Settings, act: Callable[[AccessKeyService], Awaitabl
             return await act(AccessKeyService(store.transactions, _SystemClock()))
 
     try:
+        act_as_store_owner(settings)
         return asyncio.run(run())
-    except (DomainError, OSError) as error:
+    except (DomainError, NotInstallable, OSError) as error:
         Console(stderr=True).print(f"[bold red]{error}[/]", highlight=False)
         raise typer.Exit(1) from None
