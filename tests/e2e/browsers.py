@@ -41,13 +41,15 @@ FIRST_PICTURE_SCRIPT = """
     return lit > 64;
   }
   function look() {
-    if ([...document.querySelectorAll("canvas, video")].some(isPainted)) {
+    const inside = document.querySelector("#stage iframe")?.contentDocument;
+    if (inside && [...inside.querySelectorAll("canvas, video")].some(isPainted)) {
       window.__firstPicture = performance.timeOrigin + performance.now();
       return;
     }
     requestAnimationFrame(look);
   }
-  if (location.pathname.endsWith("/stream/")) requestAnimationFrame(look);
+  // From the page, not from the frame that holds the stream: its first, empty document would take the loop with it.
+  if (window === top) requestAnimationFrame(look);
 })();
 """
 
@@ -111,8 +113,7 @@ class Visitor:
         """Wait until the stream's first picture is on the screen; return the seconds since the URL was opened."""
 
         def painted_at() -> float | None:
-            frame = self.stream
-            value = frame.evaluate("window.__firstPicture ?? null") if frame else None
+            value = self.page.evaluate("window.__firstPicture ?? null")
             return float(value) if value else None
 
         try:
