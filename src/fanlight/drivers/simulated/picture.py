@@ -57,5 +57,5 @@ def _paper(
     if height < top + _LINE or width < 4 * _MARGIN:
         return
     pen.rectangle((_MARGIN, top, width - _MARGIN, height - _MARGIN), fill=_PAPER)
-    for index, line in enumerate((typed + "▏").split("\n")[-_TEXT_LINES:]):
+    for index, line in enumerate((typed + "|").split("\n")[-_TEXT_LINES:]):
         pen.text((_MARGIN + 12, top + 10 + index * _LINE), line, font=font, fill=_BACKGROUND)
