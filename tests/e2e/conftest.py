@@ -29,7 +29,7 @@ INCUS_SETTINGS = {
     "capacity_wait_in_seconds": "20",
 }
 SHARED_FLEET = "e2e-applications"
-TRANSIENT = ("state", "gateway", "run", "audit", "credentials", "test.log")
+TRANSIENT = ("state", "gateway", "audit", "credentials", "test.log")  # what is left in "run" is the product's to clear
 BUILD_TIMEOUT_IN_SECONDS = 1500
 
 

@@ -84,13 +84,17 @@ class Installation:
                 stderr=log,
                 start_new_session=True,
             )
+        self.wait_until_it_answers()
+        return time.monotonic() - began
+
+    def wait_until_it_answers(self) -> None:
+        """Wait for API and portal, at the start or after one of them was killed."""
         for url in (self.api_url, self.portal_url):
             wait_for(
                 lambda url=url: self._answers(f"{url}/healthz"),
                 timeout=START_TIMEOUT_IN_SECONDS,
                 what=f"{url} answers; log: {self.log_path}",
             )
-        return time.monotonic() - began
 
     def _answers(self, url: str) -> bool:
         assert self.process is not None
