@@ -1,5 +1,6 @@
 """Fleets and sessions from wish to end, on the simulated engine, with real sockets and a real store."""
 
+import asyncio
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -388,3 +389,23 @@ class TestSessions:
             await system.services.sessions.request_end(session.session_id, EndReason.USER)
             await system.session_becomes(session.session_id, is_over)
             await ready(system, 2)
+
+
+@pytest.mark.parametrize("ticks", range(6))
+@pytest.mark.parametrize("is_cancelled_first", [False, True])
+async def test_the_reconcilers_end_also_when_something_falls_due_that_moment(
+    system: System,
+    ticks: int,
+    is_cancelled_first: bool,  # noqa: FBT001 - drawn by the test
+) -> None:
+    running = asyncio.create_task(system.reconcilers.run())
+    await asyncio.sleep(0.02)
+    first, second = running.cancel, system.reconcilers._hurry
+    if not is_cancelled_first:
+        first, second = second, first  # type: ignore[assignment]
+    first()
+    for _ in range(ticks):
+        await asyncio.sleep(0)
+    second()
+    done, _ = await asyncio.wait({running}, timeout=2)
+    assert running in done

@@ -143,7 +143,8 @@ class _Handlers:
             session = await self._sessions.find(session_id)
             if state == session.state and timeout > 0:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(changed.wait(), timeout)
+                    async with asyncio.timeout(timeout):
+                        await changed.wait()
                 session = await self._sessions.find(session_id)
         return await self._answer(session)
 

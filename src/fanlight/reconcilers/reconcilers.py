@@ -136,8 +136,10 @@ class Reconcilers:
             except Exception:
                 log.exception("cannot sweep")
                 await asyncio.sleep(_AFTER_TROUBLE_IN_SECONDS)
+            # Not wait_for: in Python 3.11 it may swallow a cancellation, and this loop would never end.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._is_due.wait(), self._until_due().total_seconds())
+                async with asyncio.timeout(self._until_due().total_seconds()):
+                    await self._is_due.wait()
 
     def _until_due(self) -> timedelta:
         times = [due for queue in self._queues.values() if (due := queue.next_due()) is not None]

@@ -104,8 +104,10 @@ class SimulatedGuest:
             writer.write(encode(self._status()))
             with contextlib.suppress(OSError):
                 await writer.drain()
+            # Not wait_for: in Python 3.11 it may swallow a cancellation, and this loop would never end.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._has_news.wait(), STATUS_INTERVAL_IN_SECONDS)
+                async with asyncio.timeout(STATUS_INTERVAL_IN_SECONDS):
+                    await self._has_news.wait()
 
     def _status(self) -> Status:
         begun = self._record.begun

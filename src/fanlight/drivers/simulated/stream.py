@@ -136,8 +136,10 @@ class PictureStream:
             self._frame = (self._frame + 1) & 0xFFFF
             jpeg = await asyncio.to_thread(draw, self._scene(), *self._size)
             await socket.send_bytes(struct.pack(">BBHH", _JPEG_STRIPE, 0, self._frame, 0) + jpeg)
+            # Not wait_for: in Python 3.11 it may swallow a cancellation, and this loop would never end.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._is_stale.wait(), _CLOCK_IN_SECONDS)
+                async with asyncio.timeout(_CLOCK_IN_SECONDS):
+                    await self._is_stale.wait()
 
     def _scene(self) -> Scene:
         begun = self._record.begun or {}
