@@ -107,7 +107,10 @@ class Guest:
             assert time.monotonic() < deadline, f"not within {timeout} s; said {[s for _, s in self.statuses[-5:]]}"
 
     async def until_phase(self, phase: str, *, timeout: float = 30.0) -> Status:
-        return await self.until(lambda status: status.phase == phase, timeout=timeout)
+        """Return the first status of that phase; a failure ends the wait at once."""
+        found = await self.until(lambda status: status.phase in (phase, "FAILED"), timeout=timeout)
+        assert found.phase == phase, found.detail
+        return found
 
     async def hear(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.writer = writer

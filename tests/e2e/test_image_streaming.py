@@ -147,6 +147,11 @@ async def test_user_sees_the_session_and_cannot_leave_it(rig: IncusRig) -> None:
         ):
             said = await as_user(rig, made, attempt)
             assert not said.is_success, f"{attempt} succeeded: {said.output}"
+        bound = (
+            await as_user(rig, made, "cat /proc/$(pgrep -x mousepad)/status /proc/$(pgrep -x mousepad)/oom_score_adj")
+        ).output
+        assert "NoNewPrivs:\t1" in bound
+        assert bound.endswith("\n500\n")
         seen = (await as_user(rig, made, "ps -eo user= | sort -u")).output.split()
         assert seen == ["user"]
         assert made.status is not None

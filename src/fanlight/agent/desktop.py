@@ -123,7 +123,7 @@ class Desktop:
     def _x_server_program(self) -> Program:
         arguments = [
             "/usr/bin/Xvfb", X_DISPLAY, "-screen", "0", LARGEST_SCREEN, "-dpi", "96", "-nolisten", "tcp", "-ac",
-            "-noreset", "-nocursor",
+            "-noreset", "-nocursor", "-s", "0", "-dpms",
         ]  # fmt: skip
         return Program(name="x-server", arguments=arguments, account=DISPLAY, environment=environment_of(DISPLAY))
 

@@ -5,6 +5,7 @@ never used, `reap` is called on SIGCHLD and takes all there is.
 """
 
 import contextlib
+import ctypes
 import logging
 import os
 import signal
@@ -14,11 +15,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from fanlight.agent.accounts import LOG_DIRECTORY, Account
+from fanlight.agent.accounts import LOG_DIRECTORY, USER, Account
 
 log = logging.getLogger(__name__)
 
 ExitHandler = Callable[[int], None]
+
+PR_SET_NO_NEW_PRIVS = 38
+# When memory ends, an application has to go rather than the display with all of them.
+OOM_SCORE_OF_APPLICATIONS = "500"
+_libc = ctypes.CDLL(None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +54,12 @@ class Processes(Protocol):
         ...
 
 
+def _bind() -> None:
+    """In the child: whatever set-user-id programs an image has, nothing started here ever gains by them."""
+    if _libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
+        os._exit(126)
+
+
 class KernelProcesses:
     """The real thing."""
 
@@ -71,11 +83,15 @@ class KernelProcesses:
                     pass_fds=program.hand_over,
                     start_new_session=True,
                     umask=0o022,
+                    preexec_fn=_bind,  # noqa: PLW1509 - no threads fork here
                 )
         finally:
             for descriptor in program.hand_over:
                 os.close(descriptor)
         self._running[process.pid] = (process, on_exit)
+        if program.account is USER:
+            with contextlib.suppress(OSError):  # it has ended already
+                Path(f"/proc/{process.pid}/oom_score_adj").write_text(OOM_SCORE_OF_APPLICATIONS, encoding="ascii")
         return process.pid
 
     def signal(self, pid: int, number: int) -> None:
