@@ -53,6 +53,7 @@ def test_a_fleet_converges_while_its_processes_are_killed(
             wait_for(lambda victim=victim: victim in installation.pids(), timeout=10, what=f"{victim} runs again")
             installation.kill(victim)
 
+    installation.wait_until_it_answers()
     administrator.wait_for_capacity(churned, available=3, timeout=60)
     status = administrator.fleet(churned)["ComputeCapacityStatus"]
     assert status == {"Desired": 3, "Running": 3, "InUse": 0, "Available": 3}
@@ -61,6 +62,6 @@ def test_a_fleet_converges_while_its_processes_are_killed(
     administrator.client.stop_fleet(Name=churned)
     time.sleep(0.3)
     installation.kill("api")
-    wait_for(lambda: "api" in installation.pids(), timeout=10, what="the api runs again")
+    installation.wait_until_it_answers()
     wait_for(lambda: administrator.fleet(churned)["State"] == "STOPPED", timeout=60, what="STOPPED")
     assert_nothing_is_orphaned(administrator, instances)

@@ -1,13 +1,15 @@
 """Two users in two sessions of one fleet: neither reaches what is the other's, or the host's."""
 
 import socket
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import pytest
+from playwright.sync_api import Browser
 
 from e2e.administrators import Administrator
-from e2e.browsers import Visitor
+from e2e.browsers import Visitor, visitor
 from e2e.http_clients import ask, upgrade_status
 from e2e.installation import Installation
 from e2e.instances import Instances
@@ -47,16 +49,22 @@ class Person:
         return "; ".join(f"{name}={value}" for name, value in self.cookies.items())
 
 
-@pytest.fixture
-def people(fleet: str, administrator: Administrator, new_visitor: Callable[..., Visitor]) -> tuple[Person, Person]:
-    made = []
-    for user in ("two-ada", "two-bob"):
-        administrator.wait_for_capacity(fleet)
-        page = new_visitor()
-        page.open(administrator.url(fleet, user, "text-editor"))
-        page.wait_for_picture()
-        made.append(Person(page, administrator.instance_of(fleet, user)))
-    return made[0], made[1]
+@pytest.fixture(scope="module")
+def people(real_installation: Installation, shared_fleet: str, browser: Browser) -> Iterator[tuple[Person, Person]]:
+    """Two people at work; all tests here only knock at doors, so they share them."""
+    administrator = Administrator(real_installation.client())
+    users = ("two-ada", "two-bob")
+    with ExitStack() as leaving:
+        made = []
+        for user in users:
+            administrator.wait_for_capacity(shared_fleet)
+            page = leaving.enter_context(visitor(browser))
+            page.open(administrator.url(shared_fleet, user, "text-editor"))
+            page.wait_for_picture()
+            made.append(Person(page, administrator.instance_of(shared_fleet, user)))
+        yield made[0], made[1]
+    for user in users:
+        administrator.expire(shared_fleet, user)
 
 
 def addresses(instances: Instances, instance_id: str) -> list[str]:
