@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -72,16 +73,26 @@ def addresses(instances: Instances, instance_id: str) -> list[str]:
     return [word for word in words if ":" not in word]
 
 
+@pytest.fixture(scope="module")
+def his_address(people: tuple[Person, Person], real_installation: Installation) -> str:
+    """The address at which somebody listens on port 7070, in the instance of the second one."""
+    _, bob = people
+    instances = Instances(real_installation)
+    [address] = addresses(instances, bob.instance_id)
+    assert instances.run(bob.instance_id, "perl", "-e", LISTEN).stdout == b"listening\n"
+    return address
+
+
 @pytest.mark.parametrize("as_user", [True, False], ids=["user", "root"])
 def test_an_instance_reaches_neither_the_other_instance_nor_the_host(
-    *, as_user: bool, people: tuple[Person, Person], instances: Instances, installation: Installation
+    *, as_user: bool, people: tuple[Person, Person], his_address: str, instances: Instances
 ) -> None:
     ada, bob = people
     assert ada.instance_id != bob.instance_id
-    [his_address] = addresses(instances, bob.instance_id)
-    assert instances.run(bob.instance_id, "perl", "-e", LISTEN).stdout == b"listening\n"
+    installation = instances.installation
 
-    def knock(host: str, port: int) -> str:
+    def knock(way: tuple[str, int]) -> str:
+        host, port = way
         return instances.run(ada.instance_id, "perl", "-e", KNOCK, host, str(port), as_user=as_user).stdout.decode()
 
     with socket.create_server((BRIDGE_ADDRESS, 0)) as on_the_bridge, socket.create_server(("0.0.0.0", 0)) as anywhere:
@@ -94,7 +105,8 @@ def test_an_instance_reaches_neither_the_other_instance_nor_the_host(
             "the portal": (BRIDGE_ADDRESS, installation.portal_port),
             "the API on loopback": ("127.0.0.1", installation.api_port),
         }
-        found = {name: knock(*way) for name, way in ways.items()}
+        with ThreadPoolExecutor(len(ways)) as at_once:
+            found = dict(zip(ways, at_once.map(knock, ways.values()), strict=True))
     assert all(answer.startswith("closed") for answer in found.values()), found
     # The knocking itself works: on the other side of the wall the same knock is heard.
     assert instances.run(bob.instance_id, "perl", "-e", KNOCK, "127.0.0.1", "7070").stdout == b"open\n"
