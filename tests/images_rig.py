@@ -41,11 +41,12 @@ async def build_images(settings: Settings) -> None:
             while True:
                 try:
                     await build(settings=settings, store=store, cache=TEST_DIR / "cache")
-                    return
                 except BuildFailed as failed:
                     if "Another build is running" not in str(failed):
                         raise
-                await asyncio.sleep(1)  # another test run on this machine
+                    await asyncio.sleep(1)  # another test run on this machine
+                else:
+                    return
     finally:
         await driver.close()
 
