@@ -42,7 +42,6 @@ async def read_state(request: web.Request) -> web.StreamResponse:
             "user": identity.grant.user_id,
             "session": _session(gateway, ref, session) if session else None,
             "mayStart": identity.may_start(gateway.seals.now()),
-            "client": gateway.stream_client(),
             "now": gateway.seals.now(),
         }
     )
@@ -81,6 +80,8 @@ async def watch_session(request: web.Request) -> web.StreamResponse:
         return json_answer({"isSuperseded": True})
     if session is None:
         session = await gateway.control.session(session_id)
+    if session.state == "EXPIRED":
+        gateway.streams.end(session_id, why="the session ended")
     return json_answer({"session": _session(gateway, ref, session), "now": gateway.seals.now()})
 
 

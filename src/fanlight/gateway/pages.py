@@ -6,6 +6,7 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from fanlight.controlwire.messages import Grant
+from fanlight.gateway.client_files import ENTRY_POINT
 from fanlight.gateway.context import GATEWAY, Gateway, cookie_name, signed_in
 from fanlight.gateway.control_client import ControlAway, Refused
 from fanlight.gateway.cookies import COOKIE_LIFETIME_IN_SECONDS, SealTooLarge, SignedIn
@@ -113,7 +114,10 @@ async def _started_early(request: web.Request, gateway: Gateway, grant: Grant) -
 async def session_page(request: web.Request) -> web.StreamResponse:
     """GET /s/<ref>/: the same page for everybody; what it shows comes from the API."""
     signed_in(request)
-    return page_response(request, "session.html")
+    gateway = request.app[GATEWAY]
+    base = gateway.stream_client()
+    client = f"{base}{ENTRY_POINT}" if base else f"{gateway.portal.base}/frame_simple.js"
+    return page_response(request, "session.html", client=client)
 
 
 async def stream_frame(request: web.Request) -> web.StreamResponse:

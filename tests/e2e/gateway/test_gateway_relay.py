@@ -539,3 +539,14 @@ def self_signed(directory: Path) -> tuple[Path, Path]:
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     return certificate_path, key_path
+
+
+async def test_an_open_stream_is_reported_again_and_again(
+    rig: Rig, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control plane may have forgotten, or died, since it was told last."""
+    monkeypatch.setattr("fanlight.gateway.streams.HEARTBEAT_IN_SECONDS", 0.05)
+    page, _ = await open_session(rig, http)
+    async with stream_of(rig, http, page) as stream:
+        await first_picture(stream)
+        await until(lambda: rig.control.connections == [("session-1", True)] * 4)

@@ -50,16 +50,8 @@ async function begin() {
     return;
   }
   document.title = `${world.catalog.stackName} – Fanlight`;
-  if (world.client) preload(world.client);
   if (world.session) enter(world.session);
   else choose();
-}
-
-function preload(client) {
-  const link = document.createElement("link");
-  link.rel = "modulepreload";
-  link.href = `${client}src/selkies-core.js`;
-  document.head.append(link);
 }
 
 function choose() {

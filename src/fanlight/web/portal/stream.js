@@ -19,6 +19,7 @@ export class Stream {
       title: `${title}: the applications`,
       allow: "autoplay; clipboard-read; clipboard-write; fullscreen; gamepad; keyboard-map; microphone; screen-wake-lock",
     });
+    this.frame.addEventListener("load", () => { this.hasLoaded = true; });
     this.listener = (event) => this.heard(event);
     window.addEventListener("message", this.listener);
     this.load();
@@ -29,6 +30,7 @@ export class Stream {
 
   /** What the frame offers; null while it loads, and when it could not be loaded. */
   get inside() {
+    if (!this.hasLoaded) return null;
     try {
       return this.frame.contentWindow?.fanlight ?? null;
     } catch {
@@ -44,6 +46,7 @@ export class Stream {
 
   load() {
     this.loadedAt = performance.now();
+    this.hasLoaded = false;
     this.frame.src = "stream/";
   }
 

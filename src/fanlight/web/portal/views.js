@@ -84,7 +84,7 @@ export function showWaiting(title, onCancel) {
 }
 
 const ENDS = {
-  USER: ["Your session has ended", "You ended it. Files outside your home folder are gone with the instance."],
+  USER: ["Your session has ended", "You ended it. What was not saved elsewhere is gone with the instance."],
   EXPIRED_BY_ADMINISTRATOR: ["Your session was ended", "Your administrator ended it."],
   DISCONNECT_TIMEOUT: ["Your session has ended", "You were disconnected for longer than this stack allows."],
   IDLE_TIMEOUT: ["Your session has ended", "Nothing was typed or clicked for longer than this stack allows."],
