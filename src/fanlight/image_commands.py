@@ -18,6 +18,7 @@ from fanlight.flags import with_settings
 from fanlight.images import BuiltImage, OnProgress, Progress, RecipeInvalid, list_images
 from fanlight.images import build as build_images
 from fanlight.images.building import RECIPES
+from fanlight.images.runtime import prune
 
 images_app = typer.Typer(no_args_is_help=True, help="Build and list the images that instances are made from.")
 _INCUS = (
@@ -77,9 +78,11 @@ async def _build(
     try:
         await driver.prepare()
         store = IncusImageStore(driver.client, settings.incus_pool)
-        return list(
-            await build_images(settings=settings, store=store, progress=show, recipes=recipes, force=force, cache=cache)
+        built = await build_images(
+            settings=settings, store=store, progress=show, recipes=recipes, force=force, cache=cache
         )
+        prune(settings.data_dir / "runtime", await driver.runtimes_in_use())
+        return list(built)
     finally:
         await driver.close()
 

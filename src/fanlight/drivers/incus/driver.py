@@ -143,6 +143,12 @@ class IncusDriver:
             observed.setdefault(instance_id, starting)
         return list((observed | self._failures).values())
 
+    async def runtimes_in_use(self) -> set[str]:
+        """Return the versions of the runtime that instances have mounted. Raises DriverUnavailable."""
+        return {
+            Path(one["devices"]["runtime"]["source"]).name for one in await self._list() if "runtime" in one["devices"]
+        }
+
     async def changes(self) -> AsyncIterator[str]:
         """Yield instance ids to look at again, until the connection to Incus ends. Raises DriverUnavailable."""
         async with aclosing(self._client.events()) as events:

@@ -118,13 +118,15 @@ def addresses_of(found: Sequence[Mapping[str, Any]]) -> set[str]:
 def observation_of(found: Mapping[str, Any], *, is_being_launched: bool) -> ObservedInstance:
     """Return what Incus's list says of one of ours.
 
-    Create and start are two steps inside Incus; in between, the instance says Stopped though it never ran.
+    Create and start are two steps inside Incus. Until the second is done the instance says Stopped, and for a moment
+    it does so with the time of its first use already set.
     """
     config: Mapping[str, str] = found["config"]
     power, detail = _POWER.get(found["status"], Power.FAILED), ""
-    if power is Power.STOPPED and found["last_used_at"] == _NEVER:
-        power = Power.STARTING if is_being_launched else Power.FAILED
-        detail = "" if is_being_launched else "made, but its start did not succeed"
+    if power is Power.STOPPED and is_being_launched:
+        power = Power.STARTING
+    elif power is Power.STOPPED and found["last_used_at"] == _NEVER:
+        power, detail = Power.FAILED, "made, but its start did not succeed"
     elif power is Power.FAILED:
         detail = f"the engine says {found['status']}"
     first_uid = config.get("volatile.idmap.base", "")
