@@ -107,7 +107,7 @@ def fanlight_with_records(report: Report) -> Iterator[Installation]:
             report(f"{SESSIONS} sessions")
             asyncio.run(_store_sessions(made))
             made.start()
-            wait_for(lambda: len(administrator.sessions("bench-000")) > 0, timeout=30, what="the live sessions")
+            wait_for(lambda: administrator.sessions("bench-000", "user-00042"), timeout=30, what="the live sessions")
             yield made
         finally:
             made.stop()
