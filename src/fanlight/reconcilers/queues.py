@@ -68,13 +68,16 @@ class KeyedQueue:
     def is_idle(self) -> bool:
         return not self._running
 
-    async def stop(self) -> None:
+    async def stop(self, grace_in_seconds: float = 2.0) -> None:
+        """Let what runs come to its end within the grace, because a broken-off database call is a lost connection."""
         self._is_stopped = True
         self._due.clear()
-        tasks = list(self._running.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        tasks = set(self._running.values())
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=grace_in_seconds)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
 
     def _done(self, key: str) -> None:
         self._running.pop(key, None)
@@ -87,8 +90,8 @@ class KeyedQueue:
             self._again.discard(key)
             async with self._slots:
                 when = await self._attempt(key)
-            if when is None or when > self._clock.now():
-                if when is not None and key not in self._again:
+            if when is None or self._is_stopped or when > self._clock.now():
+                if when is not None and key not in self._again and not self._is_stopped:
                     self.wake_at(key, when)
                 return
             await asyncio.sleep(0)

@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import datetime, timedelta
+from typing import Any
 
 from fanlight.domain.errors import DomainError
 from fanlight.domain.ports import AgentChannel, Clock, InstanceDriver, Transactions
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 
 _LONGEST_SLEEP = timedelta(seconds=1)
 _AFTER_TROUBLE_IN_SECONDS = 1.0
+_LONGEST_FAREWELL_IN_SECONDS = 2.0
 
 
 def _ignore(_: StreamingSession) -> None:
@@ -129,7 +131,7 @@ class Reconcilers:
         while True:
             self._is_due.clear()
             try:
-                await self.tick()
+                await _to_its_end(self.tick())
             except DomainError as error:
                 log.warning("cannot sweep", extra={"why": str(error)})
                 await asyncio.sleep(_AFTER_TROUBLE_IN_SECONDS)
@@ -169,3 +171,15 @@ class Reconcilers:
         self.wake("instance", instance_id)
         if (session_id := self._instances.session_of.get(instance_id)) is not None:
             self.wake("session", session_id)
+
+
+async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
+    """Await `work`; a cancellation takes effect after it: a broken-off database call is a lost connection."""
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task}, timeout=_LONGEST_FAREWELL_IN_SECONDS)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        raise

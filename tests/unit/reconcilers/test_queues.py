@@ -158,7 +158,7 @@ async def test_a_stopped_queue_leaves_no_task_behind() -> None:
     tested.wake("a")
     await asyncio.sleep(0)
     tested.wake("a")
-    await tested.stop()
+    await tested.stop(grace_in_seconds=0.01)
     await asyncio.sleep(0)
     assert tested.is_idle
 
