@@ -28,7 +28,7 @@ from fanlight.domain.errors import DomainError
 from fanlight.domain.ports import InstanceDriver
 from fanlight.domain.streaming_sessions import StreamingSession
 from fanlight.drivers.agents import AgentSockets
-from fanlight.installation import drop_privileges, identity_of
+from fanlight.installation import INSTALLATION_ID, identity_of
 from fanlight.reconcilers import Reconcilers, ReconcilerSettings
 from fanlight.services.bundle import AppStreamServices
 from fanlight.services.image_catalogues import read_catalogues
@@ -53,9 +53,7 @@ def run_process(settings: Settings, role: str) -> None:
         from fanlight.drivers.incus.process import run_compute_process
 
         uvloop.run(run_compute_process(settings))
-        return
-    drop_privileges(settings, role)
-    if role == "gateway":
+    elif role == "gateway":
         from fanlight.gateway.process import run_gateway
 
         uvloop.run(run_gateway(settings))
@@ -87,10 +85,10 @@ async def run_api(settings: Settings) -> None:
     async with AsyncExitStack() as stack:
         parts = await _assemble(settings, stack)
         await _keep_images(settings, parts.services)
-        await _in_background(stack, _follow_images(settings, parts.services))
-        await _in_background(stack, parts.reconcilers.run())
         await _serve_api(settings, parts, stack)
         await _serve_control(settings, parts, stack)
+        await _in_background(stack, _follow_images(settings, parts.services))
+        await _in_background(stack, parts.reconcilers.run())
         log.info("api serves", extra={"api": settings.api_url, "compute": settings.compute})
         await stop.wait()
         log.info("api stops")
@@ -102,6 +100,7 @@ async def _assemble(settings: Settings, stack: AsyncExitStack) -> _Parts:
     await store.upgrade()
     driver = await _driver(settings, stack)
     agents = AgentSockets(settings.effective_run_dir, clock)
+    stack.push_async_callback(agents.close_all)
     changes = SessionChanges()
     reconcilers = Reconcilers(
         transactions=store.transactions,
@@ -109,7 +108,7 @@ async def _assemble(settings: Settings, stack: AsyncExitStack) -> _Parts:
         agents=agents,
         clock=clock,
         settings=ReconcilerSettings(
-            installation=settings.incus_project,
+            installation=(settings.data_dir / INSTALLATION_ID).read_text().strip(),
             capacity_wait=timedelta(seconds=settings.capacity_wait_in_seconds),
             expired_sessions_kept=timedelta(seconds=settings.expired_sessions_kept_in_seconds),
         ),

@@ -1,6 +1,7 @@
 """The `fanlight` command."""
 
 import asyncio
+import errno
 import os
 import sys
 from enum import StrEnum
@@ -18,6 +19,7 @@ from fanlight.key_commands import keys_app
 from fanlight.operations import commands as operations
 from fanlight.operations.errors import OperationFailed
 from fanlight.operations.presence import serving
+from fanlight.supervisor import EXIT_NOT_READY, end_with_supervisor
 from fanlight.telemetry import configure_logging
 
 app = typer.Typer(
@@ -32,10 +34,7 @@ db_app = typer.Typer(no_args_is_help=True, help="Look after the database.")
 app.add_typer(images_app, name="images")
 app.add_typer(db_app, name="db")
 app.add_typer(keys_app, name="keys")
-operations.register(app)
-
-
-EXIT_NOT_READY = 78  # EX_CONFIG: the host or the settings must be mended first
+_CANNOT_LISTEN = {errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES}
 
 
 class Role(StrEnum):
@@ -60,7 +59,7 @@ def serve(
 
     configure_logging(log_format=settings.log_format, level=settings.log_level)
     try:
-        with serving(settings):
+        with serving(settings, "serve"):
             raise typer.Exit(asyncio.run(serve_until_stopped(settings, with_sample=sample)))
     except OperationFailed as error:
         fail(str(error), EXIT_NOT_READY)
@@ -71,14 +70,23 @@ def serve(
 def process(settings: Settings, role: Annotated[Role, typer.Argument(help="Which process to be.")]) -> None:
     """Be one process of an installation; `fanlight serve` and the systemd units start these."""
     from fanlight import bootstrap
-    from fanlight.installation import NotInstallable
+    from fanlight.domain.errors import StoreTooNew
+    from fanlight.installation import NotInstallable, drop_privileges
+    from fanlight.operations.presence import PREDECESSOR_IN_SECONDS
 
     configure_logging(log_format=settings.log_format, level=settings.log_level)
     try:
-        with serving(settings):  # each process says so itself: under systemd there is no supervisor to do it
+        # Each process says so itself: under systemd there is no supervisor to do it.
+        with serving(settings, role.value, patience_in_seconds=PREDECESSOR_IN_SECONDS):
+            drop_privileges(settings, role.value)
+            end_with_supervisor()
             bootstrap.run_process(settings, role.value)
-    except (NotInstallable, OperationFailed) as error:
-        fail(str(error), EXIT_NOT_READY)
+    except (NotInstallable, OperationFailed, StoreTooNew, ValueError) as error:
+        fail(f"{role.value}: {error}", EXIT_NOT_READY)
+    except OSError as error:
+        if error.errno not in _CANNOT_LISTEN:
+            raise
+        fail(f"{role.value}: {error.strerror}. Choose another --host, --api-port or --portal-port.", EXIT_NOT_READY)
 
 
 @app.command()

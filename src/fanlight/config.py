@@ -19,6 +19,15 @@ def config_path() -> Path | None:
     return Path(path) if path else None
 
 
+# What reaches a listener that listens everywhere.
+LOOPBACK_OF = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
+def url_host(address: str) -> str:
+    """Return the address as it stands in a URL: IPv6 in brackets."""
+    return f"[{address}]" if ":" in address else address
+
+
 class Settings(BaseSettings):
     """Every field is a flag of `fanlight serve` (dashes), an environment variable (FANLIGHT_ + upper case) and a TOML key."""
 
@@ -56,7 +65,7 @@ class Settings(BaseSettings):
     bootstrap_secret_access_key: str | None = Field(
         None, repr=False, description="Its secret. Better in the environment: command lines can be read by others."
     )
-    quotas: Literal["off", "aws"] = Field("off", description="Whether the default quotas of an AWS account hold.")
+    quotas: Literal["off"] = Field("off", description="Quotas on what an account may have; there are none yet.")
     capacity_wait_in_seconds: float = Field(
         30.0, ge=0, description="How long a user waits for a free instance before the refusal."
     )
@@ -125,7 +134,7 @@ class Settings(BaseSettings):
         if self.public_url:
             return self.public_url.rstrip("/")
         scheme = "https" if self.tls_cert else "http"
-        shown = "localhost" if self.host in ("127.0.0.1", "0.0.0.0", "::", "::1") else self.host
+        shown = "localhost" if self.host in ("127.0.0.1", *LOOPBACK_OF, "::1") else url_host(self.host)
         return f"{scheme}://{shown}:{self.portal_port}"
 
     @property
@@ -133,5 +142,5 @@ class Settings(BaseSettings):
         if self.public_api_url:
             return self.public_api_url.rstrip("/")
         scheme = "https" if self.tls_cert else "http"
-        shown = "127.0.0.1" if self.host in ("127.0.0.1", "0.0.0.0", "::", "::1") else self.host
+        shown = url_host(LOOPBACK_OF.get(self.host, self.host))
         return f"{scheme}://{shown}:{self.api_port}"

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from fanlight.config import Settings
 
+# Which instances of an engine are this installation's; travels with a backup.
+INSTALLATION_ID = Path("state") / "installation.id"
 SHARED_GROUP = "fanlight"
 _SECRET_ALPHABET = string.ascii_letters + string.digits + "+/"
 
@@ -82,9 +84,14 @@ def prepare_directories(settings: Settings) -> None:
     _directory(run, 0o755, api if not is_split(settings) else None)
     _directory(run / "control", 0o750, api)
     _directory(run / "instances", 0o755)
-    key = data / "state" / "signing.key"
-    if not key.exists():
-        _write_once(key, secrets.token_bytes(32), api)
+    for path, content in (
+        (data / "state" / "signing.key", secrets.token_bytes(32)),
+        (data / INSTALLATION_ID, secrets.token_hex(8).encode() + b"\n"),
+    ):
+        if not path.exists():
+            _write_once(path, content, api)
+    for role in ("compute", "api", "gateway"):
+        (data / f".lock-{role}").touch(mode=0o600)  # a confined process may lock it but not make it
 
 
 def bootstrap_credentials(settings: Settings) -> Credentials:
@@ -121,8 +128,8 @@ def read_credentials(settings: Settings) -> Credentials:
 
 
 def drop_privileges(settings: Settings, role: str) -> None:
-    """Become the user of `role` for good. Does nothing when the processes share one user."""
-    if not is_split(settings) or os.geteuid() != 0:
+    """Become the user of `role` for good. Does nothing when the processes share one user, nor for compute, which is root's."""
+    if role == "compute" or not is_split(settings) or os.geteuid() != 0:
         return
     identity = identity_of(settings, role)
     os.setgroups([])
@@ -153,12 +160,11 @@ def _write_once(path: Path, content: bytes, owner: Identity | None = None) -> No
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
+            if owner:  # by descriptor: the directory is the owner's, who could put a link in the path's place
+                os.fchown(file.fileno(), owner.uid, owner.gid)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        if owner:
-            temporary.chmod(0o600)
-            os.chown(temporary, owner.uid, owner.gid)
         os.link(temporary, path)
     finally:
         temporary.unlink()

@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
-from fanlight.config import Settings
+from fanlight.config import LOOPBACK_OF, Settings, url_host
 from fanlight.doctor import examine
 from fanlight.installation import Credentials, NotInstallable, bootstrap_credentials, prepare_directories
 from fanlight.sample import Sample, SampleFailed, make_sample
-from fanlight.supervisor import Supervisor
+from fanlight.supervisor import EXIT_NOT_READY, Supervisor
 
 log = logging.getLogger(__name__)
 
@@ -29,13 +29,13 @@ async def serve_until_stopped(settings: Settings, *, with_sample: bool) -> int:
     for finding in fatal:
         console.print(f"[bold red]{finding.what}[/]\n  {finding.mend}", highlight=False)
     if fatal:
-        return 78
+        return EXIT_NOT_READY
     try:
         prepare_directories(settings)
         credentials = bootstrap_credentials(settings)
     except (NotInstallable, OSError) as error:
         console.print(f"[bold red]{error}[/]", highlight=False)
-        return 78
+        return EXIT_NOT_READY
     supervisor = Supervisor(settings, credentials)
     welcome = asyncio.create_task(_welcome(settings, credentials, supervisor, console, with_sample=with_sample))
     try:
@@ -44,8 +44,9 @@ async def serve_until_stopped(settings: Settings, *, with_sample: bool) -> int:
         welcome.cancel()
         with suppress(asyncio.CancelledError):
             await welcome
-    console.print("Fanlight is stopped. Instances and sessions are kept; start it again to go on.")
-    return 0
+    if supervisor.exit_code == 0:
+        console.print("Fanlight is stopped. Instances and sessions are kept; start it again to go on.")
+    return supervisor.exit_code
 
 
 async def _welcome(
@@ -53,6 +54,8 @@ async def _welcome(
 ) -> None:
     started = time.monotonic()
     if not await _is_ready(settings):
+        if supervisor.is_stopping:
+            return
         console.print("[bold red]Fanlight does not answer yet; the log above says why. It keeps trying.[/]")
         return
     took = time.monotonic() - started
@@ -74,7 +77,7 @@ async def _welcome(
 async def _is_ready(settings: Settings) -> bool:
     """Return whether API and portal answered before the time-out."""
     scheme = "https" if settings.tls_cert else "http"
-    address = "127.0.0.1" if settings.host in ("0.0.0.0", "127.0.0.1") else settings.host
+    address = url_host(LOOPBACK_OF.get(settings.host, settings.host))
     deadline = time.monotonic() + READY_TIMEOUT_IN_SECONDS
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as http:
         for port in (settings.api_port, settings.portal_port):

@@ -5,6 +5,7 @@ the engine, so a restart loses nothing but open connections. SIGTERM and SIGINT 
 """
 
 import asyncio
+import ctypes
 import json
 import logging
 import os
@@ -26,6 +27,21 @@ FIRST_PAUSE_IN_SECONDS = 0.2
 LONGEST_PAUSE_IN_SECONDS = 10.0
 HEALTHY_AFTER_IN_SECONDS = 20.0
 # What only the api process may know: its environment is the only one that holds them.
+EXIT_NOT_READY = 78  # EX_CONFIG: the host or the settings must be mended first; starting again does not help
+SUPERVISED_BY = "FANLIGHT_SUPERVISED_BY"  # process id of the supervisor, for `end_with_supervisor`
+# Nothing else of the operator's environment reaches the processes: it may hold keys, and browsers reach one of them.
+_INHERITED = (
+    "PATH",
+    "LANG",
+    "LC_ALL",
+    "LC_CTYPE",
+    "TZ",
+    "TMPDIR",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "INCUS_SKIP_INSTANCE_TYPES",
+)
+_PR_SET_PDEATHSIG = 1
 _API_ONLY = {"bootstrap_access_key_id", "bootstrap_secret_access_key", "database_url"}
 
 
@@ -36,7 +52,8 @@ def roles(settings: Settings) -> Sequence[str]:
 
 def environment_for(settings: Settings, role: str, credentials: Credentials) -> dict[str, str]:
     """Return the environment of one process: its settings; first key and database address for the api process alone."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("FANLIGHT_")}
+    kept = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+    kept[SUPERVISED_BY] = str(os.getpid())
     values: dict[str, Any] = settings.model_dump(mode="json", exclude=_API_ONLY, exclude_none=True)
     kept |= {f"FANLIGHT_{k.upper()}": v if isinstance(v, str) else json.dumps(v) for k, v in values.items()}
     if role == "api":
@@ -50,11 +67,11 @@ def environment_for(settings: Settings, role: str, credentials: Credentials) -> 
 class Supervisor:
     settings: Settings
     credentials: Credentials
-    _running: dict[str, asyncio.subprocess.Process] = field(default_factory=dict)
+    exit_code: int = 0
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> None:
-        """Run until `stop` or a signal; returns when every process is gone."""
+        """Run until `stop`, a signal, or a process that cannot start on this host; returns when every process is gone."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self.stop)
@@ -75,19 +92,32 @@ class Supervisor:
         pause = FIRST_PAUSE_IN_SECONDS
         while not self._stopping.is_set():
             started = time.monotonic()
-            process = await self._start(role)
-            await self._wait(role, process)
+            exit_code = await self._run_once(role)
             if self._stopping.is_set():
+                return
+            if exit_code == EXIT_NOT_READY:
+                self.exit_code = EXIT_NOT_READY
+                self.stop()
                 return
             if time.monotonic() - started > HEALTHY_AFTER_IN_SECONDS:
                 pause = FIRST_PAUSE_IN_SECONDS
             log.warning(
                 "a process ended and is started again",
-                extra={"role": role, "exit_code": process.returncode, "pause_in_seconds": round(pause, 1)},
+                extra={"role": role, "exit_code": exit_code, "pause_in_seconds": round(pause, 1)},
             )
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause)
             pause = min(pause * 2, LONGEST_PAUSE_IN_SECONDS)
+
+    async def _run_once(self, role: str) -> int | None:
+        """Return the exit code, or None when the process could not be started (no memory, no process ids)."""
+        try:
+            process = await self._start(role)
+        except OSError as error:
+            log.warning("a process cannot be started", extra={"role": role, "why": str(error)})
+            return None
+        await self._wait(role, process)
+        return process.returncode
 
     async def _start(self, role: str) -> asyncio.subprocess.Process:
         process = await asyncio.create_subprocess_exec(
@@ -102,7 +132,6 @@ class Supervisor:
             # A process group of its own: Ctrl-C reaches the supervisor alone, which stops the others in order.
             process_group=0,
         )
-        self._running[role] = process
         log.debug("process started", extra={"role": role, "pid": process.pid})
         return process
 
@@ -121,4 +150,18 @@ class Supervisor:
                 with suppress(ProcessLookupError):
                     process.kill()
                 await ended
-        self._running.pop(role, None)
+
+
+def end_with_supervisor() -> None:
+    """Have the kernel send this process SIGTERM when its supervisor dies, however it dies.
+
+    Called by a process after it became its final user: the kernel forgets the wish when the user changes. Does nothing
+    for a process that no supervisor started.
+    """
+    supervisor = os.environ.get(SUPERVISED_BY)
+    if supervisor is None:
+        return
+    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0) != 0:
+        log.warning("this process will outlive its supervisor", extra={"errno": ctypes.get_errno()})
+    if os.getppid() != int(supervisor):  # it died before we asked
+        raise SystemExit(0)

@@ -195,7 +195,7 @@ class _Mount:
 def test_neither_restore_nor_uninstallation_while_the_service_runs(tmp_path: Path, data_dir: Path) -> None:
     assert fanlight("backup", tmp_path / "b.tar.gz", "--data-dir", data_dir).returncode == 0
     before = everything_in(data_dir)
-    with serving(simulated(data_dir)):
+    with serving(simulated(data_dir), "api"):
         assert fanlight("backup", tmp_path / "c.tar.gz", "--data-dir", data_dir).returncode == 0
         for command in (["restore", tmp_path / "b.tar.gz"], ["uninstall"]):
             done = fanlight(*command, "--yes", "--data-dir", data_dir)

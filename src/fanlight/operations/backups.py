@@ -70,7 +70,14 @@ def _stage_database(settings: Settings, staged: Path) -> tuple[archives.Database
 def _sources(settings: Settings, config: Path | None) -> Iterator[tuple[Path, str]]:
     """Yield what is copied and where it stands in the archive. A file that does not exist is left out."""
     data = settings.data_dir
-    for path in ("state/signing.key", "gateway/cookie.key", "credentials", "tls/cert.pem", "tls/key.pem"):
+    for path in (
+        "state/signing.key",
+        "state/installation.id",
+        "gateway/cookie.key",
+        "credentials",
+        "tls/cert.pem",
+        "tls/key.pem",
+    ):
         if os.path.lexists(data / path):
             yield data / path, path
     if config:

@@ -1,13 +1,15 @@
 """Who uses a data directory now: the service, or maintenance that must have it alone.
 
-Processes of the service hold a shared lock on `DATA_DIR/.lock`, maintenance (restore, uninstall) an exclusive one. The
-kernel drops both when their process ends, however it ends, so there is no stale lock to clean up. The sockets are asked
-as well, because a process that somebody started by other means holds no lock.
+Processes of the service hold a shared lock on `DATA_DIR/.lock`, maintenance (restore, uninstall) an exclusive one. Each
+process of the service also holds an exclusive lock of its role, `DATA_DIR/.lock-<role>`: two api processes would fight
+for the same sessions. The kernel drops all of them when their process ends, however it ends, so there is no stale lock
+to clean up. The sockets are asked as well, because a process that somebody started by other means holds no lock.
 """
 
 import fcntl
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,20 +19,31 @@ from fanlight.operations.errors import OperationFailed
 
 LOCK_NAME = ".lock"
 _ANSWER_IN_SECONDS = 1.0
+# A process whose supervisor was killed is told so by the kernel, and needs a moment to end.
+PREDECESSOR_IN_SECONDS = 10.0
+_POLL_IN_SECONDS = 0.1
 
 
 @contextmanager
-def serving(settings: Settings) -> Iterator[None]:
-    """Say that a process of the service uses the data directory. Enter it before privileges are dropped.
+def serving(settings: Settings, role: str, *, patience_in_seconds: float = 0.0) -> Iterator[None]:
+    """Say that the process of this role uses the data directory. Enter it before privileges are dropped.
 
-    Raises OperationFailed while a restore or an uninstallation is under way.
+    Raises OperationFailed while a restore or an uninstallation is under way, and when another process of this role is
+    still there after `patience_in_seconds`.
     """
     with _locked(settings, fcntl.LOCK_SH) as is_ours:
         if not is_ours:
             raise OperationFailed(
                 f"A restore or an uninstallation of {settings.data_dir} is under way: wait until it has ended."
             )
-        yield
+        name = f"{LOCK_NAME}-{role}"
+        with _locked(settings, fcntl.LOCK_EX, name=name, patience_in_seconds=patience_in_seconds) as is_alone:
+            if not is_alone:
+                raise OperationFailed(
+                    f"Fanlight already runs on {settings.data_dir} ({name} is held). Stop it first, or name another "
+                    "--data-dir, --api-port and --portal-port for a second one."
+                )
+            yield
 
 
 @contextmanager
@@ -51,29 +64,38 @@ def maintenance(settings: Settings, purpose: str) -> Iterator[None]:
 
 
 @contextmanager
-def _locked(settings: Settings, kind: int) -> Iterator[bool]:
+def _locked(
+    settings: Settings, kind: int, *, name: str = LOCK_NAME, patience_in_seconds: float = 0.0
+) -> Iterator[bool]:
     is_new = not settings.data_dir.exists()
-    descriptor = _open_lock(settings.data_dir)
+    descriptor = _open_lock(settings.data_dir, name)
     try:
-        try:
-            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+        yield _lock(descriptor, kind, time.monotonic() + patience_in_seconds)
     finally:
         os.close(descriptor)
         if is_new:  # a restore has filled it; whatever else looked for an installation leaves no trace
             _forget(settings.data_dir)
 
 
-def _open_lock(data_dir: Path) -> int:
+def _lock(descriptor: int, kind: int, deadline: float) -> bool:
+    while True:
+        try:
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_POLL_IN_SECONDS)
+        else:
+            return True
+
+
+def _open_lock(data_dir: Path, name: str) -> int:
     try:
         with suppress(FileNotFoundError):  # reading is enough, and all that a confined process may do here
-            return os.open(data_dir / LOCK_NAME, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            return os.open(data_dir / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o755)
         # 0600: a local user who could open the file could also lock it and keep the service from starting.
-        return os.open(data_dir / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        return os.open(data_dir / name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise OperationFailed(
             f"The data directory {data_dir} cannot be used ({error.strerror}): run this as the user who runs the service "
@@ -82,8 +104,9 @@ def _open_lock(data_dir: Path) -> int:
 
 
 def _forget(data_dir: Path) -> None:
-    if data_dir.exists() and {entry.name for entry in data_dir.iterdir()} <= {LOCK_NAME}:
-        (data_dir / LOCK_NAME).unlink(missing_ok=True)
+    if data_dir.exists() and all(entry.name.startswith(LOCK_NAME) for entry in data_dir.iterdir()):
+        for entry in data_dir.iterdir():
+            entry.unlink(missing_ok=True)
         data_dir.rmdir()
 
 

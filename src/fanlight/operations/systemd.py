@@ -109,7 +109,7 @@ def prepare(settings: Settings) -> None:
     Raises NotInstallable, and OperationFailed during a restore.
     """
     prepare_directories(settings)
-    with serving(settings):  # leaves the lock file, which confined processes can open and not make
+    with serving(settings, "prepare"):  # leaves the lock file, which confined processes can open and not make
         pass
     credentials = bootstrap_credentials(settings)
     values = {
