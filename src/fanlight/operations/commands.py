@@ -57,7 +57,7 @@ def backup(
 ) -> None:
     """Write everything that cannot be made again into one file. The service may run meanwhile.
 
-    In it: the database at one moment, signing and cookie keys, the first access key, the certificate, image catalogues
+    In it: the database at one moment, signing and cookie keys, installation id, first access key, the certificate, image catalogues
     with icons, and the TOML file. Not in it: running instances, root file systems of images ([bold]fanlight images
     build[/] makes them again), logs.
 
