@@ -1,11 +1,12 @@
 """Names that come from browsers and guests never leave the folder that they belong to."""
 
+import time
 from pathlib import Path
 
 import pytest
 
 from fanlight.gateway.client_files import MAX_ICON_IN_BYTES, ClientFiles
-from fanlight.gateway.listings import FileEntry, entries_of, is_plain_name
+from fanlight.gateway.listings import MAX_ENTRIES, MAX_LISTING_IN_BYTES, FileEntry, entries_of, is_plain_name
 from gateway_guests import INDEX
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"rest"
@@ -104,6 +105,54 @@ def test_a_guests_listing_becomes_plain_names() -> None:
         FileEntry("reports", True, "2026-11-21 06:00", "-"),  # noqa: FBT003
         FileEntry("a & b.txt", False, "2026-11-21 06:00", "1.5 KiB"),  # noqa: FBT003
     ]
+
+
+def test_rows_are_read_as_the_stream_server_indents_them() -> None:
+    row = """
+            <tr>
+                <td><a href="%C3%A4%22%3Cb%3E.txt">\u00e4&quot;&lt;b&gt;.txt</a></td>
+                <td>Nov 21, 2026 6:00 &amp; more</td>
+                <td>3 B</td>
+            </tr>"""
+    page = f"<table><thead><tr><th>File Name</th></tr></thead><tbody>{row}</tbody></table>"
+
+    assert entries_of(page.encode()) == [
+        FileEntry('\u00e4"<b>.txt', False, "Nov 21, 2026 6:00 & more", "3 B"),  # noqa: FBT003
+    ]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        b"<a ",
+        b'<a b="',
+        b"<!--",
+        b"<![CDATA[",
+        b"<",
+        b"&",
+        b"<tr>",
+        b"<tr><td>",
+        b'<tr><td><a href="',
+        b'<tr>\n<td><a href="a">' + b"x" * 4_000,
+        b"<tr>" + b" " * 4_000,
+        b'<tr><td><a href="a">a</a></td><td>' + b"&#1" * 21,
+        b'<tr><td><a href="' + b"%25" * 300 + b'">',
+    ],
+)
+def test_a_hostile_listing_does_not_hold_up_the_others(words: bytes) -> None:
+    """Everybody's streams share the event loop that reads it."""
+    page = (b"<tr><td>" + words * (MAX_LISTING_IN_BYTES // len(words)))[:MAX_LISTING_IN_BYTES]
+    started = time.perf_counter()
+
+    assert entries_of(page) == []
+    assert time.perf_counter() - started < 0.2
+
+
+def test_a_row_that_is_too_long_and_rows_that_are_too_many_are_left_out() -> None:
+    row = b'<tr><td><a href="a">%s</a></td><td></td><td></td></tr>'
+
+    assert entries_of(row % (b"x" * 5_000) + row % b"x") == [FileEntry("a", False, "", "")]  # noqa: FBT003
+    assert len(entries_of(row % b"x" * (MAX_ENTRIES + 100))) == MAX_ENTRIES
 
 
 @pytest.mark.parametrize("junk", [b"", b"\xff\xfe\x00", b"<tr><td><a href=", b"<table>" * 5000, b"<!--" * 1000])
