@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ from fanlight.store import open_store
 RECORDS = 100
 SESSIONS = 10_000
 LIVE_SESSIONS = 200
+SIGNATURES = 500
 LOAD = Path(__file__).with_name("load.py")
 P99_BAR_IN_SECONDS, RATE_BAR = 0.010, 3.0
 # The latency bar is for a service in use, not for one that is drowned: a steady rate far above any administrator's.
@@ -53,7 +55,11 @@ class Target:
 
     def request(self) -> bytes:
         """Return the signed request as it goes over the wire."""
-        headers = {"Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": self.wanted}
+        headers = {
+            "Content-Type": "application/x-amz-json-1.1",
+            "X-Amz-Target": self.wanted,
+            "amz-sdk-invocation-id": str(uuid.uuid4()),
+        }
         request = AWSRequest("POST", f"{self.url}/", headers, self.body)
         SigV4Auth(Credentials(KEY_ID, SECRET), self.service, "us-east-1").add_auth(request)
         lines = [f"{name}: {value}" for name, value in request.headers.items()]
@@ -68,7 +74,8 @@ def load(targets: Sequence[Target], *, connections: int, seconds: float, rate: f
     job = {
         "host": host,
         "port": int(port),
-        "requests": [base64.b64encode(target.request()).decode() for target in targets],
+        # Many different ones, as clients send them: no signature is the same.
+        "requests": [base64.b64encode(t.request()).decode() for _ in range(SIGNATURES) for t in targets],
         "connections": connections,
         "seconds": seconds,
         "rate": rate,

@@ -9,7 +9,7 @@ import base64
 import json
 import sys
 import time
-from typing import Any
+from typing import Any, cast
 
 import uvloop
 
@@ -21,12 +21,12 @@ class Connection(asyncio.Protocol):
         self.run, self.number = run, number
         self.buffer = bytearray()
         self.needed = -1  # bytes of the whole answer, -1 while the head is not complete
+        self.is_last = False
         self.sent_at = 0.0
         self.transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's own class, of the same shape
         self.send()
 
     def send(self) -> None:
@@ -52,12 +52,17 @@ class Connection(asyncio.Protocol):
             end = self.buffer.find(b"\r\n\r\n")
             if end < 0:
                 return
-            self.needed = end + 4 + _content_length(bytes(self.buffer[:end]))
+            head = bytes(self.buffer[:end]).lower()
+            self.needed = end + 4 + _content_length(head)
+            self.is_last = b"connection: close" in head
         if len(self.buffer) >= self.needed:
             self.run.answered(time.perf_counter() - self.sent_at, bytes(self.buffer[9:12]), self.needed)
             del self.buffer[: self.needed]
             self.needed = -1
-            self.send()
+            if self.is_last and self.transport is not None:
+                self.transport.close()  # the server does not keep it; go on with a new one
+            else:
+                self.send()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         if self in self.run.open:
@@ -65,7 +70,7 @@ class Connection(asyncio.Protocol):
 
 
 def _content_length(head: bytes) -> int:
-    for line in head.lower().split(b"\r\n"):
+    for line in head.split(b"\r\n"):
         name, _, value = line.partition(b":")
         if name == b"content-length":
             return int(value)
@@ -84,6 +89,7 @@ class Run:
         self.answer_bytes = 0
         self.reconnections = 0
         self.open: set[Connection] = set()
+        self.tasks: set[asyncio.Task[None]] = set()
         self.done = asyncio.Event()
         self.turn = 0
         self.next_at = time.perf_counter()
@@ -114,7 +120,9 @@ class Run:
     def reconnect(self, lost: Connection) -> None:
         self.open.discard(lost)
         self.reconnections += 1
-        self._task = asyncio.get_running_loop().create_task(self._connect(lost.number))
+        task = asyncio.get_running_loop().create_task(self._connect(lost.number))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
 
     async def _connect(self, number: int) -> None:
         connection = Connection(self, number)
@@ -123,9 +131,12 @@ class Run:
 
     async def go(self) -> dict[str, Any]:
         began = time.perf_counter()
+        # What goes wrong in a callback must end the run: it would wait for ever.
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: sys.exit(str(context)))
         for number in range(self.connections):
             await self._connect(number)
-        await self.done.wait()
+        async with asyncio.timeout(self.ends_at - began + 30):
+            await self.done.wait()
         took = time.perf_counter() - began
         ordered = sorted(self.latencies)
         return {
