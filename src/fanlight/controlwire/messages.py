@@ -43,7 +43,8 @@ class SessionView:
 
     `stream_socket` and `first_uid` are set while state is ACTIVE: where to connect, and whose socket it must be (the
     instance's 65,536 uids from there). `end_reason` is an `EndReason` when state is EXPIRED. `features` are the actions
-    of the stack's UserSettings that are ENABLED.
+    of the stack's UserSettings that are ENABLED. `idle_disconnect_at` is when the stream will be cut because nothing was
+    typed or clicked, None while it will not. `runtime_version` is the runtime that the instance mounts, None if unknown.
     """
 
     session_id: str
@@ -59,6 +60,8 @@ class SessionView:
     first_uid: int | None = None
     end_reason: str | None = None
     features: tuple[str, ...] = field(default=())
+    idle_disconnect_at: float | None = None
+    runtime_version: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
