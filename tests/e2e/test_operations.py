@@ -19,7 +19,7 @@ from fanlight.config import Settings
 from fanlight.domain.places import Scope
 from fanlight.domain.stacks import Stack
 from fanlight.installation import bootstrap_credentials, prepare_directories
-from fanlight.operations.presence import serving
+from fanlight.operations.presence import is_lock, serving
 from fanlight.store import open_store
 
 SCOPE = Scope("000000000000", "us-east-1")
@@ -78,7 +78,7 @@ def everything_in(directory: Path) -> Mapping[str, tuple[int, bytes]]:
     return {
         path.relative_to(directory).as_posix(): (path.stat().st_mode, path.read_bytes() if path.is_file() else b"")
         for path in sorted(directory.rglob("*"))
-        if path.name != ".lock" and path.suffix not in (".db-wal", ".db-shm")
+        if not is_lock(path) and path.suffix not in (".db-wal", ".db-shm")
     }
 
 
@@ -279,7 +279,7 @@ def test_an_uninstallation_asks_for_each_part_and_takes_only_what_is_ours(tmp_pa
     done = fanlight("uninstall", "--yes", "--data-dir", data_dir)
     assert done.returncode == 1
     assert "holiday.jpg" in done.stderr
-    assert [path.name for path in data_dir.iterdir() if path.name != ".lock"] == ["holiday.jpg"]
+    assert [path.name for path in data_dir.iterdir() if not is_lock(path)] == ["holiday.jpg"]
     (data_dir / "holiday.jpg").unlink()
     done = fanlight("uninstall", "--yes", "--data-dir", data_dir)
     assert done.returncode == 0, done.stderr

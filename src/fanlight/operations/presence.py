@@ -24,6 +24,11 @@ PREDECESSOR_IN_SECONDS = 10.0
 _POLL_IN_SECONDS = 0.1
 
 
+def is_lock(path: Path) -> bool:
+    """Return whether this file of a data directory is one of the locks."""
+    return path.name == LOCK_NAME or path.name.startswith(f"{LOCK_NAME}-")
+
+
 @contextmanager
 def serving(settings: Settings, role: str, *, patience_in_seconds: float = 0.0) -> Iterator[None]:
     """Say that the process of this role uses the data directory. Enter it before privileges are dropped.
@@ -104,7 +109,7 @@ def _open_lock(data_dir: Path, name: str) -> int:
 
 
 def _forget(data_dir: Path) -> None:
-    if data_dir.exists() and all(entry.name.startswith(LOCK_NAME) for entry in data_dir.iterdir()):
+    if data_dir.exists() and all(is_lock(entry) for entry in data_dir.iterdir()):
         for entry in data_dir.iterdir():
             entry.unlink(missing_ok=True)
         data_dir.rmdir()

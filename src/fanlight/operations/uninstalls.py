@@ -18,7 +18,7 @@ from fanlight.drivers.incus.socket_directories import Owner, SocketDirectories
 from fanlight.installation import SHARED_GROUP
 from fanlight.operations import databases, incus_removals, systemd
 from fanlight.operations.errors import OperationFailed
-from fanlight.operations.presence import LOCK_NAME
+from fanlight.operations.presence import is_lock
 from fanlight.operations.removals import Finding, Removal, Spared
 
 _DATA_NAMES = (
@@ -101,10 +101,11 @@ def _ours_in(data: Path) -> list[Path]:
 def _remove_data(data: Path) -> None:
     for path in _ours_in(data):
         _remove(path)
-    left = sorted(path.name for path in data.iterdir() if path.name != LOCK_NAME)
+    left = sorted(path.name for path in data.iterdir() if not is_lock(path))
     if left:
         raise OperationFailed(f"{data} also holds what Fanlight did not make, which stays: {', '.join(left[:5])}.")
-    _remove(data / LOCK_NAME)
+    for lock in filter(is_lock, sorted(data.iterdir())):
+        _remove(lock)
     _remove_if_empty(data)
 
 
