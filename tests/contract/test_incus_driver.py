@@ -13,7 +13,7 @@ from fanlight.drivers.incus.driver import IncusDriver
 from fanlight.drivers.incus.images import IncusImageStore
 from fanlight.drivers.incus.process import ComputeServer
 from fanlight.drivers.incus.remote import ComputeConnection, RemoteDriver
-from incus_rig import IncusRig, empty, incus_rig
+from incus_rig import IncusRig, empty, incus_rig, running
 
 pytestmark = pytest.mark.incus
 
@@ -79,6 +79,23 @@ class TestIncusDriver(IncusContract):
         driver = await make_driver()
         await driver.prepare()
         return driver
+
+    async def test_an_instance_says_which_runtime_it_got(
+        self, driver: IncusDriver, make_driver: MakeDriver, rig: IncusRig
+    ) -> None:
+        """`current` moves on with every build: what a running instance has mounted must be told by itself."""
+        newest, chosen = rig.new_spec(labels={"fleet_id": "f-1"}), rig.new_spec(labels={"runtime_version": "current"})
+        await asyncio.gather(driver.launch(newest), driver.launch(chosen))
+        told = {one.instance_id: dict(one.labels) for one in await driver.observe()}  # accepted, not running yet
+        expected = {
+            newest.instance_id: {"fleet_id": "f-1", "runtime_version": "test"},
+            chosen.instance_id: {"runtime_version": "test"},
+        }
+        assert told == expected
+        await running(driver, newest, chosen)
+        successor = await make_driver()
+        assert {one.instance_id: dict(one.labels) for one in await successor.observe()} == expected
+        assert await driver.runtimes_in_use() == {"test"}
 
 
 class TestRemoteDriver(IncusContract):

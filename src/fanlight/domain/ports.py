@@ -33,7 +33,10 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceSpec:
-    """Everything an engine needs to run an instance. `labels` come back in `observe` and carry re-adoption."""
+    """Everything an engine needs to run an instance. `labels` come back in `observe` and carry re-adoption.
+
+    The label `runtime_version` chooses the runtime that is mounted; an engine that mounts one adds it when it is missing.
+    """
 
     instance_id: str
     image_ref: str

@@ -11,6 +11,7 @@ import logging
 import pwd
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, suppress
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,7 @@ class IncusDriver:
         """Return once accepted, not once running.
 
         Raises CapacityExhausted, ImageMissing, LaunchRefused, DriverUnavailable. The label `runtime_version` chooses
-        the runtime; without it the instance gets the newest that is installed.
+        the runtime; without it the instance gets the newest that is installed, and the label that says which it was.
         """
         _check(spec)
         async with self._lock(spec.instance_id):
@@ -106,9 +107,10 @@ class IncusDriver:
                 return
             await self._check_image(spec.image_ref)
             _check_memory()
-            place = await self._place_of(spec)
+            runtime = _runtime(self._runtimes, spec.labels.get(instances.RUNTIME_VERSION_LABEL))
+            labelled = replace(spec, labels={**spec.labels, instances.RUNTIME_VERSION_LABEL: runtime.name})
             try:
-                await self._begin(spec, place)
+                await self._begin(labelled, await self._place_of(labelled, runtime))
             except IncusRefused as refused:
                 self._forget(spec.instance_id)
                 if refused.says(*NO_ROOM):
@@ -159,10 +161,9 @@ class IncusDriver:
 
     # ── Launch ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _place_of(self, spec: InstanceSpec) -> instances.Place:
-        """Make the socket directories and choose the address. Raises CapacityExhausted, LaunchRefused."""
+    async def _place_of(self, spec: InstanceSpec, runtime: Path) -> instances.Place:
+        """Make the socket directories and choose the address. Raises CapacityExhausted, DriverUnavailable."""
         settings, directories = self._settings, self._sockets()
-        runtime = _runtime(self._runtimes, spec.labels.get(instances.RUNTIME_VERSION_LABEL))
         address = await self._take_address(spec.instance_id) if spec.has_internet_access else None
         try:
             directories.make(spec.instance_id)
