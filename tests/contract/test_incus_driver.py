@@ -10,7 +10,6 @@ from instance_driver import InstanceDriverContract, MakeDriver, MakeSpec
 
 from fanlight.domain.ports import InstanceDriver
 from fanlight.drivers.incus.driver import IncusDriver
-from fanlight.drivers.incus.images import IncusImageStore
 from fanlight.drivers.incus.process import ComputeServer
 from fanlight.drivers.incus.remote import ComputeConnection, RemoteDriver
 from incus_rig import IncusRig, empty, incus_rig, running
@@ -110,8 +109,7 @@ class TestRemoteDriver(IncusContract):
                 await stack.aclose()
                 local = IncusDriver(rig.settings)
                 stack.push_async_callback(local.close)
-                images = IncusImageStore(local.client, rig.settings.incus_pool)
-                await stack.enter_async_context(ComputeServer(rig.settings, local, images))
+                await stack.enter_async_context(ComputeServer(rig.settings, local))
                 connections.append(ComputeConnection(rig.run_dir))
                 return RemoteDriver(connections[-1])
 

@@ -1,8 +1,8 @@
 """The compute process: the one part of Fanlight that runs as root and holds the Incus socket.
 
-It lends the driver, and of the image store what the api process needs, to the api process over RUN_DIR/compute.sock. It
-takes nothing from instances, reads every request as an enemy's (`wire`), and answers only to root and the api user, whom
-the kernel names. It keeps nothing that matters: killed and started again, it goes on.
+It lends the driver to the api process over RUN_DIR/compute.sock. It takes nothing from instances, reads every request as
+an enemy's (`wire`), and answers only to root and the api user, whom the kernel names. It keeps nothing that matters:
+killed and started again, it goes on.
 """
 
 import asyncio
@@ -23,10 +23,9 @@ from aiohttp import web
 
 from fanlight.config import Settings
 from fanlight.domain.errors import DriverError, DriverUnavailable
-from fanlight.domain.ports import ImageStore, InstanceDriver
+from fanlight.domain.ports import InstanceDriver
 from fanlight.drivers.incus import wire
 from fanlight.drivers.incus.driver import IncusDriver
-from fanlight.drivers.incus.images import IncusImageStore
 
 log = logging.getLogger(__name__)
 
@@ -43,17 +42,17 @@ async def run_compute_process(settings: Settings) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     driver = IncusDriver(settings)
     try:
-        async with ComputeServer(settings, driver, IncusImageStore(driver.client, settings.incus_pool)):
+        async with ComputeServer(settings, driver):
             await stop.wait()
     finally:
         await driver.close()
 
 
 class ComputeServer:
-    """Serves a driver and an image store on RUN_DIR/compute.sock while the `async with` block runs."""
+    """Serves a driver on RUN_DIR/compute.sock while the `async with` block runs."""
 
-    def __init__(self, settings: Settings, driver: InstanceDriver, images: ImageStore) -> None:
-        self._settings, self._driver, self._images = settings, driver, images
+    def __init__(self, settings: Settings, driver: InstanceDriver) -> None:
+        self._settings, self._driver = settings, driver
         self._runner: web.AppRunner | None = None
 
     async def __aenter__(self) -> Self:
@@ -68,9 +67,6 @@ class ComputeServer:
                 web.post("/v1/terminate", self._terminate),
                 web.get("/v1/instances", self._observe),
                 web.get("/v1/changes", self._changes),
-                web.get("/v1/images", self._observe_images),
-                web.post("/v1/images/delete", self._delete_image),
-                web.post("/v1/images/warm", self._warm_image),
             ]
         )
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
@@ -98,17 +94,6 @@ class ComputeServer:
     async def _observe(self, request: web.Request) -> web.StreamResponse:  # noqa: ARG002 - it has no body
         observed = await self._driver.observe()
         return web.json_response([wire.write_observed(one) for one in observed])
-
-    async def _observe_images(self, request: web.Request) -> web.StreamResponse:  # noqa: ARG002 - it has no body
-        return web.json_response([wire.write_image(one) for one in await self._images.observe()])
-
-    async def _delete_image(self, request: web.Request) -> web.StreamResponse:
-        await self._images.delete(wire.read_image_ref(await _json_of(request)))
-        return web.json_response({})
-
-    async def _warm_image(self, request: web.Request) -> web.StreamResponse:
-        await self._images.warm(wire.read_image_ref(await _json_of(request)))
-        return web.json_response({})
 
     async def _changes(self, request: web.Request) -> web.StreamResponse:
         """Stream one JSON object a line: `{"instance_id": ...}` for a change, `{}` for none in a while."""

@@ -1,4 +1,4 @@
-"""The driver as the unprivileged api process sees it: the same ports, served by the compute process over its socket."""
+"""The driver as the unprivileged api process sees it: the same port, served by the compute process over its socket."""
 
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -8,8 +8,8 @@ from typing import Any
 
 import aiohttp
 
-from fanlight.domain.errors import DriverUnavailable, NotSupported
-from fanlight.domain.ports import Capabilities, InstanceSpec, ObservedInstance, StoredImage
+from fanlight.domain.errors import DriverUnavailable
+from fanlight.domain.ports import Capabilities, InstanceSpec, ObservedInstance
 from fanlight.drivers.incus import wire
 from fanlight.drivers.incus.process import HEARTBEAT_IN_SECONDS
 
@@ -19,7 +19,7 @@ _OBSERVE_TIMEOUT_IN_SECONDS = 30.0
 
 
 class ComputeConnection:
-    """One pool of connections to `compute.sock`, shared by driver and image store. `close` it."""
+    """A pool of connections to `compute.sock`. `close` it."""
 
     def __init__(self, run_dir: Path) -> None:
         self._path = run_dir / wire.SOCKET_NAME
@@ -102,26 +102,3 @@ class RemoteDriver:
         async for change in self._connection.lines("changes"):
             if "instance_id" in change:
                 yield str(change["instance_id"])
-
-
-class RemoteImageStore:
-    """ImageStore in the api process: it may look, warm and delete, but not bring in files."""
-
-    def __init__(self, connection: ComputeConnection) -> None:
-        self._connection = connection
-
-    async def import_rootfs(self, ref: str, archive: Path, properties: Mapping[str, str]) -> None:  # noqa: ARG002
-        """Always raises NotSupported: a file system for root's processes is brought in by root only."""
-        raise NotSupported(f"The image {ref} can only be imported by root: fanlight images build.")
-
-    async def observe(self) -> Sequence[StoredImage]:
-        """Raises DriverUnavailable."""
-        return [wire.read_image(one) for one in await self._connection.ask("GET", "images")]
-
-    async def delete(self, ref: str) -> None:
-        """Unknown is success. Raises DriverUnavailable."""
-        await self._connection.ask("POST", "images/delete", {"image_ref": ref})
-
-    async def warm(self, ref: str) -> None:
-        """Raises ImageMissing, CapacityExhausted, DriverUnavailable."""
-        await self._connection.ask("POST", "images/warm", {"image_ref": ref})

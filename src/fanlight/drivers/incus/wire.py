@@ -15,7 +15,7 @@ from fanlight.domain.errors import (
     ImageMissing,
     LaunchRefused,
 )
-from fanlight.domain.ports import Capabilities, InstanceSpec, ObservedInstance, Power, StoredImage
+from fanlight.domain.ports import Capabilities, InstanceSpec, ObservedInstance, Power
 from fanlight.drivers.incus.instances import INSTANCE_ID, LABEL_NAME, LONGEST_LABEL_VALUE
 
 SOCKET_NAME = "compute.sock"
@@ -32,11 +32,6 @@ class MalformedRequest(ValueError):
 def read_instance_id(body: Any) -> str:
     """Return the id of `{"instance_id": ...}`. Raises MalformedRequest."""
     return str(_read(body, {"instance_id": _is_match(INSTANCE_ID)})["instance_id"])
-
-
-def read_image_ref(body: Any) -> str:
-    """Return the reference of `{"image_ref": ...}`. Raises MalformedRequest."""
-    return str(_read(body, {"image_ref": _is_match(IMAGE_REF)})["image_ref"])
 
 
 def read_spec(body: Any) -> InstanceSpec:
@@ -81,14 +76,6 @@ def write_capabilities(capabilities: Capabilities) -> dict[str, bool]:
 
 def read_capabilities(body: Mapping[str, Any]) -> Capabilities:
     return Capabilities(**body)
-
-
-def write_image(image: StoredImage) -> dict[str, Any]:
-    return {"ref": image.ref, "size_in_bytes": image.size_in_bytes, "properties": dict(image.properties)}
-
-
-def read_image(body: Mapping[str, Any]) -> StoredImage:
-    return StoredImage(**body)
 
 
 def write_error(error: DriverError) -> dict[str, str]:
