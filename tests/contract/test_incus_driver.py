@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from instance_driver import InstanceDriverContract, MakeDriver, MakeSpec
 
+from fanlight.domain.errors import DriverUnavailable
 from fanlight.domain.ports import InstanceDriver
 from fanlight.drivers.incus.driver import IncusDriver
 from fanlight.drivers.incus.process import ComputeServer
@@ -95,6 +96,21 @@ class TestIncusDriver(IncusContract):
         successor = await make_driver()
         assert {one.instance_id: dict(one.labels) for one in await successor.observe()} == expected
         assert await driver.runtimes_in_use() == {"test"}
+
+    async def test_instances_of_another_run_directory_are_named_as_the_obstacle(
+        self, driver: IncusDriver, rig: IncusRig
+    ) -> None:
+        spec = rig.new_spec()
+        await running(driver, spec)
+        other = IncusDriver(rig.settings.model_copy(update={"run_dir": rig.run_dir.parent / "other"}))
+        try:
+            with pytest.raises(
+                DriverUnavailable, match=f"{rig.settings.incus_project} holds instances of another --run-"
+            ):
+                await other.prepare()
+        finally:
+            await other.close()
+        assert [one.instance_id for one in await driver.observe()] == [spec.instance_id]
 
 
 class TestRemoteDriver(IncusContract):

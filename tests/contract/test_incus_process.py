@@ -11,8 +11,8 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +20,22 @@ import pytest
 
 from fanlight.domain.errors import DriverUnavailable, ImageMissing, LaunchRefused
 from fanlight.domain.ports import Power
+from fanlight.drivers.incus.destruction import destroy
+from fanlight.drivers.incus.driver import IncusDriver
+from fanlight.drivers.incus.preparation import guard_table_of
 from fanlight.drivers.incus.remote import ComputeConnection, RemoteDriver
 from incus_rig import IncusRig, empty, incus_rig, running
 
 pytestmark = pytest.mark.incus
 
 PROGRAM = """
+import sys
 import uvloop
 from fanlight.config import Settings
 from fanlight.drivers.incus.process import run_compute_process
 from fanlight.telemetry import configure_logging
 configure_logging(log_format="text", level="debug")
-uvloop.run(run_compute_process(Settings()))
+uvloop.run(run_compute_process(Settings(), guard_check_in_seconds=float(sys.argv[1])))
 """
 
 ASK = """
@@ -59,12 +63,13 @@ class ComputeProcess:
         self.path = rig.run_dir / "compute.sock"
         self.log = rig.settings.data_dir / "compute.log"
 
-    async def start(self) -> None:
-        settings = self.rig.settings
-        names = ("data_dir", "run_dir", "incus_project", "incus_network", "incus_pool", "incus_subnet")
+    async def start(self, *, guard_check_in_seconds: float = 3600, **overrides: Any) -> None:
+        settings = self.rig.settings.model_copy(update=overrides)
+        names = ("data_dir", "run_dir", "incus_socket", "incus_project", "incus_network", "incus_pool", "incus_subnet")
         environment = os.environ | {f"FANLIGHT_{name.upper()}": str(getattr(settings, name)) for name in names}
+        command = [sys.executable, "-c", PROGRAM, str(guard_check_in_seconds)]
         with self.log.open("ab") as log:
-            self.process: Any = subprocess.Popen([sys.executable, "-c", PROGRAM], env=environment, stderr=log)
+            self.process: Any = subprocess.Popen(command, env=environment, stderr=log)
         async with asyncio.timeout(20):
             while not self._accepts():
                 assert self.process.poll() is None, self.log.read_text()
@@ -117,6 +122,21 @@ async def driver_of(process: ComputeProcess) -> AsyncIterator[RemoteDriver]:
         yield driver
     finally:
         await connection.close()
+
+
+async def eventually(is_so: Callable[[], object], within: float = 20) -> None:
+    async with asyncio.timeout(within):
+        while not is_so():
+            await asyncio.sleep(0.02)
+
+
+def nft(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["nft", *words], capture_output=True, text=True, check=False)
+
+
+def guard(rig: IncusRig) -> str:
+    """Return the guard of the host as the kernel has it, "" when it is not there."""
+    return nft("list", "table", "inet", guard_table_of(rig.settings.incus_network)).stdout
 
 
 @pytest.fixture
@@ -254,15 +274,85 @@ async def test_killed_while_launching_and_destroying_nothing_is_lost_or_doubled(
 async def test_directories_of_instances_that_are_gone_are_removed_at_the_next_start(
     process: ComputeProcess, rig: IncusRig
 ) -> None:
+    gone, kept = rig.new_spec(), rig.new_spec()
+    directories = rig.run_dir / "instances"
     async with driver_of(process) as driver:
+        await running(driver, gone, kept)
+    assert process.stop() == 0
+    async with rig.client() as client:
+        await destroy(client, gone.instance_id)
+    assert (directories / gone.instance_id / "guest").is_mount()
+    # Anybody who builds images prepares too, and must not touch directories of instances that are being launched now.
+    builder = IncusDriver(rig.settings)
+    await builder.prepare()
+    await builder.close()
+    assert (directories / gone.instance_id / "guest").is_mount()
+    await process.start()
+    await eventually(lambda: not (directories / gone.instance_id).exists())
+    assert (directories / kept.instance_id / "guest").is_mount()
+
+
+async def test_the_start_guards_the_host_and_repairs_the_fence(process: ComputeProcess, rig: IncusRig) -> None:
+    """A reboot takes the guard away; somebody's `incus` command has changed the rest."""
+    settings = rig.settings
+    await eventually(lambda: guard(rig))
+    before = guard(rig)
+    assert process.stop() == 0
+    assert nft("delete", "table", "inet", guard_table_of(settings.incus_network)).returncode == 0
+    path = f"projects/{settings.incus_project}"
+    async with rig.client() as client:
+        config = (await client.get(path))["config"]
+        await client.send("PATCH", path, {"config": config | {"restricted.devices.nic": "allow"}})
+    await process.start()
+    await eventually(lambda: guard(rig) == before)
+    async with driver_of(process), rig.client() as client:
+        assert (await client.get(path))["config"] == config
+
+
+@pytest.mark.parametrize("damage", ["delete table inet {table}", "flush table inet {table}"])
+async def test_the_guard_comes_back_when_somebody_takes_it_away(
+    process: ComputeProcess, rig: IncusRig, damage: str
+) -> None:
+    assert process.stop() == 0
+    await process.start(guard_check_in_seconds=0.1)
+    async with driver_of(process):
+        pass  # prepared
+    before, told = guard(rig), process.log.read_text().count("is loaded again")
+    assert "drop" in before
+    assert nft(*damage.format(table=guard_table_of(rig.settings.incus_network)).split()).returncode == 0
+    await eventually(lambda: guard(rig) == before)
+    await eventually(lambda: process.log.read_text().count("is loaded again") == told + 1)
+    await asyncio.sleep(0.5)  # and it is content with it
+    assert process.log.read_text().count("is loaded again") == told + 1
+
+
+async def test_nothing_is_done_before_the_host_is_prepared(process: ComputeProcess, rig: IncusRig) -> None:
+    """Incus is not up yet. As soon as it is, the process goes on by itself."""
+    assert process.stop() == 0
+    later = rig.settings.data_dir / "later.socket"
+    await process.start(incus_socket=later)
+    connection = ComputeConnection(rig.run_dir)
+    try:
+        driver = RemoteDriver(connection)
         spec = rig.new_spec()
-        await running(driver, spec)
-        async with rig.client() as client:
-            await client.run("PUT", f"instances/{spec.instance_id}/state", {"action": "stop", "force": True})
-            await client.run("DELETE", f"instances/{spec.instance_id}")
-        assert (rig.run_dir / "instances" / spec.instance_id / "guest").is_mount()
-        await driver.prepare()
-        assert not (rig.run_dir / "instances" / spec.instance_id).exists()
+        for call in (
+            driver.observe(),
+            driver.launch(spec),
+            driver.terminate(spec.instance_id),
+            anext(driver.changes()),
+        ):
+            with pytest.raises(DriverUnavailable, match=r"not prepared yet\. Incus does not answer on .*later\.socket"):
+                await call
+        later.symlink_to(rig.settings.incus_socket)
+        async with asyncio.timeout(20):
+            while True:
+                with suppress(DriverUnavailable):
+                    assert await driver.observe() == []
+                    break
+                await asyncio.sleep(0.05)
+    finally:
+        later.unlink(missing_ok=True)
+        await connection.close()
 
 
 async def test_a_launch_that_fails_inside_the_engine_is_reported_as_failed(

@@ -46,6 +46,7 @@ class IncusDriver:
         self._runtimes = (settings.data_dir / "runtime").resolve()
         self._directories: SocketDirectories | None = None
         self._capabilities: Capabilities | None = None
+        self._why_unprepared = ""
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._launches: dict[str, asyncio.Task[None]] = {}
         self._specs: dict[str, InstanceSpec] = {}  # of the launches that are under way
@@ -68,14 +69,18 @@ class IncusDriver:
     def capabilities(self) -> Capabilities:
         """Known once `prepare` has seen the storage pool. Raises DriverUnavailable before."""
         if self._capabilities is None:
-            raise DriverUnavailable("The engine is not prepared yet.")
+            raise DriverUnavailable(f"The engine is not prepared yet. {self._why_unprepared}".strip())
         return self._capabilities
 
     async def prepare(self) -> None:
-        """Make project, network, pool and RUN_DIR/instances ready, and remove socket directories without an instance.
+        """Make project, network, pool and RUN_DIR/instances ready. Raises DriverUnavailable with what to do."""
+        try:
+            await self._prepare()
+        except DriverUnavailable as error:
+            self._why_unprepared = str(error)
+            raise
 
-        Raises DriverUnavailable with what to do.
-        """
+    async def _prepare(self) -> None:
         directories = self._sockets()
         if not directories.is_short_enough(instances.LONGEST_INSTANCE_ID):
             raise DriverUnavailable(
@@ -83,15 +88,26 @@ class IncusDriver:
             )
         paths = (self._run_dir / "instances", self._runtimes)
         driver = await prepare_host(self._client, self._settings, paths)
+        try:
+            directories.prepare()
+        except OSError as error:
+            raise DriverUnavailable(f"The run directory {self._run_dir} cannot be used: {error}.") from error
         self._capabilities = Capabilities(
             isolates_network=True, enforces_disk_quota=driver in _QUOTA_DRIVERS, streams_pixels=True
         )
+
+    async def remove_leftovers(self) -> None:
+        """Remove socket directories that have no instance. Raises DriverUnavailable.
+
+        Only for the process that launches: it alone knows which directories wait for an instance that it asks for now.
+        """
+        directories = self._sockets()
         try:
-            directories.prepare()
-            known = {one["name"] for one in await self._list()} | set(self._launches)
-            for instance_id in directories.ids() - known:
-                directories.remove(instance_id)
-                log.info("socket directories without an instance removed", extra={"instance_id": instance_id})
+            for instance_id in directories.ids() - await self._being_created():
+                async with self._lock(instance_id):
+                    if not await self._exists(instance_id):
+                        directories.remove(instance_id)
+                        log.info("socket directories without an instance removed", extra={"instance_id": instance_id})
         except OSError as error:
             raise DriverUnavailable(f"The run directory {self._run_dir} cannot be used: {error}.") from error
 
@@ -248,6 +264,10 @@ class IncusDriver:
                 return None
             raise DriverUnavailable(f"The engine does not show {instance_id}: {refused.text}.") from refused
         return found if instances.is_ours(found) else None
+
+    async def _exists(self, name: str) -> bool:
+        can_exist = instances.INSTANCE_ID.fullmatch(name) is not None
+        return can_exist and (name in self._launches or await self._find(name) is not None)
 
     async def _list(self) -> list[dict[str, Any]]:
         try:

@@ -9,6 +9,7 @@ import ipaddress
 import json
 import logging
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -205,8 +206,18 @@ async def _prepare_project(client: IncusClient, settings: Settings, disk_paths: 
         await client.send("POST", "projects", body)
         log.info("project made", extra={"project": name})
         return
-    if any(project["config"].get(key) != value for key, value in wanted.items()):
+    if all(project["config"].get(key) == value for key, value in wanted.items()):
+        return
+    try:
         await client.send("PATCH", f"projects/{name}", {"config": wanted})
+    except IncusRefused as refused:
+        if not refused.says("restricted.devices.disk.paths"):
+            raise
+        raise DriverUnavailable(
+            f"The Incus project {name} holds instances of another --run-dir or --data-dir than "
+            f"{' and '.join(str(path.parent) for path in disk_paths)}. Start with the directories with which they were "
+            "launched, or choose another project with FANLIGHT_INCUS_PROJECT."
+        ) from refused
 
 
 def guard_table_of(network: str) -> str:
@@ -219,7 +230,9 @@ def guard_of(network: str, gateway: str) -> str:
 
     The ACL cannot do this: it would have to name every address the host has now and will have, while whatever comes
     in through the bridge and is for the host, whichever address, passes the input hook. A drop there is final,
-    whatever other tables accept. The second chain keeps instances apart where the kernel routes between them.
+    whatever other tables accept. The second chain keeps instances apart where the kernel routes between them, and says
+    what the ACL says once more: whoever flushes the host's ruleset takes Incus's rules away too, and Incus does not
+    put them back before its own next start, while we do.
     """
     table = guard_table_of(network)
     return f"""
@@ -237,6 +250,8 @@ table inet {table} {{
     type filter hook forward priority filter - 5; policy accept;
     iifname "{network}" oifname "{network}" drop
     iifname "{network}" meta nfproto ipv6 drop
+    iifname "{network}" ip daddr {{ {NOT_PUBLIC} }} drop
+    oifname "{network}" ct state != {{ established, related }} drop
   }}
 }}
 """
@@ -248,16 +263,24 @@ async def guard_host(settings: Settings) -> None:
     await _command("nft", "-f", "-", text=guard_of(settings.incus_network, gateway))
 
 
-async def _command(*words: str, text: str = "") -> str:
+async def loaded_guard(settings: Settings) -> str | None:
+    """Return the guard as the kernel has it, or None when it cannot be seen, most often because it is not there."""
     try:
-        process = await asyncio.create_subprocess_exec(
-            *words, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        return await _command("nft", "list", "table", "inet", guard_table_of(settings.incus_network))
+    except DriverUnavailable:
+        return None
+
+
+async def _command(*words: str, text: str = "") -> str:
+    # In a thread: an event loop's own pipe to a program that ends at once breaks in more ways than one.
+    try:
+        done = await asyncio.to_thread(
+            subprocess.run, words, input=text, capture_output=True, text=True, errors="replace", check=False
         )
     except OSError as error:
         raise DriverUnavailable(
             f"{words[0]} cannot be run ({error.strerror}): scripts/host-setup installs it."
         ) from error
-    output, complaint = await process.communicate(text.encode())
-    if process.returncode:
-        raise DriverUnavailable(f"{' '.join(words)} failed: {complaint.decode(errors='replace').strip()}")
-    return output.decode()
+    if done.returncode:
+        raise DriverUnavailable(f"{' '.join(words)} failed: {done.stderr.strip()}")
+    return done.stdout

@@ -2,7 +2,7 @@
 
 It lends the driver to the api process over RUN_DIR/compute.sock. It takes nothing from instances, reads every request as
 an enemy's (`wire`), and answers only to root and the api user, whom the kernel names. It keeps nothing that matters:
-killed and started again, it goes on.
+killed and started again, it goes on. Neighbour: `upkeep` makes the surroundings of instances ready and keeps them so.
 """
 
 import asyncio
@@ -26,6 +26,7 @@ from fanlight.domain.errors import DriverError, DriverUnavailable
 from fanlight.domain.ports import InstanceDriver
 from fanlight.drivers.incus import wire
 from fanlight.drivers.incus.driver import IncusDriver
+from fanlight.drivers.incus.upkeep import GUARD_CHECK_IN_SECONDS, keep_prepared
 
 log = logging.getLogger(__name__)
 
@@ -35,21 +36,27 @@ _UCRED = struct.Struct("3i")
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-async def run_compute_process(settings: Settings) -> None:
+async def run_compute_process(settings: Settings, *, guard_check_in_seconds: float = GUARD_CHECK_IN_SECONDS) -> None:
     """Serve until SIGTERM or SIGINT. Raises DriverUnavailable when the socket cannot be made."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     driver = IncusDriver(settings)
     try:
-        async with ComputeServer(settings, driver):
+        # Should the upkeep ever end by a mistake of ours, the group ends the process, which is started again.
+        async with ComputeServer(settings, driver), asyncio.TaskGroup() as group:
+            upkeep = group.create_task(keep_prepared(driver, settings, guard_check_in_seconds))
             await stop.wait()
+            upkeep.cancel()
     finally:
         await driver.close()
 
 
 class ComputeServer:
-    """Serves a driver on RUN_DIR/compute.sock while the `async with` block runs."""
+    """Serves a driver on RUN_DIR/compute.sock while the `async with` block runs.
+
+    Until the driver is prepared, every request but the one to prepare it is answered with DriverUnavailable.
+    """
 
     def __init__(self, settings: Settings, driver: InstanceDriver) -> None:
         self._settings, self._driver = settings, driver
@@ -84,19 +91,23 @@ class ComputeServer:
         return web.json_response(wire.write_capabilities(self._driver.capabilities))
 
     async def _launch(self, request: web.Request) -> web.StreamResponse:
+        self._check_prepared()
         await self._driver.launch(wire.read_spec(await _json_of(request)))
         return web.json_response({})
 
     async def _terminate(self, request: web.Request) -> web.StreamResponse:
+        self._check_prepared()
         await self._driver.terminate(wire.read_instance_id(await _json_of(request)))
         return web.json_response({})
 
     async def _observe(self, request: web.Request) -> web.StreamResponse:  # noqa: ARG002 - it has no body
+        self._check_prepared()
         observed = await self._driver.observe()
         return web.json_response([wire.write_observed(one) for one in observed])
 
     async def _changes(self, request: web.Request) -> web.StreamResponse:
         """Stream one JSON object a line: `{"instance_id": ...}` for a change, `{}` for none in a while."""
+        self._check_prepared()
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
         await response.prepare(request)
         lines: asyncio.Queue[str | None] = asyncio.Queue()
@@ -111,6 +122,10 @@ class ComputeServer:
             with suppress(asyncio.CancelledError):
                 await reading
         return response
+
+    def _check_prepared(self) -> None:
+        """Raises DriverUnavailable: nothing is launched on a host that is not guarded yet."""
+        _ = self._driver.capabilities
 
     async def _read_changes(self, lines: "asyncio.Queue[str | None]") -> None:
         try:

@@ -44,10 +44,12 @@ class ComputeConnection:
         return reply
 
     async def lines(self, path: str) -> AsyncIterator[Mapping[str, Any]]:
-        """Yield the objects of an NDJSON stream until it ends. Raises DriverUnavailable."""
+        """Yield the objects of an NDJSON stream until it ends. Raises as `ask` does."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=3 * HEARTBEAT_IN_SECONDS)
         with self._unavailable_when_broken():
             async with self.open().get(f"http://compute/v1/{path}", timeout=timeout) as answer:
+                if answer.status >= 400:  # noqa: PLR2004
+                    raise wire.read_error(await answer.json(content_type=None))
                 async for line in answer.content:
                     yield json.loads(line)
 
