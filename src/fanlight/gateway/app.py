@@ -121,6 +121,7 @@ async def say_refusals(request: web.Request, handler: _Handler) -> web.StreamRes
 
 _WORDS = {
     404: ("There is nothing here", "Check the address, or open your streaming link again."),
+    408: ("This took too long", "The browser did not send the rest of its request. Try again."),
     405: ("This does not work", "The address does not take this kind of request."),
 }
 # What handlers raise → status, code, title, text; an empty text stands for the error's own.

@@ -8,8 +8,9 @@ from urllib.parse import quote, unquote
 
 from aiohttp import web
 
+from fanlight.gateway.bodies import body_pieces
 from fanlight.gateway.context import GATEWAY, RunningSession, refuse_cross_site, require_own_origin, running_session
-from fanlight.gateway.guest_http import PIECE_IN_BYTES, GuestAnswer, ask_guest
+from fanlight.gateway.guest_http import GuestAnswer, ask_guest
 from fanlight.gateway.listings import MAX_LISTING_IN_BYTES, entries_of, is_plain_name, to_json
 from fanlight.gateway.page_api import PAGE_HEADER, BadRequest
 from fanlight.gateway.responses import json_answer, json_error
@@ -44,8 +45,7 @@ async def upload(request: web.Request) -> web.StreamResponse:
             if not _HEADER_VALUE.fullmatch(value):
                 raise BadRequest(f"{name} is malformed.")
             headers[name] = value
-    body = request.content.iter_chunked(PIECE_IN_BYTES)
-    async with _ask(session, "POST", "/api/upload", headers, body) as answer:
+    async with _ask(session, "POST", "/api/upload", headers, body_pieces(request)) as answer:
         words = await answer.whole(_MAX_GUEST_WORDS_IN_BYTES)
         if answer.status == 200:  # noqa: PLR2004
             return json_answer({"status": "success"})

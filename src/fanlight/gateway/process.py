@@ -5,7 +5,8 @@ import logging
 import signal
 import ssl
 import time
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
 from aiohttp import web
 
@@ -16,6 +17,7 @@ from fanlight.gateway.client_files import ENTRY_POINT, ClientFiles
 from fanlight.gateway.context import Gateway
 from fanlight.gateway.control_client import ControlClient
 from fanlight.gateway.cookies import Seals, read_or_create_key
+from fanlight.gateway.door import Door
 from fanlight.gateway.origins import Origins
 from fanlight.gateway.portal_files import PortalFiles
 from fanlight.gateway.streams import Streams
@@ -24,6 +26,9 @@ log = logging.getLogger(__name__)
 
 # Long streaming URLs carry a session context; what is longer still is no link of ours.
 MAX_REQUEST_LINE_IN_BYTES = 16 * 1024
+# Behind https a browser sends the cookies of all its identities at once; of ours there are at most 40 KiB.
+MAX_HEADER_FIELD_IN_BYTES = 64 * 1024
+TLS_HANDSHAKE_IN_SECONDS = 10.0
 KEEPALIVE_IN_SECONDS = 75.0
 SHUTDOWN_IN_SECONDS = 3.0
 
@@ -43,14 +48,10 @@ async def run_gateway(settings: Settings, stop: asyncio.Event | None = None) -> 
     runner = make_runner(gateway)
     try:
         await runner.setup()
-        site = web.TCPSite(
-            runner, settings.host, settings.portal_port, ssl_context=_tls(settings), reuse_address=True, backlog=512
-        )
-        await site.start()
-        log.info("gateway serves", extra={"portal": settings.portal_url})
-        await stop.wait()
-        log.info("gateway stops")
-        await site.stop()
+        async with _listening(gateway, runner):
+            log.info("gateway serves", extra={"portal": settings.portal_url})
+            await stop.wait()
+            log.info("gateway stops")
         gateway.stopping.set()  # long polls answer now, so that the pages say that they reconnect
     finally:
         watcher.cancel()
@@ -60,6 +61,29 @@ async def run_gateway(settings: Settings, stop: asyncio.Event | None = None) -> 
         await runner.cleanup()
         await warm_up
         await gateway.control.close()
+
+
+@asynccontextmanager
+async def _listening(gateway: Gateway, runner: web.AppRunner) -> AsyncIterator[None]:
+    """Raises OSError when it cannot listen."""
+    settings, http, tls = gateway.settings, runner.server, _tls(gateway.settings)
+    if http is None:
+        raise RuntimeError("the runner is not set up")
+    door = Door(http, lambda: len(http.connections) + gateway.streams.open_count)
+    server = await asyncio.get_running_loop().create_server(
+        door,
+        settings.host,
+        settings.portal_port,
+        ssl=tls,
+        ssl_handshake_timeout=TLS_HANDSHAKE_IN_SECONDS if tls else None,
+        reuse_address=True,
+        backlog=512,
+    )
+    try:
+        yield
+    finally:
+        server.close()
+        door.close()
 
 
 def make_gateway(settings: Settings) -> Gateway:
@@ -85,6 +109,7 @@ def make_runner(gateway: Gateway) -> web.AppRunner:
         access_log=None,  # it would log query strings, and those hold tokens
         logger=_quiet_http_logger(),
         max_line_size=MAX_REQUEST_LINE_IN_BYTES,
+        max_field_size=MAX_HEADER_FIELD_IN_BYTES,
         keepalive_timeout=KEEPALIVE_IN_SECONDS,
         shutdown_timeout=SHUTDOWN_IN_SECONDS,
         auto_decompress=False,  # an upload passes as it is; a compressed JSON body of ours does not exist

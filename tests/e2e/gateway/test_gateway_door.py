@@ -1,0 +1,113 @@
+"""Connections that say nothing, or little, or are too many; bodies that stop in the middle."""
+
+import asyncio
+import re
+import time
+
+import aiohttp
+import pytest
+
+from gateway_rig import Rig, sign_in
+
+ALIVE = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+async def connect(rig: Rig) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    return await asyncio.open_connection("127.0.0.1", rig.settings.portal_port)
+
+
+async def first_line(reader: asyncio.StreamReader) -> bytes:
+    return await asyncio.wait_for(reader.readline(), 5)
+
+
+@pytest.mark.parametrize("words", [b"", b"GET /healthz HT", b"GET / HTTP/1.1\r\nHost: x\r\n"])
+async def test_a_head_that_does_not_come_is_not_waited_for(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, words: bytes
+) -> None:
+    monkeypatch.setattr("fanlight.gateway.door.FIRST_HEAD_IN_SECONDS", 0.3)
+    reader, writer = await connect(rig)
+    writer.write(words)
+
+    assert (await first_line(reader)).startswith(b"HTTP/1.1 408 ")
+    await reader.read()
+    writer.close()
+
+
+async def test_a_head_that_trickles_is_not_waited_for(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fanlight.gateway.door.FIRST_HEAD_IN_SECONDS", 0.5)
+    reader, writer = await connect(rig)
+    started = time.monotonic()
+
+    async def trickle() -> None:
+        while True:
+            writer.write(b"X")
+            await asyncio.sleep(0.05)
+
+    trickling = asyncio.create_task(trickle())
+    assert (await first_line(reader)).startswith(b"HTTP/1.1 408 ")
+    assert 0.4 < time.monotonic() - started < 2
+    trickling.cancel()
+    writer.transport.abort()
+
+
+async def test_a_head_in_pieces_is_read_and_the_connection_goes_on(rig: Rig) -> None:
+    reader, writer = await connect(rig)
+    for piece in (ALIVE[:20], ALIVE[20:-3], ALIVE[-3:-1], ALIVE[-1:], ALIVE, ALIVE * 3):
+        writer.write(piece)
+        await asyncio.sleep(0.02)
+    answer = b""
+    while answer.count(b"\r\n\r\nok\n") < 5:
+        answer += await asyncio.wait_for(reader.read(4096), 5)
+    writer.close()
+
+
+async def test_a_head_without_end_is_refused(rig: Rig) -> None:
+    reader, writer = await connect(rig)
+    writer.write(b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 30_000)
+
+    assert (await first_line(reader)).startswith(b"HTTP/1.1 431 ")
+    writer.transport.abort()
+
+
+async def test_there_is_a_last_place(rig: Rig, monkeypatch: pytest.MonkeyPatch, http: aiohttp.ClientSession) -> None:
+    """Those who wait, those who are served and those who stream count alike."""
+    page = await sign_in(http, rig.url, "ada")
+    headers = {"X-Fanlight-Page": "1", "Origin": rig.url}
+    async with http.post(f"{page}api/open", json={"applicationId": "editor"}, headers=headers) as answer:
+        assert answer.status == 200
+    async with http.ws_connect(f"{page}stream/api/websockets", headers={"Origin": rig.url}) as stream:
+        await stream.receive()
+        served, waiting = await connect(rig), await connect(rig)
+        served[1].write(ALIVE)
+        assert re.match(rb"HTTP/1.1 200 ", await first_line(served[0]))
+        monkeypatch.setattr("fanlight.gateway.door.MAX_CONNECTIONS", 3)
+        late = await connect(rig)
+        assert (await first_line(late[0])).startswith(b"HTTP/1.1 503 ")
+        for _, writer in (served, waiting, late):
+            writer.transport.abort()
+        await asyncio.sleep(0.2)
+        again = await connect(rig)
+        again[1].write(ALIVE)
+        assert re.match(rb"HTTP/1.1 200 ", await first_line(again[0]))
+        again[1].close()
+
+
+@pytest.mark.parametrize("path", ["stream/api/upload", "api/open"])
+async def test_a_body_that_stops_is_not_waited_for(
+    rig: Rig, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr("fanlight.gateway.bodies.SILENCE_IN_SECONDS", 0.3)
+    page = await sign_in(http, rig.url, "ada")
+    headers = {"X-Fanlight-Page": "1", "Origin": rig.url}
+    async with http.post(f"{page}api/open", json={"applicationId": "editor"}, headers=headers) as answer:
+        assert answer.status == 200
+    cookie = "; ".join(f"{c.key}={c.value}" for c in http.cookie_jar)
+    reader, writer = await connect(rig)
+    writer.write(
+        f"POST {page.removeprefix(rig.url)}{path} HTTP/1.1\r\nHost: {rig.url[7:]}\r\nOrigin: {rig.url}\r\n"
+        f"Cookie: {cookie}\r\nX-Fanlight-Page: 1\r\nContent-Type: application/json\r\nX-Upload-Path: a\r\n"
+        'Content-Length: 1000\r\n\r\n{"a'.encode()
+    )
+
+    assert (await first_line(reader)).startswith(b"HTTP/1.1 408 ")
+    writer.transport.abort()
