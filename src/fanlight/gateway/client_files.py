@@ -15,6 +15,7 @@ MAX_ICON_IN_BYTES = 1024 * 1024
 MAX_CLIENT_FILE_IN_BYTES = 8 * 1024 * 1024
 _WORTH_COMPRESSING_IN_BYTES = 1024
 _CACHED_FILES = 64
+_CACHED_TAGS = 16
 _PNG = b"\x89PNG\r\n\x1a\n"
 _STEP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,127}")
 _CLIENT_KINDS = {
@@ -47,16 +48,20 @@ class ClientFiles:
         self._cache: dict[tuple[Path, int], ClientFile] = {}
         self._tags: dict[tuple[Path, int], str] = {}
 
-    def base(self) -> str | None:
-        """Return the path under which the current runtime's client is served, None when no runtime is installed."""
-        version = self._current_version()
-        if version is None:
-            return None
+    def base(self, version: str | None = None) -> str | None:
+        """Return the path under which a runtime's client is served; the current one's when that is not there, or None."""
+        own = self._base_of(version) if version and is_step(version) else None
+        current = None if own else self._current_version()
+        return self._base_of(current) if current else own
+
+    def _base_of(self, version: str) -> str | None:
         entry = self._client(version) / ENTRY_POINT
         try:
             key = (entry, entry.stat().st_mtime_ns)
             if key not in self._tags:
-                self._tags = {key: hashlib.sha256(entry.read_bytes()).hexdigest()[:12]}
+                while len(self._tags) >= _CACHED_TAGS:
+                    del self._tags[next(iter(self._tags))]
+                self._tags[key] = hashlib.sha256(entry.read_bytes()).hexdigest()[:12]
         except OSError:
             return None
         return f"/client/{version}/{self._tags[key]}/"

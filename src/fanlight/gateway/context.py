@@ -27,9 +27,12 @@ class Gateway:
     client_files: ClientFiles
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def stream_client(self) -> str | None:
-        """Return where the stream client's files are served; None where only the simple picture client will do."""
-        return None if self.settings.compute == "simulated" else self.client_files.base()
+    def stream_client(self, version: str | None = None) -> str | None:
+        """Return where the stream client's files are served; None where only the simple picture client will do.
+
+        `version` is the runtime that the session's instance mounts: client and stream server must be of one make.
+        """
+        return None if self.settings.compute == "simulated" else self.client_files.base(version)
 
 
 GATEWAY: Final = web.AppKey("gateway", Gateway)
@@ -53,11 +56,24 @@ def cookie_name(gateway: Gateway, request: web.Request, ref: str) -> str:
     return f"{prefix}fanlight-{ref}"
 
 
+def cookies_of(request: web.Request) -> dict[str, str]:
+    """Return the cookies as they were sent; of two with one name the first, whose path is the closer.
+
+    Ours need no unquoting, and a header that a stranger filled to the brim should cost no more than to cut it up.
+    """
+    cookies: dict[str, str] = {}
+    for header in request.headers.getall("Cookie", []):
+        for pair in header.split(";"):
+            name, _, value = pair.strip().partition("=")
+            cookies.setdefault(name, value)
+    return cookies
+
+
 def signed_in(request: web.Request) -> tuple[str, SignedIn]:
     """Return the identity that the path names and the cookie proves. Raises NotSignedIn."""
     gateway = request.app[GATEWAY]
     ref = request.match_info["ref"]
-    sealed = request.cookies.get(cookie_name(gateway, request, ref), "")
+    sealed = cookies_of(request).get(cookie_name(gateway, request, ref), "")
     identity = gateway.seals.open(ref, sealed)
     if identity is None:
         raise NotSignedIn

@@ -7,12 +7,17 @@ from aiohttp import web
 
 from fanlight.controlwire.messages import Grant
 from fanlight.gateway.client_files import ENTRY_POINT
-from fanlight.gateway.context import GATEWAY, Gateway, cookie_name, signed_in
+from fanlight.gateway.context import GATEWAY, Gateway, cookie_name, cookies_of, signed_in
 from fanlight.gateway.control_client import ControlAway, Refused
 from fanlight.gateway.cookies import COOKIE_LIFETIME_IN_SECONDS, SealTooLarge, SignedIn
 from fanlight.gateway.responses import frame_policy, message_page, page_response
 
 _EARLY_START_IN_SECONDS = 5.0
+# Behind https every one of our cookies is sent with every request (`__Host-` demands the path "/"). So many identities,
+# and so much text, stay within what a request's head may hold; who opened more links than that loses the oldest.
+MAX_COOKIES = 20
+MAX_COOKIES_IN_BYTES = 40 * 1024
+_MOST_COOKIES_OF_A_BROWSER = 200
 _REFUSALS = {
     "EXPIRED": ("This link has expired", "Ask for a new one: a streaming link opens only until the time set for it."),
     "ALTERED": (
@@ -59,7 +64,27 @@ async def authenticate(request: web.Request) -> web.StreamResponse:
         set_cookie(request, answer, ref, identity)
     except SealTooLarge:
         raise Refused("TOO_LONG", "Its session context is too long to be kept in a cookie.", 400) from None
+    _drop_oldest_cookies(request, answer, ref)
     return answer
+
+
+def _drop_oldest_cookies(request: web.Request, answer: web.StreamResponse, newest_ref: str) -> None:
+    """Make room for the cookie that `answer` sets: beyond a number, or a size, the oldest sign-ins are forgotten."""
+    gateway = request.app[GATEWAY]
+    if not gateway.origins.is_secure(request):
+        return  # those have paths of their own and are not sent together
+    prefix = cookie_name(gateway, request, "")
+    others: list[tuple[float, str, int]] = []
+    for name, sealed in list(cookies_of(request).items())[:_MOST_COOKIES_OF_A_BROWSER]:
+        ref = name.removeprefix(prefix)
+        if name.startswith(prefix) and ref != newest_ref:
+            identity = gateway.seals.open(ref, sealed)
+            others.append((identity.opened_at if identity else 0.0, name, len(name) + len(sealed)))
+    left = MAX_COOKIES_IN_BYTES
+    for count, (_, name, size) in enumerate(sorted(others, reverse=True), start=2):  # the newest is the first
+        left -= size
+        if count > MAX_COOKIES or left < 0:
+            answer.del_cookie(name, path="/", secure=True, httponly=True, samesite="Lax")
 
 
 def set_cookie(request: web.Request, answer: web.StreamResponse, ref: str, identity: SignedIn) -> None:
@@ -85,7 +110,7 @@ def _raw_query(raw_path: str) -> dict[str, str]:
 
 
 async def _started_early(request: web.Request, gateway: Gateway, grant: Grant) -> bool:
-    """Make the session while the browser still loads the page, if it is clear which; return whether that was done.
+    """Make the session while the browser still loads the page, if it is clear which; return whether it runs already.
 
     Only for a person's own navigation, so that a chat program's link preview starts nothing. With the simulated engine
     any HTTP client will do, and gets the first application if its URL names none: there it is the whole way to a
@@ -105,10 +130,10 @@ async def _started_early(request: web.Request, gateway: Gateway, grant: Grant) -
                     if not is_plain_client or not catalog.entries:
                         return False
                     application_id = catalog.entries[0].application_id
-            await gateway.control.open_session(grant, application_id)
+            session = await gateway.control.open_session(grant, application_id)
     except (Refused, ControlAway, TimeoutError):
         return False
-    return True
+    return session.state == "ACTIVE"
 
 
 async def session_page(request: web.Request) -> web.StreamResponse:
@@ -122,9 +147,10 @@ async def session_page(request: web.Request) -> web.StreamResponse:
 
 async def stream_frame(request: web.Request) -> web.StreamResponse:
     """GET /s/<ref>/stream/: the document around the stream client, framed by the session page alone."""
-    signed_in(request)
+    _, identity = signed_in(request)
     gateway = request.app[GATEWAY]
-    client = gateway.stream_client()
+    session = await gateway.control.find_session(identity.grant)
+    client = gateway.stream_client(session.runtime_version if session else None)
     answer = (
         page_response(request, "frame.html", client=client) if client else page_response(request, "frame_simple.html")
     )

@@ -67,6 +67,22 @@ def test_the_client_is_addressed_by_version_and_content(data_dir: Path) -> None:
     assert files.base() != base
 
 
+def test_a_session_gets_the_client_of_the_runtime_that_its_instance_mounts(data_dir: Path) -> None:
+    newer = data_dir / "runtime" / "2.2.0" / "client" / "src"
+    newer.mkdir(parents=True)
+    (newer / "selkies-core.js").write_text("export const newer = true;")
+    (data_dir / "runtime" / "current").unlink()
+    (data_dir / "runtime" / "current").symlink_to("2.2.0")
+    files = ClientFiles(data_dir)
+    current = files.base()
+
+    assert current is not None
+    assert current.startswith("/client/2.2.0/")
+    assert str(files.base("2.1.0")).startswith("/client/2.1.0/")
+    for unknown in (None, "", "2.0.0", "..", "../2.1.0", "current/..", "2.1.0/client"):
+        assert files.base(unknown) == current, unknown
+
+
 def test_a_client_file_is_compressed_once(data_dir: Path) -> None:
     files = ClientFiles(data_dir)
     found = files.client_file("2.1.0", "src/selkies-core.js")
