@@ -95,7 +95,10 @@ class SteerableControl:
     features: tuple[str, ...] = ALL_FEATURES
     lifetime_in_seconds: float = 3 * 3600.0
     _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
-    _listeners: set[asyncio.Queue[str]] = field(default_factory=set)
+    answer_delay_in_seconds: float = 0.0  # of a question for one session
+    asked_at_once: int = 0  # the most such questions that were open together
+    _asking: int = 0
+    _listeners: set[asyncio.Queue[dict[str, str]]] = field(default_factory=set)
     _counter: int = 0
 
     def app(self) -> web.Application:
@@ -122,7 +125,12 @@ class SteerableControl:
             self._changed.notify_all()
         if changes.get("state") == "EXPIRED":
             for listener in self._listeners:
-                listener.put_nowait(session_id)
+                listener.put_nowait({"session_id": session_id})
+
+    async def disconnect(self, session_id: str) -> None:
+        """Have the session's streams cut, as for somebody who does nothing; the session goes on."""
+        for listener in self._listeners:
+            listener.put_nowait({"disconnect": session_id})
 
     async def expire(self, session_id: str, reason: str = "EXPIRED_BY_ADMINISTRATOR") -> None:
         await self.change(session_id, state="EXPIRED", end_reason=reason)
@@ -197,6 +205,10 @@ class SteerableControl:
         session_id = request.match_info["id"]
         if session_id not in self.sessions:
             return web.json_response(to_json(Refusal(code="NOT_FOUND", message="No such session.")), status=404)
+        self._asking += 1
+        self.asked_at_once = max(self.asked_at_once, self._asking)
+        await asyncio.sleep(self.answer_delay_in_seconds)
+        self._asking -= 1
         before = self.sessions[session_id]
         if request.query.get("wait_for_change_from") == before.state:
             with suppress(TimeoutError):
@@ -222,12 +234,11 @@ class SteerableControl:
     async def _ended(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
         await response.prepare(request)
-        listener: asyncio.Queue[str] = asyncio.Queue()
+        listener: asyncio.Queue[dict[str, str]] = asyncio.Queue()
         self._listeners.add(listener)
         try:
             while True:
-                session_id = await listener.get()
-                await response.write(json.dumps({"session_id": session_id}).encode() + b"\n")
+                await response.write(json.dumps(await listener.get()).encode() + b"\n")
         except ConnectionError:
             return response
         finally:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -11,7 +12,7 @@ import aiohttp
 from fanlight.controlwire.messages import Catalog, CatalogEntry, Grant, SessionView, to_json
 
 _TIMEOUT = aiohttp.ClientTimeout(total=10, sock_connect=2)
-LONG_POLL_IN_SECONDS = 25.0
+LONG_POLL_IN_SECONDS = 12.0  # What changes without a change of state (who is idle) is read this often.
 _ENDED_SILENCE_IN_SECONDS = 40.0  # The stream says {} every 15 s; two missed ones mean that nobody is there.
 _ANY_HOST = "http://control"
 
@@ -28,6 +29,14 @@ class Refused(Exception):
         self.code = code
         self.message = message
         self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A session whose streams must be cut. Unless it `is_over`, it was disconnected only, because nobody used it."""
+
+    session_id: str
+    is_over: bool
 
 
 class ControlClient:
@@ -75,8 +84,8 @@ class ControlClient:
     async def end(self, session_id: str) -> SessionView:
         return _view(await self._ask("POST", _path(session_id) + "/end", {}))
 
-    async def ended(self) -> AsyncIterator[str | None]:
-        """Yield None once connected, then the id of each session that ends, until the control plane goes away."""
+    async def ended(self) -> AsyncIterator[Notice | None]:
+        """Yield None once connected, then each session to be cut, until the control plane goes away."""
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=2, sock_read=_ENDED_SILENCE_IN_SECONDS)
         try:
             async with self._http.get(f"{_ANY_HOST}/v1/ended", timeout=timeout) as response:
@@ -84,8 +93,10 @@ class ControlClient:
                     raise ControlAway(f"the control socket answers {response.status}")
                 yield None
                 async for line in response.content:
-                    if session_id := json.loads(line).get("session_id"):
-                        yield str(session_id)
+                    words = json.loads(line)
+                    for key, is_over in (("session_id", True), ("disconnect", False)):
+                        if session_id := words.get(key):
+                            yield Notice(str(session_id), is_over)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise ControlAway("the stream of ended sessions broke") from error
 

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from fanlight.controlwire.messages import Catalog, SessionView
+from fanlight.gateway.bodies import body_pieces
 from fanlight.gateway.context import GATEWAY, Forbidden, Gateway, require_own_origin, signed_in
 from fanlight.gateway.control_client import Refused
 from fanlight.gateway.cookies import SignedIn
@@ -56,23 +57,23 @@ async def open_session(request: web.Request) -> web.StreamResponse:
         raise Refused("EXPIRED", "The link has expired. Ask for a new one.", 403)
     session = await gateway.control.open_session(identity.grant, application_id)
     answer = json_answer({"session": _session(gateway, ref, session), "now": gateway.seals.now()})
-    if not identity.has_started:
-        set_cookie(request, answer, ref, identity.started())
+    _remember_start(request, answer, ref, identity, session)
     return answer
 
 
 async def watch_session(request: web.Request) -> web.StreamResponse:
-    """GET sessions/<handle>?from=STATE&viewer=ID: answer when something changed, another page took over, or after a while.
+    """GET sessions/<handle>?from=STATE&viewer=ID: answer when something changed, another page took over, the session was
+    disconnected because nobody used it, or after a while.
 
     Without `from`, at once.
     """
-    gateway, ref, _ = _page_request(request)
+    gateway, ref, identity = _page_request(request)
     session_id = _session_id(gateway, ref, request)
     viewer = _viewer(request.query.get("viewer"))
     if gateway.streams.is_superseded(session_id, viewer):
         return json_answer({"isSuperseded": True})
     state = request.query.get("from")
-    if state not in _STATES:
+    if state not in _STATES or gateway.streams.is_idle(session_id):
         session: SessionView | None = await gateway.control.session(session_id)
     else:
         session = await _next_change(gateway, session_id, state)
@@ -82,14 +83,27 @@ async def watch_session(request: web.Request) -> web.StreamResponse:
         session = await gateway.control.session(session_id)
     if session.state == "EXPIRED":
         gateway.streams.end(session_id, why="the session ended")
-    return json_answer({"session": _session(gateway, ref, session), "now": gateway.seals.now()})
+    is_idle = gateway.streams.is_idle(session_id)
+    body = {"session": _session(gateway, ref, session), "isIdleDisconnected": is_idle, "now": gateway.seals.now()}
+    answer = json_answer(body)
+    _remember_start(request, answer, ref, identity, session)
+    return answer
 
 
 async def attach(request: web.Request) -> web.StreamResponse:
     """POST sessions/<handle>/attach {viewer}: this page shows the stream from now on; any other page is told to stop."""
     gateway, ref, _ = _page_request(request)
     body = await _body(request)
-    gateway.streams.attach(_session_id(gateway, ref, request), _viewer(body.get("viewer")))
+    session_id = _session_id(gateway, ref, request)
+    gateway.streams.attach(session_id, _viewer(body.get("viewer")))
+    try:  # first attached, then asked: an end between the two is heard, and an older one is seen here
+        session = await gateway.control.session(session_id)
+    except Refused:
+        gateway.streams.end(session_id, why="the control plane does not know the session")
+        raise
+    if session.state == "EXPIRED":
+        gateway.streams.end(session_id, why="the session ended")
+        raise Refused("NOT_FOUND", "The session has ended.", 404)
     return json_answer({})
 
 
@@ -118,9 +132,9 @@ async def ping(request: web.Request) -> web.StreamResponse:
 
 
 async def _next_change(gateway: Gateway, session_id: str, state: str) -> SessionView | None:
-    """Return the changed session; None when another page took over. Raises Refused (503) when the gateway stops."""
+    """Return the changed session; None when something happened to its streams. Raises Refused (503) when the gateway stops."""
     change = asyncio.ensure_future(gateway.control.wait_for_change(session_id, state))
-    other = asyncio.ensure_future(gateway.streams.wait_for_other_viewer(session_id))
+    other = asyncio.ensure_future(gateway.streams.wait_for_news(session_id))
     stopping = asyncio.ensure_future(gateway.stopping.wait())
     try:
         await asyncio.wait({change, other, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -133,6 +147,14 @@ async def _next_change(gateway: Gateway, session_id: str, state: str) -> Session
         for task in (change, other, stopping):
             task.cancel()
         await asyncio.gather(change, other, stopping, return_exceptions=True)
+
+
+def _remember_start(
+    request: web.Request, answer: web.Response, ref: str, identity: SignedIn, session: SessionView
+) -> None:
+    """Use up the link's first start once the session runs: one that got no instance may be tried again."""
+    if session.state == "ACTIVE" and not identity.has_started:
+        set_cookie(request, answer, ref, identity.started())
 
 
 def _page_request(request: web.Request) -> tuple[Gateway, str, SignedIn]:
@@ -155,7 +177,7 @@ async def _body(request: web.Request) -> Mapping[str, Any]:
     if request.content_type != "application/json":
         raise BadRequest("The body must be application/json.")
     raw = bytearray()
-    async for piece in request.content.iter_any():
+    async for piece in body_pieces(request):
         raw += piece
         if len(raw) > _MAX_BODY_IN_BYTES:
             raise BadRequest(f"The body has more than {_MAX_BODY_IN_BYTES} bytes.")
@@ -193,6 +215,7 @@ def _session(gateway: Gateway, ref: str, session: SessionView) -> dict[str, Any]
         "applicationId": session.application_id,
         "maxExpiresAt": session.max_expires_at,
         "idleDisconnectInSeconds": session.idle_disconnect_in_seconds,
+        "idleDisconnectAt": session.idle_disconnect_at,
         "disconnectTimeoutInSeconds": session.disconnect_timeout_in_seconds,
         "endReason": session.end_reason,
         "features": list(session.features),

@@ -20,6 +20,8 @@ async def relay_stream(request: web.Request) -> web.StreamResponse:
     require_own_origin(request)
     gateway = request.app[GATEWAY]
     session = await running_session(request)
+    if gateway.streams.is_idle(session.view.session_id):
+        raise NoStream  # until the user comes back to the page, which attaches itself
     origin = gateway.origins.own(request)
     async with gateway.streams.turn(session.view.session_id):
         guest = await upgrade_guest(session.socket, session.first_uid, handshake, origin)

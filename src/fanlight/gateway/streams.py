@@ -22,6 +22,7 @@ RETRY_IN_SECONDS = 1.0
 BETWEEN_SOCKETS_IN_SECONDS = 0.55
 # A stream server tells the older page itself that another took over; only then is its socket cut.
 TAKEOVER_GRACE_IN_SECONDS = 2.0
+RECHECKED_AT_ONCE = 16
 
 
 @dataclass(slots=True, eq=False)
@@ -30,12 +31,25 @@ class _Session:
     splices: set[Splice] = field(default_factory=set)
     source_address: str = ""  # of the newest stream
     viewer: str | None = None  # the page that has the stream; another page's poll is told so
+    watchers: int = 0
+    is_idle: bool = False  # disconnected because nobody used it; no stream until a page asks for it again
     gate: asyncio.Lock = field(default_factory=asyncio.Lock)
     last_socket_at: float = float("-inf")
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     viewer_changed: asyncio.Event = field(default_factory=asyncio.Event)
     reporter: asyncio.Task[None] | None = None
     deadline: asyncio.TimerHandle | None = None
+
+    def tell_watchers(self) -> None:
+        self.viewer_changed.set()
+        self.viewer_changed = asyncio.Event()
+
+    @property
+    def is_unused(self) -> bool:
+        is_reporting = self.reporter is not None and not self.reporter.done()
+        is_spacing = time.monotonic() < self.last_socket_at + BETWEEN_SOCKETS_IN_SECONDS
+        is_used = self.splices or self.viewer or self.watchers or self.is_idle
+        return not (is_used or is_reporting or is_spacing or self.gate.locked())
 
 
 class Streams:
@@ -45,21 +59,36 @@ class Streams:
         self._control = control
         self._sessions: dict[str, _Session] = {}
 
+    @property
+    def session_ids(self) -> frozenset[str]:
+        """The sessions that are held in memory."""
+        return frozenset(self._sessions)
+
+    @property
+    def open_count(self) -> int:
+        return sum(len(session.splices) for session in self._sessions.values())
+
     async def run(self) -> None:
         """Cut the streams of every session that ends, whatever happens to the control plane meanwhile."""
         was_away = False
+        recheck: asyncio.Task[None] | None = None
         while True:
             try:
-                async for session_id in self._control.ended():
-                    if session_id:
-                        self.end(session_id, why="the session ended")
-                    else:
+                async for notice in self._control.ended():
+                    if notice is None:
                         was_away = False
-                        await self._recheck()
+                        recheck = asyncio.create_task(self._recheck())
+                    elif notice.is_over:
+                        self.end(notice.session_id, why="the session ended")
+                    else:
+                        self.disconnect(notice.session_id)
             except ControlAway as reason:
                 if not was_away:
                     log.warning("control plane is away; open streams go on", extra={"reason": str(reason)})
                 was_away = True
+            finally:
+                if recheck:
+                    recheck.cancel()
             await asyncio.sleep(RETRY_IN_SECONDS)
 
     async def close(self, *, timeout_in_seconds: float = 2.0) -> None:
@@ -77,12 +106,15 @@ class Streams:
     async def turn(self, session_id: str) -> AsyncIterator[None]:
         """Hold while a socket to the session's stream server is opened: one at a time, and not too soon after the last."""
         session = self._session(session_id)
-        async with session.gate:
-            await asyncio.sleep(session.last_socket_at + BETWEEN_SOCKETS_IN_SECONDS - time.monotonic())
-            try:
-                yield
-            finally:
-                session.last_socket_at = time.monotonic()
+        try:
+            async with session.gate:
+                await asyncio.sleep(session.last_socket_at + BETWEEN_SOCKETS_IN_SECONDS - time.monotonic())
+                try:
+                    yield
+                finally:
+                    session.last_socket_at = time.monotonic()
+        finally:
+            self._forget_soon(session)
 
     def splice(
         self,
@@ -112,28 +144,56 @@ class Streams:
         """Cut the session's streams now and forget it."""
         if session := self._sessions.pop(session_id, None):
             self._cut(session, why=why)
-            session.viewer_changed.set()
+            session.tell_watchers()
+
+    def disconnect(self, session_id: str) -> None:
+        """Cut the streams of a session that nobody used, and keep them cut until a page attaches itself again."""
+        if session := self._sessions.get(session_id):
+            session.is_idle = True
+            self._cut(session, why="nobody used it")
+            session.tell_watchers()
+
+    def is_idle(self, session_id: str) -> bool:
+        """Return whether the session was disconnected because nobody used it, and no page came back to it since."""
+        session = self._sessions.get(session_id)
+        return session is not None and session.is_idle
 
     def attach(self, session_id: str, viewer: str) -> None:
-        """Give the stream to one page; the page that had it is cut and told."""
+        """Give the stream to one page; the page that had it is cut and told.
+
+        The caller must `end` the session here if it is over, or it would be held for ever.
+        """
         session = self._session(session_id)
         if session.viewer not in (None, viewer):
             self._cut(session, why="opened elsewhere")
         session.viewer = viewer
-        session.viewer_changed.set()
-        session.viewer_changed = asyncio.Event()
+        session.is_idle = False
+        session.tell_watchers()
 
     def is_superseded(self, session_id: str, viewer: str) -> bool:
         """Return whether another page has the stream. After a restart nobody has: then the first page to ask has it."""
         session = self._sessions.get(session_id)
         return session is not None and session.viewer not in (None, viewer)
 
-    async def wait_for_other_viewer(self, session_id: str) -> None:
-        """Return when a page attached itself to the session, or it ended."""
-        await self._session(session_id).viewer_changed.wait()
+    async def wait_for_news(self, session_id: str) -> None:
+        """Return when a page attached itself to the session, or it was disconnected, or ended."""
+        session = self._session(session_id)
+        session.watchers += 1
+        try:
+            await session.viewer_changed.wait()
+        finally:
+            session.watchers -= 1
+            self._forget_soon(session)
 
     def _session(self, session_id: str) -> _Session:
         return self._sessions.setdefault(session_id, _Session(session_id))
+
+    def _forget_soon(self, session: _Session) -> None:
+        asyncio.get_running_loop().call_later(2 * BETWEEN_SOCKETS_IN_SECONDS, self._forget_unused, session)
+
+    def _forget_unused(self, session: _Session) -> None:
+        if session.is_unused and self._sessions.get(session.session_id) is session:
+            del self._sessions[session.session_id]
 
     def _cut(self, session: _Session, *, why: str) -> None:
         if session.splices:
@@ -161,6 +221,7 @@ class Streams:
         session.changed.set()
         if session.reporter is None or session.reporter.done():
             session.reporter = asyncio.create_task(self._keep_reporting(session))
+            session.reporter.add_done_callback(lambda _: self._forget_soon(session))
 
     async def _keep_reporting(self, session: _Session) -> None:
         while True:
@@ -187,12 +248,25 @@ class Streams:
                 continue
 
     async def _recheck(self) -> None:
-        """Ends may have been missed while the control plane was away. Raises ControlAway."""
-        for session_id in tuple(self._sessions):
+        """Ends may have been missed while the control plane was away: ask for every session, a few at a time."""
+        slots = asyncio.Semaphore(RECHECKED_AT_ONCE)
+
+        async def ask(session_id: str) -> None:
+            async with slots:
+                await self._end_if_over(session_id)
+
+        await asyncio.gather(*(ask(session_id) for session_id in self.session_ids))
+
+    async def _end_if_over(self, session_id: str) -> None:
+        while session_id in self._sessions:
             try:
                 view = await self._control.session(session_id)
             except Refused:
                 self.end(session_id, why="the control plane does not know the session")
+            except ControlAway:
+                await asyncio.sleep(RETRY_IN_SECONDS)
+                continue
             else:
                 if view.state == "EXPIRED":
                     self.end(session_id, why="the session ended")
+            return

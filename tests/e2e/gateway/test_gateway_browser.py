@@ -7,6 +7,7 @@ runtime. Set FANLIGHT_TEST_PICTURES to a folder to keep the screenshots.
 import asyncio
 import os
 import shutil
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -305,6 +306,61 @@ async def test_time_that_runs_out_is_said(rig: Rig, new_page: Any, keep: Any) ->
     await expect(page.get_by_text("This session ends in 4 min. Save your work.")).to_be_visible()
     await expect(page.locator(".clock")).to_have_text("4 min left")
     await keep(page, "time")
+
+
+async def test_who_does_nothing_is_warned_disconnected_and_let_back_in(
+    rig: Rig, new_page: Any, keep: Any, troubles: list[str]
+) -> None:
+    page = await new_page()
+    await page.goto(link(rig, "app"))
+    await streaming(page)
+    idle = {"idle_disconnect_in_seconds": 900.0, "idle_disconnect_at": time.time() + 600}
+    await rig.control.change("session-1", **idle)
+    warning = page.get_by_text("because of inactivity. Press a key or move the pointer to stay.")
+    await asyncio.sleep(1.5)
+    await expect(warning).to_have_count(0)
+    await rig.control.change("session-1", idle_disconnect_at=time.time() + 49)
+    await expect(warning).to_contain_text("in 50\u00a0s")
+    await keep(page, "idle-warning")
+    await rig.control.change("session-1", idle_disconnect_at=None)
+    await expect(warning).to_have_count(0)
+    await rig.control.change("session-1", idle_disconnect_at=time.time() + 2)
+    await expect(warning).to_be_visible()
+
+    await rig.control.disconnect("session-1")
+    await state_becomes(page, "idle")
+    await expect(page.get_by_role("heading")).to_have_text("You were disconnected because of inactivity")
+    await expect(page.get_by_text("Your session is kept for 15 min")).to_be_visible()
+    await expect(warning).to_have_count(0)
+    await keep(page, "idle")
+    opened = len(rig.guest.heads)
+    await asyncio.sleep(6)  # longer than any pause after which a page comes back by itself
+    await state_becomes(page, "idle")
+    assert len(rig.guest.heads) == opened
+    assert rig.guest.sockets == set()
+    assert rig.control.sessions["session-1"].state == "ACTIVE"
+
+    await rig.control.change("session-1", idle_disconnect_at=None)
+    await page.get_by_role("button", name="Reconnect").click()
+    await streaming(page)
+    assert list(rig.control.sessions) == ["session-1"]
+    assert troubles == []
+
+
+async def test_a_reload_comes_back_after_a_disconnection_and_an_end_in_it_is_said(rig: Rig, new_page: Any) -> None:
+    page = await new_page()
+    await page.goto(link(rig, "app"))
+    await streaming(page)
+    await rig.control.disconnect("session-1")
+    await state_becomes(page, "idle")
+    await page.reload()
+    await streaming(page)
+
+    await rig.control.disconnect("session-1")
+    await state_becomes(page, "idle")
+    await rig.control.expire("session-1", "DISCONNECT_TIMEOUT")
+    await state_becomes(page, "ended")
+    await expect(page.get_by_text("disconnected for longer")).to_be_visible()
 
 
 async def test_files_are_listed_and_fetched(rig: Rig, new_page: Any, keep: Any) -> None:

@@ -193,6 +193,51 @@ async def test_an_expired_link_rejoins_but_starts_nothing(rig: Rig, http: aiohtt
     assert len(rig.control.sessions) == 1
 
 
+@pytest.mark.parametrize("reason", ["NO_CAPACITY", "START_FAILED"])
+async def test_a_start_that_got_no_instance_may_be_tried_again(
+    rig: Rig, http: aiohttp.ClientSession, reason: str
+) -> None:
+    """Streaming URLs are short-lived, and the page says "try again": the link must not have expired meanwhile."""
+    rig.control.boot_seconds = 60
+    rig.control.grants["short"] = a_grant("ada", application_id="editor", expires_at=1.0)
+    url = f"{rig.url}/authenticate?parameters=e30%3D&signature=short"
+    async with http.get(url, headers={"Sec-Fetch-Mode": "navigate"}) as answer:
+        page = str(answer.url)
+    assert [s.state for s in rig.control.sessions.values()] == ["PENDING"]
+    await rig.control.expire("session-1", reason)
+    assert (await state_of(http, page))["mayStart"] is True
+
+    status, again = await post(http, f"{page}api/open")
+    assert (status, again["session"]["state"]) == (200, "PENDING")
+    await rig.control.activate("session-2")
+    async with http.get(f"{page}api/sessions/{again['session']['handle']}?viewer=viewer-12345", headers=PAGE) as answer:
+        assert (await answer.json())["session"]["state"] == "ACTIVE"
+
+    await rig.control.expire("session-2", "USER")
+    assert (await state_of(http, page))["mayStart"] is False
+    status, refusal = await post(http, f"{page}api/open")
+    assert (status, refusal["code"]) == (403, "EXPIRED")
+
+
+async def test_the_frame_holds_the_client_of_the_sessions_own_runtime(rig: Rig, http: aiohttp.ClientSession) -> None:
+    """New images bring a new runtime while sessions go on in instances that mount the old one."""
+    for version in ("2.1.0", "2.2.0"):
+        source = rig.settings.data_dir / "runtime" / version / "client" / "src"
+        source.mkdir(parents=True)
+        (source / "selkies-core.js").write_text(f"// {version}")
+    (rig.settings.data_dir / "runtime" / "current").symlink_to("2.2.0")
+    page = await sign_in(http, rig.url, "ada")
+    await post(http, f"{page}api/open", {"applicationId": "editor"})
+
+    for mounted, served in ((None, "2.2.0"), ("2.1.0", "2.1.0"), ("1.0.0", "2.2.0")):
+        await rig.control.change("session-1", runtime_version=mounted)
+        async with http.get(f"{page}stream/") as answer:
+            assert answer.status == 200
+            base = re.findall(r'<base href="([^"]+)"', await answer.text())
+        async with http.get(f"{rig.url}{base[0]}src/selkies-core.js") as answer:
+            assert await answer.text() == f"// {served}", mounted
+
+
 async def test_two_identities_live_in_one_browser(rig: Rig, http: aiohttp.ClientSession) -> None:
     ada, bob = await sign_in(http, rig.url, "ada"), await sign_in(http, rig.url, "bob")
 
@@ -356,6 +401,54 @@ async def test_the_cookie_is_a_host_cookie_behind_https(directory: Any) -> None:
     assert "Secure" in cookie
     assert "Path=/;" in cookie + ";"
     assert "Domain" not in cookie
+
+
+async def test_who_opened_many_links_behind_https_still_gets_in(directory: Any) -> None:
+    """Host cookies are all sent with every request: the request's head takes them, and the oldest are let go."""
+    settings = settings_for(directory, public_url="https://apps.example.org")
+    words = "".join(chr(0x4E00 + (n * 7919) % 20_000) for n in range(600))  # compresses badly
+    users = [f"user-{number}" for number in range(30)]
+    control = SteerableControl(grants={user: a_grant(user, session_context=words) for user in users})
+    jar: dict[str, str] = {}
+    base = f"http://127.0.0.1:{settings.portal_port}"
+    async with serving_control(control, settings.effective_run_dir), aiohttp.ClientSession() as http:
+        with RunningGateway(settings):
+            for user in users:
+                head = {"Cookie": "; ".join(f"{name}={value}" for name, value in jar.items())}
+                url = f"{base}/authenticate?parameters=e30%3D&signature={user}"
+                async with http.get(url, headers=head, allow_redirects=False) as answer:
+                    assert answer.status == 303, (user, len(head["Cookie"]))
+                    for line in answer.headers.getall("Set-Cookie"):
+                        name, _, rest = line.partition("=")
+                        assert "Secure" in line
+                        assert "Path=/;" in line + ";"
+                        jar.pop(name, None)
+                        if "Max-Age=0" not in line:
+                            jar[name] = rest.partition(";")[0]
+            held = sum(len(name) + len(value) for name, value in jar.items())
+            head = {"Cookie": "; ".join(f"{name}={value}" for name, value in jar.items()), **PAGE}
+            newest = [name.rpartition("-")[2] for name in jar][-3:]
+            for ref in newest:
+                async with http.get(f"{base}/s/{ref}/api/state", headers=head) as answer:
+                    assert answer.status == 200
+
+    assert 8_190 < held < 48 * 1024, "more than a head's default limit, less than ours"
+    assert 10 < len(jar) <= 20
+
+
+async def test_one_identity_per_cookie_up_to_twenty(directory: Any) -> None:
+    settings = settings_for(directory, public_url="https://apps.example.org")
+    control = SteerableControl(grants={"ada": a_grant("ada")})
+    url = f"http://127.0.0.1:{settings.portal_port}/authenticate?parameters=e30%3D&signature=ada"
+    stale = "; ".join(f"__Host-fanlight-stale{number}=junk" for number in range(25))
+    async with serving_control(control, settings.effective_run_dir), aiohttp.ClientSession() as http:
+        with RunningGateway(settings):
+            async with http.get(url, headers={"Cookie": f"{stale}; other=1"}, allow_redirects=False) as answer:
+                cookies = answer.headers.getall("Set-Cookie")
+
+    dropped = [line for line in cookies if "Max-Age=0" in line]
+    assert len(dropped) == 25 - 19
+    assert all(line.startswith("__Host-fanlight-stale") for line in dropped)
 
 
 async def test_a_long_poll_is_answered_when_the_session_changes(rig: Rig, http: aiohttp.ClientSession) -> None:

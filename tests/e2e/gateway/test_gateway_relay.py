@@ -157,6 +157,40 @@ async def test_a_stream_is_cut_at_once_when_the_session_ends(rig: Rig, http: aio
         await stream_of(rig, http, page)
 
 
+async def test_who_does_nothing_loses_the_stream_until_the_page_asks_for_it(
+    rig: Rig, http: aiohttp.ClientSession
+) -> None:
+    page, handle = await open_session(rig, http)
+    session = f"{page}api/sessions/{handle}"
+    attach = {"url": f"{session}/attach", "json": {"viewer": "viewer-12345"}, "headers": {**PAGE, "Origin": rig.url}}
+    async with http.post(**attach) as answer:
+        assert answer.status == 200
+    watching = asyncio.create_task(_watched(http, f"{session}?viewer=viewer-12345&from=ACTIVE"))
+    async with stream_of(rig, http, page) as stream:
+        await first_picture(stream)
+        await rig.control.disconnect("session-1")
+        async with asyncio.timeout(2):
+            while (await stream.receive()).type in (WSMsgType.TEXT, WSMsgType.BINARY):
+                pass
+    told = await asyncio.wait_for(watching, 2)
+    assert (told["isIdleDisconnected"], told["session"]["state"]) == (True, "ACTIVE")
+    await until(lambda: rig.control.connections[-1] == ("session-1", False))
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refusal:
+        await stream_of(rig, http, page)
+    assert refusal.value.status == 409
+
+    async with http.post(**attach) as answer:
+        assert answer.status == 200
+    async with stream_of(rig, http, page) as stream:
+        await first_picture(stream)
+    assert (await _watched(http, f"{session}?viewer=viewer-12345"))["isIdleDisconnected"] is False
+
+
+async def _watched(http: aiohttp.ClientSession, url: str) -> dict[str, Any]:
+    async with http.get(url, headers=PAGE) as answer:
+        return dict(await answer.json())
+
+
 async def test_a_stream_ends_with_the_maximum_duration(rig: Rig, http: aiohttp.ClientSession) -> None:
     rig.control.lifetime_in_seconds = 1.0
     page, _ = await open_session(rig, http)

@@ -57,6 +57,13 @@ export function inWords(seconds) {
 
 const TOAST_IN_MS = 6000;
 
+/** A toast that stays, and whose words may change: {say(text), close()}. Screen readers hear each change. */
+export function notice() {
+  const note = h("div.toast.warning", {});
+  document.getElementById("toasts").append(note);
+  return { say(text) { if (note.textContent !== text) note.textContent = text; }, close: () => note.remove() };
+}
+
 /** Say something in passing. Screen readers hear it too. */
 export function toast(text, kind = "note") {
   const note = h(`div.toast.${kind}`, {}, text);

@@ -1,7 +1,7 @@
 // A running session on the page: the stream, its toolbar and panels.
 
 import { api } from "./api.js";
-import { toast, wait } from "./dom.js";
+import { notice, toast, wait } from "./dom.js";
 import { clipboardPanel, closePanel, confirmEnd, filesPanel, keyboardPanel, launcherPanel, morePanel, qualityPanel, togglePanel } from "./panels.js";
 import { Stream } from "./stream.js";
 import { Toolbar } from "./toolbar.js";
@@ -10,9 +10,11 @@ const FIRST_PING_AFTER_MS = 1500;
 const PING_EVERY_MS = 8000;
 const GOOD_BELOW_MS = 80;
 const FAIR_BELOW_MS = 200;
+const IDLE_WARNING_IN_SECONDS = 60;
+const IDLE_LOOK_EVERY_SECONDS = 5; // while the warning stands, so that it goes soon after a key was pressed
 
 export class Running {
-  /** `to` has viewer, onEnd(), onKilled(). */
+  /** `to` has viewer, onEnd(), onKilled(), onStale() → the watch's answer, read now. */
   constructor(catalog, session, now, to) {
     this.catalog = catalog;
     this.to = to;
@@ -157,13 +159,37 @@ export class Running {
 
   async tick() {
     while (!this.isClosed) {
-      this.toolbar.timeLeft(this.session.maxExpiresAt - (Date.now() / 1000 + this.clockOffset));
+      const now = Date.now() / 1000 + this.clockOffset;
+      this.toolbar.timeLeft(this.session.maxExpiresAt - now);
+      this.warnOfIdleness(this.session.idleDisconnectAt === null ? Infinity : this.session.idleDisconnectAt - now);
       await wait(1000);
+    }
+  }
+
+  warnOfIdleness(seconds) {
+    if (seconds > IDLE_WARNING_IN_SECONDS) {
+      this.idleWarning?.close();
+      this.idleWarning = null;
+      return;
+    }
+    this.idleWarning ??= notice();
+    const left = Math.max(10, Math.ceil(seconds / 10) * 10); // read aloud at each change, hence not every second
+    this.idleWarning.say(`You will be disconnected in ${left}\u00a0s because of inactivity. Press a key or move the pointer to stay.`);
+    if (Math.ceil(seconds) % IDLE_LOOK_EVERY_SECONDS === 0) this.lookAgain();
+  }
+
+  async lookAgain() {
+    try {
+      const answer = await this.to.onStale();
+      if (answer.session && !this.isClosed) this.update(answer.session, answer.now);
+    } catch {
+      // The watch of the session says what is wrong.
     }
   }
 
   close() {
     this.isClosed = true;
+    this.idleWarning?.close();
     closePanel();
     this.toolbar.close();
     this.stream?.close();

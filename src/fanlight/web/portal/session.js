@@ -2,13 +2,14 @@
 // server; this page asks, shows, and asks again. Reloading it at any moment comes back to the same place.
 
 import { ApiError, api } from "./api.js";
-import { wait } from "./dom.js";
+import { inWords, wait } from "./dom.js";
 import { Running } from "./running.js";
 import { hideView, showCatalogue, showEnded, showLoading, showMessage, showRetrying, showWaiting } from "./views.js";
 
 const viewer = crypto.randomUUID?.() ?? `page-${Date.now()}-${Math.random().toString(36).slice(2)}`;
 const FIRST_PAUSE_IN_MS = 500;
 const LONGEST_PAUSE_IN_MS = 3000;
+const IDLE_LOOK_EVERY_MS = 5000;
 const SHORTEST_WATCH_IN_MS = 20; // answers that come at once, again and again, must not become a storm
 
 let world = null; // the last answer of `state`
@@ -116,6 +117,7 @@ async function enter(first, waiting = null) {
       if (mine !== turn) return;
       if (answer.isSuperseded) return superseded(session);
       ({ session } = answer);
+      if (answer.isIdleDisconnected && session.state === "ACTIVE") return idle(session);
       running?.update(session, answer.now);
       running?.reachable(true);
     } catch (error) {
@@ -160,6 +162,7 @@ function stream(session) {
     viewer,
     onEnd: () => end(session.handle),
     onKilled: () => killed(session),
+    onStale: () => api.session(session.handle, viewer),
   });
   return mine;
 }
@@ -181,6 +184,37 @@ function superseded(session) {
   become("superseded");
   showMessage("Opened elsewhere", "Your session is now shown in another tab or on another device. Only one can show it at a time.",
     ["Use it here", () => { hideView(); enter(session); }]);
+}
+
+/** Nobody used the session: its stream is cut, and stays so until the user says otherwise. */
+async function idle(session) {
+  const mine = become("idle");
+  showMessage("You were disconnected because of inactivity",
+    `Your session is kept for ${inWords(session.disconnectTimeoutInSeconds)}, with everything that is open in it.`,
+    ["Reconnect", () => reconnect(session)]);
+  while (mine === turn) {
+    await wait(IDLE_LOOK_EVERY_MS);
+    if (mine !== turn) return;
+    try {
+      const answer = await untilAnswered(() => api.session(session.handle, viewer));
+      if (mine !== turn) return;
+      if (answer.isSuperseded) superseded(session);
+      else if (answer.session.state === "EXPIRED") ended(answer.session.endReason);
+    } catch (error) {
+      if (mine === turn) lost(error);
+    }
+  }
+}
+
+async function reconnect(session) {
+  const mine = become("loading");
+  showLoading("Reconnecting…");
+  try {
+    await untilAnswered(() => api.attach(session.handle, viewer)); // before that, no stream is given
+    if (mine === turn) enter(session);
+  } catch (error) {
+    if (mine === turn) lost(error);
+  }
 }
 
 async function end(handle) {
