@@ -1,6 +1,7 @@
 """The Incus driver keeps the contract, directly and through the privileged compute process, on a real Incus."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -59,6 +60,18 @@ class IncusContract(InstanceDriverContract):
             return "foreign"
 
         return launch
+
+    async def test_instances_launched_at_the_same_time_share_no_ids(
+        self, driver: InstanceDriver, rig: IncusRig
+    ) -> None:
+        """Incus, left to itself, gives some of them the same."""
+        specs = [rig.new_spec() for _ in range(8)]
+        await running(driver, *specs)
+        first = sorted(one.first_uid or 0 for one in await driver.observe())
+        assert len(first) == 8
+        assert all(later - earlier >= 65_536 for earlier, later in itertools.pairwise([0, *first]))
+        maps = [await rig.run_in(spec.instance_id, "/bin/busybox", "cat", "/proc/self/uid_map") for spec in specs]
+        assert sorted(int(one.output.split()[1]) for one in maps) == first
 
 
 class TestIncusDriver(IncusContract):

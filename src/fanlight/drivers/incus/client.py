@@ -19,6 +19,7 @@ import aiohttp
 from fanlight.domain.errors import DriverUnavailable
 
 REQUEST_TIMEOUT_IN_SECONDS = 20.0  # No single request does work: that is what operations are for.
+_ALL_PROJECTS = "*"  # no project can have this name
 OPERATION_TIMEOUT_IN_SECONDS = 120  # Must exceed the first unpacking of a large image on a slow disk.
 
 
@@ -62,6 +63,10 @@ class IncusClient:
     async def get(self, path: str, *, project: str | None = None, **parameters: str | int) -> Any:
         """Return the `metadata` of what is at `path`, such as `instances`. Raises IncusRefused, DriverUnavailable."""
         return (await self._request("GET", path, project=project, parameters=parameters))["metadata"]
+
+    async def get_everywhere(self, path: str, **parameters: str | int) -> Any:
+        """Return what `path` lists in all projects of this Incus. Raises IncusRefused, DriverUnavailable."""
+        return await self.get(path, project=_ALL_PROJECTS, **parameters)
 
     async def send(
         self,
@@ -124,14 +129,14 @@ class IncusClient:
         body: Any = None,
         project: str | None = None,
         headers: Mapping[str, str] | None = None,
-        parameters: Mapping[str, str | int] | None = None,
+        parameters: dict[str, str | int] | None = None,
         timeout_in_seconds: float = REQUEST_TIMEOUT_IN_SECONDS,
     ) -> dict[str, Any]:
         is_upload = isinstance(body, aiohttp.MultipartWriter)
         async with self._answer(
             method,
             self._url(path),
-            params={"project": project or self.project, **(parameters or {})},
+            params=_scope_of(project or self.project) | (parameters or {}),
             headers=headers,
             data=body if is_upload else None,
             json=None if is_upload else body,
@@ -158,6 +163,10 @@ class IncusClient:
     @staticmethod
     def _url(path: str) -> str:
         return f"http://incus/1.0/{quote(path)}".rstrip("/")
+
+
+def _scope_of(project: str) -> dict[str, str | int]:
+    return {"all-projects": "true"} if project == _ALL_PROJECTS else {"project": project}
 
 
 @contextmanager

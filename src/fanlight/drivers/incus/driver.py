@@ -23,6 +23,7 @@ from fanlight.domain.ports import Capabilities, InstanceSpec, ObservedInstance, 
 from fanlight.drivers.incus import instances
 from fanlight.drivers.incus.client import IncusClient, IncusRefused
 from fanlight.drivers.incus.destruction import destroy
+from fanlight.drivers.incus.id_blocks import BLOCK, blocks_of_host, free_block, ids_of
 from fanlight.drivers.incus.images import NO_ROOM
 from fanlight.drivers.incus.preparation import prepare_host
 from fanlight.drivers.incus.socket_directories import Owner, SocketDirectories
@@ -51,7 +52,10 @@ class IncusDriver:
         self._launches: dict[str, asyncio.Task[None]] = {}
         self._specs: dict[str, InstanceSpec] = {}  # of the launches that are under way
         self._failures: dict[str, ObservedInstance] = {}
-        self._addresses: dict[str, str] = {}  # by instance; what Incus shows is added at each launch
+        self._blocks: list[int] = []  # of ids, of this host
+        # By instance; what Incus shows is added at each launch.
+        self._addresses: dict[str, IPv4Interface] = {}
+        self._first_uids: dict[str, int] = {}
 
     @property
     def client(self) -> IncusClient:
@@ -87,6 +91,7 @@ class IncusDriver:
                 f"The run directory {self._run_dir} is too long a path for sockets below it. Set a shorter --run-dir."
             )
         paths = (self._run_dir / "instances", self._runtimes)
+        self._blocks = blocks_of_host()
         driver = await prepare_host(self._client, self._settings, paths)
         try:
             directories.prepare()
@@ -180,11 +185,11 @@ class IncusDriver:
     async def _place_of(self, spec: InstanceSpec, runtime: Path) -> instances.Place:
         """Make the socket directories and choose the address. Raises CapacityExhausted, DriverUnavailable."""
         settings, directories = self._settings, self._sockets()
-        address = await self._take_address(spec.instance_id) if spec.has_internet_access else None
+        await self._reserve(spec)
         try:
             directories.make(spec.instance_id)
         except OSError as error:
-            self._addresses.pop(spec.instance_id, None)
+            self._release(spec.instance_id)
             raise DriverUnavailable(f"The socket directories of {spec.instance_id} cannot be made: {error}.") from error
         return instances.Place(
             host_sockets=directories.host(spec.instance_id),
@@ -192,16 +197,27 @@ class IncusDriver:
             runtime=runtime,
             pool=settings.incus_pool,
             network=settings.incus_network,
-            address=address,
+            first_uid=self._first_uids[spec.instance_id],
+            address=self._addresses.get(spec.instance_id),
             gateway=IPv4Address(IPv4Interface(settings.incus_subnet).ip),
         )
 
-    async def _take_address(self, instance_id: str) -> IPv4Interface:
-        shown = instances.addresses_of(await self._list())
-        # No await between choosing and remembering: two launches never get one address.
-        address = instances.free_address(self._settings.incus_subnet, shown | set(self._addresses.values()))
-        self._addresses[instance_id] = str(address.ip)
-        return address
+    async def _reserve(self, spec: InstanceSpec) -> None:
+        """Choose address and ids. Raises CapacityExhausted."""
+        try:
+            found = await self._client.get_everywhere("instances", recursion=1)
+        except IncusRefused as refused:
+            raise DriverUnavailable(f"The engine does not list its instances: {refused.text}.") from refused
+        # No await between choosing and remembering: two launches never get the same.
+        if spec.has_internet_access:
+            used = instances.addresses_of(found) | {str(address.ip) for address in self._addresses.values()}
+            self._addresses[spec.instance_id] = instances.free_address(self._settings.incus_subnet, used)
+        ids = {range(first, first + BLOCK) for first in self._first_uids.values()}
+        self._first_uids[spec.instance_id] = free_block(self._blocks, ids | ids_of(found))
+
+    def _release(self, instance_id: str) -> None:
+        self._addresses.pop(instance_id, None)
+        self._first_uids.pop(instance_id, None)
 
     async def _begin(self, spec: InstanceSpec, place: instances.Place) -> None:
         operation = await self._client.send("POST", "instances", instances.request_of(spec, place))
@@ -241,7 +257,7 @@ class IncusDriver:
 
     def _forget(self, instance_id: str) -> None:
         self._failures.pop(instance_id, None)
-        self._addresses.pop(instance_id, None)
+        self._release(instance_id)
         try:
             self._sockets().remove(instance_id)
         except OSError as error:

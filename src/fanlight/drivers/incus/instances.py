@@ -37,6 +37,7 @@ class Place:
     runtime: Path
     pool: str
     network: str
+    first_uid: int
     address: ipaddress.IPv4Interface | None
     gateway: ipaddress.IPv4Address
 
@@ -65,6 +66,7 @@ def _config_of(spec: InstanceSpec, place: Place) -> dict[str, str]:
         "limits.processes": str(PROCESS_LIMIT),
         "security.privileged": "false",
         "security.idmap.isolated": "true",
+        "security.idmap.base": str(place.first_uid),
         "security.nesting": "false",
         "security.guestapi": "false",
     }
