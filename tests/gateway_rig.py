@@ -25,6 +25,7 @@ from fanlight.controlwire.messages import Catalog, CatalogEntry, Grant, Refusal,
 from fanlight.gateway.process import run_gateway
 from gateway_guests import PictureGuest
 
+PAGE = {"X-Fanlight-Page": "1"}
 ALL_FEATURES = (
     "CLIPBOARD_COPY_FROM_LOCAL_DEVICE",
     "CLIPBOARD_COPY_TO_LOCAL_DEVICE",
@@ -334,3 +335,15 @@ async def sign_in(http: aiohttp.ClientSession, url: str, signature: str) -> str:
     async with http.get(f"{url}/authenticate?parameters=e30%3D&signature={signature}") as answer:
         assert answer.status == 200, await answer.text()
         return str(answer.url)
+
+
+async def state_of(http: aiohttp.ClientSession, page: str) -> dict[str, Any]:
+    async with http.get(f"{page}api/state", headers=PAGE) as answer:
+        assert answer.status == 200, await answer.text()
+        return dict(await answer.json())
+
+
+async def post(http: aiohttp.ClientSession, url: str, body: Any = None, **headers: str) -> tuple[int, dict[str, Any]]:
+    origin = "/".join(url.split("/")[:3])
+    async with http.post(url, json=body or {}, headers={**PAGE, "Origin": origin, **headers}) as answer:
+        return answer.status, await answer.json()
