@@ -105,8 +105,10 @@ class Supervisor:
                 "a process ended and is started again",
                 extra={"role": role, "exit_code": exit_code, "pause_in_seconds": round(pause, 1)},
             )
+            # Not wait_for, here and below: in Python 3.11 it may swallow a cancellation.
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await self._stopping.wait()
             pause = min(pause * 2, LONGEST_PAUSE_IN_SECONDS)
 
     async def _run_once(self, role: str) -> int | None:
@@ -143,9 +145,8 @@ class Supervisor:
         if not ended.done():
             with suppress(ProcessLookupError):
                 process.terminate()
-            try:
-                await asyncio.wait_for(asyncio.shield(ended), GRACE_IN_SECONDS)
-            except TimeoutError:
+            _, late = await asyncio.wait({ended}, timeout=GRACE_IN_SECONDS)
+            if late:
                 log.warning("a process did not stop in time and is killed", extra={"role": role})
                 with suppress(ProcessLookupError):
                     process.kill()
