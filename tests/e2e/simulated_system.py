@@ -45,6 +45,7 @@ class System:
     agents: AgentSockets
     clock: MovableClock
     changes: list[StreamingSession] = field(default_factory=list)
+    idled: list[StreamingSession] = field(default_factory=list)
 
     @property
     def transactions(self) -> Transactions:
@@ -123,11 +124,16 @@ class System:
         session: StreamingSession = await until(look, within=within, what=f"session {session_id}")
         return session
 
+    async def settle(self) -> None:
+        """Return when nothing is being worked on. What waits for its time, waits."""
+        while not self.reconcilers.is_idle:
+            await asyncio.sleep(0.001)
+
     async def pass_time(self, duration: timedelta) -> None:
         """Move the clock and let everything that falls due happen."""
         self.clock.added += duration
         await self.reconcilers.tick()
-        await self.reconcilers.settle()
+        await self.settle()
 
 
 async def until(probe: Callable[[], Awaitable[Any]], *, within: float, what: str) -> Any:
@@ -164,6 +170,7 @@ async def running_system(
     async with store:
         await store.upgrade()
         changes: list[StreamingSession] = []
+        idled: list[StreamingSession] = []
         reconcilers = Reconcilers(
             transactions=around(store.transactions),
             driver=around(driver),
@@ -173,6 +180,7 @@ async def running_system(
                 **{"shortest_backoff": timedelta(milliseconds=50), "capacity_wait": timedelta(seconds=5)} | settings
             ),
             session_changed=changes.append,
+            session_idled=idled.append,
         )
         services = AppStreamServices.build(
             transactions=around(store.transactions),
@@ -185,7 +193,7 @@ async def running_system(
         await driver.prepare()
         running = asyncio.create_task(reconcilers.run())
         try:
-            yield System(store, services, reconcilers, driver, agents, clock, changes)
+            yield System(store, services, reconcilers, driver, agents, clock, changes, idled)
         finally:
             running.cancel()
             with suppress(asyncio.CancelledError):

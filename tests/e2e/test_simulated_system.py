@@ -195,7 +195,7 @@ class TestFleets:
             await work.commit()
         system.reconcilers.wake("fleet", "f-bad")
         await system.start("good")
-        await system.reconcilers.settle()
+        await system.settle()
         bad = await system.fleet("bad")
         assert (bad.state, [e.code for e in bad.errors]) == (FleetState.STARTING, [FleetErrorCode.IMAGE_NOT_FOUND])
 
@@ -377,7 +377,7 @@ class TestSessions:
             before = await system.session_becomes(session.session_id, is_active)
             instances = {i.instance_id for i in await system.instances()}
         async with running_system(data_dir) as system:
-            await system.reconcilers.settle()
+            await system.settle()
             assert {i.instance_id for i in await system.instances()} == instances
             assert await system.session(session.session_id) == before
 

@@ -12,6 +12,8 @@ from fanlight.domain.instances import Instance, InstanceState
 from fanlight.domain.places import Scope
 from fanlight.domain.ports import AgentPhase, AgentStatus
 from fanlight.domain.session_plan import (
+    AGENT_FRESHNESS,
+    AGENT_SILENCE_GRACE,
     BEGIN_REPEAT,
     HEARTBEAT_TIMEOUT,
     PREPARING,
@@ -20,12 +22,14 @@ from fanlight.domain.session_plan import (
     Activate,
     Begin,
     Claim,
+    DisconnectIdle,
     End,
     LookAgain,
     MarkDisconnected,
     NoteIdle,
     SessionFacts,
     ShowProgress,
+    idle_disconnect_at,
     plan_session,
     whole_minutes,
 )
@@ -63,6 +67,11 @@ def says(phase: str, session_id: str | None = None, **members: Any) -> AgentStat
         "detail": "", "idle_since": None, "reported_at": NOW, "is_connected": True,
     }  # fmt: skip
     return AgentStatus(**defaults | members)
+
+
+def idle_since(second: int, *, at: int) -> AgentStatus:
+    """Return what the agent says `at` that second of a user who last did something at `second`."""
+    return says("IN_SESSION", "s", idle_since=NOW + second * SECOND, reported_at=NOW + at * SECOND)
 
 
 def plan(session: StreamingSession, after: timedelta = timedelta(0), **members: Any) -> list[object]:
@@ -119,20 +128,51 @@ def plan(session: StreamingSession, after: timedelta = timedelta(0), **members: 
         (replace(ACTIVE, end_requested=EndReason.USER), 0, {}, [End(EndReason.USER)]),
         (replace(PENDING, end_requested=EndReason.EXPIRED_BY_ADMINISTRATOR), 0, {}, [End(EndReason.EXPIRED_BY_ADMINISTRATOR)]),
         (replace(ACTIVE, state=SessionState.EXPIRED, end_requested=EndReason.USER), 0, {}, []),
-        # Idle: two minutes, and fifteen more in which a key brings the user back
-        (CONNECTED, 1020 - 1, {"fleet": IDLE_FLEET}, [LookAgain(NOW + 17 * MINUTE)]),
-        (CONNECTED, 1020, {"fleet": IDLE_FLEET}, [End(EndReason.DISCONNECT_TIMEOUT)]),
-        (CONNECTED, 1020, {"fleet": IDLE_FLEET, "agent": says("IN_SESSION", "s", idle_since=NOW + 16 * MINUTE)},
-         [NoteIdle(NOW + 16 * MINUTE), LookAgain(NOW + 17 * MINUTE + HEARTBEAT_TIMEOUT)]),
-        (replace(CONNECTED, connected_since=NOW + 10 * MINUTE, idle_since=NOW), 1020, {"fleet": IDLE_FLEET},
-         [LookAgain(NOW + 17 * MINUTE + HEARTBEAT_TIMEOUT)]),
-        (CONNECTED, 3500, {"agent": says("IN_SESSION", "s", idle_since=NOW)}, [LookAgain(NOW + 3500 * SECOND + HEARTBEAT_TIMEOUT)]),
+        # Silent agents
+        (ACTIVE, 300, {"silent_since": NOW}, [End(EndReason.INSTANCE_LOST)]),
+        (CONNECTED, 299, {"silent_since": NOW}, [LookAgain(NOW + AGENT_SILENCE_GRACE)]),
+        (CONNECTED, 300, {"silent_since": NOW}, [End(EndReason.INSTANCE_LOST)]),
+        (CONNECTED, 3500, {"agent": idle_since(0, at=3500)}, [LookAgain(NOW + 3500 * SECOND + HEARTBEAT_TIMEOUT)]),
     ],
 )  # fmt: skip
 def test_the_next_steps_of_a_session(
     session: StreamingSession, after: int, members: dict[str, Any], steps: list[object]
 ) -> None:
     assert plan(session, timedelta(seconds=after), **members) == steps
+
+
+@pytest.mark.parametrize(
+    ("after", "agent", "steps"),
+    [
+        # Two minutes after the last key, known from a report of that moment or later
+        (119, idle_since(0, at=119), [LookAgain(NOW + 2 * MINUTE)]),
+        (120, idle_since(0, at=120), [DisconnectIdle(NOW)]),
+        (121, idle_since(0, at=119), [LookAgain(NOW + 122 * SECOND)]),
+        (125, idle_since(124, at=125), [NoteIdle(NOW + 124 * SECOND), LookAgain(NOW + 125 * SECOND + HEARTBEAT_TIMEOUT)]),
+        # Who has just come back is active
+        (120, idle_since(-600, at=120), [DisconnectIdle(NOW - 10 * MINUTE)]),
+        (119, idle_since(-600, at=119), [LookAgain(NOW + 2 * MINUTE)]),
+        # What the agent does not say now, nobody knows
+        (3000, None, [LookAgain(NOW + 3000 * SECOND + AGENT_FRESHNESS)]),
+        (3000, idle_since(0, at=2984), [LookAgain(NOW + 3000 * SECOND + AGENT_FRESHNESS)]),
+        (3000, idle_since(0, at=2985), [DisconnectIdle(NOW)]),
+        (3000, replace(idle_since(0, at=3000), is_connected=False), [LookAgain(NOW + 3000 * SECOND + AGENT_FRESHNESS)]),
+        (3000, replace(idle_since(0, at=3000), idle_since=None), [LookAgain(NOW + 3000 * SECOND + AGENT_FRESHNESS)]),
+    ],
+)  # fmt: skip
+def test_an_idle_user_is_disconnected_after_whole_minutes(
+    after: int, agent: AgentStatus | None, steps: list[object]
+) -> None:
+    assert plan(replace(CONNECTED, idle_since=NOW), timedelta(seconds=after), fleet=IDLE_FLEET, agent=agent) == steps
+
+
+def test_the_coming_disconnection_is_known_while_somebody_is_connected_and_the_agent_speaks() -> None:
+    agent, at = idle_since(30, at=60), NOW + MINUTE
+    assert idle_disconnect_at(CONNECTED, agent, IDLE_FLEET, at) == NOW + 150 * SECOND
+    assert idle_disconnect_at(CONNECTED, agent, FLEET, at) is None
+    assert idle_disconnect_at(ACTIVE, agent, IDLE_FLEET, at) is None
+    assert idle_disconnect_at(CONNECTED, agent, IDLE_FLEET, at + MINUTE) is None
+    assert idle_disconnect_at(CONNECTED, None, IDLE_FLEET, at) is None
 
 
 @pytest.mark.parametrize(("seconds", "minutes"), [(0, 0), (60, 1), (89, 1), (90, 2), (149, 2), (150, 3), (3600, 60)])

@@ -1,7 +1,7 @@
 """What one streaming session needs next. Pure.
 
-Idle users: the service disconnects them after IdleDisconnectTimeout and ends the session after DisconnectTimeout more.
-Here the picture stays until both have passed, and any key or pointer event in that time starts the count again.
+A user who neither types nor points for IdleDisconnectTimeout is disconnected; from then on the session is like any that
+nobody is connected to, and ends after DisconnectTimeout. Who comes back before that starts the count again.
 """
 
 from dataclasses import dataclass
@@ -20,6 +20,11 @@ START_TIMEOUT = timedelta(seconds=60)
 HEARTBEAT_TIMEOUT = timedelta(seconds=35)
 BEGIN_REPEAT = timedelta(seconds=2)
 IDLE_GRANULARITY = timedelta(seconds=30)  # How often a moving `idle_since` is worth a write.
+# The agent reports every 5 s. An older report says nothing about what the user does now.
+AGENT_FRESHNESS = timedelta(seconds=15)
+# An agent that is restarted is back within seconds; a session without one can neither be measured nor ended in order.
+AGENT_SILENCE_GRACE = timedelta(minutes=5)
+_NEXT_REPORT = timedelta(seconds=1)
 
 WAITING = "Waiting for a free instance…"
 STARTING = "Starting your instance…"
@@ -57,6 +62,13 @@ class MarkDisconnected:
 
 
 @dataclass(frozen=True, slots=True)
+class DisconnectIdle:
+    """Cut the stream of a user who last did something at `since`; the session goes on without a user."""
+
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class NoteIdle:
     since: datetime
 
@@ -66,12 +78,17 @@ class LookAgain:
     until: datetime
 
 
-SessionStep: TypeAlias = Claim | ShowProgress | Begin | Activate | End | MarkDisconnected | NoteIdle | LookAgain
+SessionStep: TypeAlias = (
+    Claim | ShowProgress | Begin | Activate | End | MarkDisconnected | DisconnectIdle | NoteIdle | LookAgain
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionFacts:
-    """`heard_at` is when the gateway last said that a stream is open, or when this process began to listen for that."""
+    """`heard_at` is when the gateway last said that a stream is open, or when this process began to listen for that.
+
+    `silent_since` is when it was noticed that the agent we listen for does not report, None while it does.
+    """
 
     session: StreamingSession
     fleet: Fleet | None
@@ -79,6 +96,7 @@ class SessionFacts:
     agent: AgentStatus | None
     heard_at: datetime
     capacity_wait: timedelta
+    silent_since: datetime | None = None
 
 
 def plan_session(facts: SessionFacts, now: datetime) -> list[SessionStep]:
@@ -139,42 +157,69 @@ def _is_in_session(agent: AgentStatus | None, session: StreamingSession) -> bool
 
 def _plan_active(facts: SessionFacts, fleet: Fleet, now: datetime) -> list[SessionStep]:
     session, agent = facts.session, facts.agent
-    if agent is not None and agent.phase in (AgentPhase.FAILED, AgentPhase.ENDED):
+    if _is_guest_gone(agent):
         return [End(EndReason.INSTANCE_LOST)]
-    if agent is not None and agent.is_connected and agent.phase in (AgentPhase.BOOTING, AgentPhase.READY):
-        # The instance came back empty: what the user had is gone, and this instance was used.
+    lost_at = facts.silent_since + AGENT_SILENCE_GRACE if facts.silent_since else None
+    disconnected_at = session.disconnected_at or session.started_at or session.created_at
+    over_at = None if session.connected_since else disconnected_at + fleet.disconnect_timeout
+    if over_at is not None and over_at <= now:
+        return [End(EndReason.DISCONNECT_TIMEOUT)]
+    if lost_at is not None and lost_at <= now:
         return [End(EndReason.INSTANCE_LOST)]
+    horizon = min(moment for moment in (session.max_expires_at, over_at, lost_at) if moment is not None)
     if session.connected_since is None:
-        deadline = _since_disconnected(session) + fleet.disconnect_timeout
-        if deadline <= now:
-            return [End(EndReason.DISCONNECT_TIMEOUT)]
-        return [LookAgain(min(deadline, session.max_expires_at))]
+        return [LookAgain(horizon)]
     silent_at = max(facts.heard_at, session.connected_since) + HEARTBEAT_TIMEOUT
     if silent_at <= now:
         return [MarkDisconnected()]
-    return _plan_idle(session, agent, fleet, min(silent_at, session.max_expires_at), now)
+    return _plan_idle(session, agent, fleet, min(silent_at, horizon), now)
 
 
-def _since_disconnected(session: StreamingSession) -> datetime:
-    return session.disconnected_at or session.started_at or session.created_at
+def _is_guest_gone(agent: AgentStatus | None) -> bool:
+    """Return whether the agent says that it has no session, or has none any more."""
+    if agent is None:
+        return False
+    # It came back empty: what the user had is gone, and this instance was used.
+    is_empty = agent.is_connected and agent.phase in (AgentPhase.BOOTING, AgentPhase.READY)
+    return is_empty or agent.phase in (AgentPhase.FAILED, AgentPhase.ENDED)
 
 
 def _plan_idle(
     session: StreamingSession, agent: AgentStatus | None, fleet: Fleet, horizon: datetime, now: datetime
 ) -> list[SessionStep]:
-    allowed = whole_minutes(fleet.idle_disconnect_timeout)
-    if not allowed:
+    if not whole_minutes(fleet.idle_disconnect_timeout):
         return [LookAgain(horizon)]
-    since = agent.idle_since if agent is not None and agent.idle_since is not None else session.idle_since
-    # Who has just come back counts as active, even before the first key.
-    counted_from = max(since or session.created_at, session.connected_since or session.created_at)
-    deadline = counted_from + allowed + fleet.disconnect_timeout
-    if deadline <= now:
-        return [End(EndReason.DISCONNECT_TIMEOUT)]
+    deadline = idle_disconnect_at(session, agent, fleet, now)
+    if deadline is None or agent is None or agent.idle_since is None:
+        return [LookAgain(min(horizon, now + AGENT_FRESHNESS))]
+    # An earlier report does not know of a key pressed just before the deadline.
+    if deadline <= agent.reported_at:
+        return [DisconnectIdle(agent.idle_since)]
     steps: list[SessionStep] = []
-    if since is not None and (session.idle_since is None or since - session.idle_since >= IDLE_GRANULARITY):
-        steps.append(NoteIdle(since))
-    return [*steps, LookAgain(min(horizon, deadline))]
+    if session.idle_since is None or agent.idle_since - session.idle_since >= IDLE_GRANULARITY:
+        steps.append(NoteIdle(agent.idle_since))
+    return [*steps, LookAgain(min(horizon, max(deadline, now + _NEXT_REPORT)))]
+
+
+def idle_disconnect_at(
+    session: StreamingSession, agent: AgentStatus | None, fleet: Fleet, now: datetime
+) -> datetime | None:
+    """Return when the user will be disconnected unless something is typed or clicked before.
+
+    None: the fleet does not ask for it, nobody is connected, or the agent does not say what the user does.
+    """
+    allowed = whole_minutes(fleet.idle_disconnect_timeout)
+    if not allowed or session.connected_since is None:
+        return None
+    if agent is None or agent.idle_since is None or not is_heard(agent, now):
+        return None
+    # Who has just come back counts as active, even before the first key.
+    return max(agent.idle_since, session.connected_since) + allowed
+
+
+def is_heard(agent: AgentStatus | None, now: datetime) -> bool:
+    """Return whether the agent speaks to this process."""
+    return agent is not None and agent.is_connected and abs(now - agent.reported_at) <= AGENT_FRESHNESS
 
 
 def whole_minutes(duration: timedelta) -> timedelta:

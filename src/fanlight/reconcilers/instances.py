@@ -58,7 +58,7 @@ class InstanceReconciler:
     wake_waiting: Callable[[str], None]
     failures: LaunchFailures
     session_of: dict[str, str] = field(default_factory=dict)  # instance id → session id, to wake sessions at once
-    _listening_since: dict[str, datetime] = field(default_factory=dict)
+    listening_since: dict[str, datetime] = field(default_factory=dict)  # by instance id; for whose agents we listen
     _launches: asyncio.Semaphore = field(init=False)
 
     def __post_init__(self) -> None:
@@ -90,7 +90,7 @@ class InstanceReconciler:
             looked_at=self.sightings.looked_at,
             observed=self.sightings.of(instance_id),
             agent=self.agents.status(instance_id),
-            listening_since=self._listening_since.get(instance_id),
+            listening_since=self.listening_since.get(instance_id),
         )
 
     async def _apply(self, instance: Instance, fleet: Fleet | None, step: InstanceStep) -> datetime | None:
@@ -158,7 +158,7 @@ class InstanceReconciler:
             await self.agents.open(instance.instance_id, first_uid)
         except AgentUnreachable:
             return self.clock.now() + _SOON
-        self._listening_since[instance.instance_id] = self.clock.now()
+        self.listening_since[instance.instance_id] = self.clock.now()
         return self.clock.now()
 
     async def _note_ready(self, instance: Instance) -> datetime:
@@ -196,8 +196,11 @@ class InstanceReconciler:
 
     async def _destroy(self, instance: Instance) -> datetime | None:
         await self._hang_up(instance.instance_id)
-        await self.driver.terminate(instance.instance_id)
-        await self._look()
+        if self.sightings.looked_at is None:
+            await self._look()
+        if instance.instance_id not in self.sightings.foreign_ids:
+            await self.driver.terminate(instance.instance_id)
+            await self._look()
         if self.sightings.of(instance.instance_id) is not None:
             return self.clock.now() + _SOON
         async with self.transactions.begin(write=True) as work:
@@ -214,21 +217,17 @@ class InstanceReconciler:
         """Destroy what carries our label and has no row: a row is written before its launch, so nothing is on its way."""
         await self._hang_up(instance_id)
         self.session_of.pop(instance_id, None)
-        if not self._is_ours(instance_id):
+        if self.sightings.of(instance_id) is None:
             return None
         await self._look()
         async with self.transactions.begin() as work:
             is_orphan = await work.instances.find(instance_id) is None
-        if not is_orphan or not self._is_ours(instance_id):
+        if not is_orphan or self.sightings.of(instance_id) is None:
             return None
         log.warning("orphan terminated", extra={"instance_id": instance_id})
         await self.driver.terminate(instance_id)
         await self._look()
-        return self.clock.now() + _SOON if self._is_ours(instance_id) else None
-
-    def _is_ours(self, instance_id: str) -> bool:
-        observed = self.sightings.of(instance_id)
-        return observed is not None and observed.labels.get("installation") == self.settings.installation
+        return self.clock.now() + _SOON if self.sightings.of(instance_id) is not None else None
 
     async def _tell_end(self, instance: Instance, session_id: str) -> None:
         try:
@@ -237,7 +236,7 @@ class InstanceReconciler:
             log.debug("agent away at the end of its session", extra={"instance_id": instance.instance_id})
 
     async def _hang_up(self, instance_id: str) -> None:
-        self._listening_since.pop(instance_id, None)
+        self.listening_since.pop(instance_id, None)
         await self.agents.close(instance_id)
 
     async def _look(self) -> None:

@@ -64,6 +64,11 @@ class KeyedQueue:
         for key in [key for key, when in self._due.items() if when <= now]:
             self.wake(key)
 
+    def wake_waiting(self) -> None:
+        """Do now whatever has its time."""
+        for key in list(self._due):
+            self.wake(key)
+
     @property
     def is_idle(self) -> bool:
         return not self._running

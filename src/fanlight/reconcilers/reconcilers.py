@@ -32,7 +32,11 @@ def _ignore(_: StreamingSession) -> None:
 
 
 class Reconcilers:
-    """Run `run` as a task for the life of the process. `wake` is the services' `Wake`; it may be called at any time."""
+    """Run `run` as a task for the life of the process. `wake` is the services' `Wake`; it may be called at any time.
+
+    `session_changed` is called after each write to a session, `session_idled` when its streams must be cut because the
+    user was idle for too long: after that write.
+    """
 
     def __init__(
         self,
@@ -43,12 +47,14 @@ class Reconcilers:
         clock: Clock,
         settings: ReconcilerSettings | None = None,
         session_changed: Callable[[StreamingSession], None] = _ignore,
+        session_idled: Callable[[StreamingSession], None] = _ignore,
     ) -> None:
         self._settings = settings or ReconcilerSettings()
         self._driver, self._agents, self._clock = driver, agents, clock
         bounded = BoundedTransactions(transactions)
-        self._sightings = Sightings(driver, clock)
+        self._sightings = Sightings(driver, clock, self._settings.installation)
         session_of: dict[str, str] = {}
+        listening_since: dict[str, datetime] = {}
         self._sessions = SessionReconciler(
             transactions=bounded,
             agents=agents,
@@ -56,7 +62,9 @@ class Reconcilers:
             settings=self._settings,
             wake=self.wake,
             changed=session_changed,
+            idled=session_idled,
             session_of=session_of,
+            listening_since=listening_since,
             started_at=clock.now(),
         )
         self._instances = InstanceReconciler(
@@ -70,6 +78,7 @@ class Reconcilers:
             wake_waiting=self._sessions.wake_waiting,
             failures=LaunchFailures(bounded, clock, self._settings),
             session_of=session_of,
+            listening_since=listening_since,
         )
         fleets = FleetReconciler(bounded, clock, self.wake)
         self._queues = {
@@ -83,11 +92,13 @@ class Reconcilers:
             transactions=bounded,
             settings=self._settings,
             instances=self._instances,
+            sessions=self._sessions,
             sightings=self._sightings,
             queues=self._queues,
         )
         self._is_due = asyncio.Event()
         self._is_running = False
+        self._ticked_at = clock.now()
 
     def wake(self, kind: str, key: str) -> None:
         """Look at one fleet, instance or session now. Before `run` it does nothing: the first sweep finds everything."""
@@ -115,14 +126,20 @@ class Reconcilers:
             self._is_running = False
             await asyncio.gather(*(queue.stop() for queue in self._queues.values()))
 
-    async def settle(self) -> None:
-        """For tests: return when nothing is being worked on. What waits for its time, waits."""
-        while not all(queue.is_idle for queue in self._queues.values()):  # noqa: ASYNC110 - polling will do for a test
-            await asyncio.sleep(0.001)
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is being worked on. What waits for its time, waits."""
+        return all(queue.is_idle for queue in self._queues.values())
 
     async def tick(self) -> None:
         """Do what is due now. `run` does it all the time; a test with its own clock, after moving it."""
         now = self._clock.now()
+        if now < self._ticked_at - _LONGEST_SLEEP:
+            log.warning("the clock went back", extra={"seconds": (self._ticked_at - now).total_seconds()})
+            self._sweep.start_anew()
+            for queue in self._queues.values():
+                queue.wake_waiting()
+        self._ticked_at = now
         await self._sweep.run_if_due(now)
         for queue in self._queues.values():
             queue.wake_due(now)

@@ -5,7 +5,8 @@ instance and the session, so that two sessions never hold one instance, and a cr
 """
 
 import logging
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 
@@ -13,7 +14,7 @@ from fanlight.agentwire.messages import BeginSession, MalformedMessage
 from fanlight.domain.errors import AgentUnreachable, NotFound
 from fanlight.domain.fleets import Fleet, FleetState, FleetType
 from fanlight.domain.instances import Instance, InstanceEvent, InstanceState
-from fanlight.domain.ports import AgentChannel, Clock, Transactions, UnitOfWork, Wake
+from fanlight.domain.ports import AgentChannel, AgentStatus, Clock, Transactions, UnitOfWork, Wake
 from fanlight.domain.session_plan import (
     PREPARING,
     STARTING,
@@ -21,6 +22,7 @@ from fanlight.domain.session_plan import (
     Activate,
     Begin,
     Claim,
+    DisconnectIdle,
     End,
     LookAgain,
     MarkDisconnected,
@@ -28,6 +30,7 @@ from fanlight.domain.session_plan import (
     SessionFacts,
     SessionStep,
     ShowProgress,
+    is_heard,
     plan_session,
 )
 from fanlight.domain.streaming_sessions import EndReason, SessionEvent, StreamingSession
@@ -40,7 +43,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True, kw_only=True)
 class SessionReconciler:
-    """`changed` is called with each session after its state or progress was written. `started_at`: of this process."""
+    """`changed` is called with each session after its state or progress was written, `idled` after its user was
+    disconnected for being idle. `listening_since` has the instances whose agents this process listens for; `started_at`
+    is of this process.
+    """
 
     transactions: Transactions
     agents: AgentChannel
@@ -48,15 +54,25 @@ class SessionReconciler:
     settings: ReconcilerSettings
     wake: Wake
     changed: Callable[[StreamingSession], None]
+    idled: Callable[[StreamingSession], None]
     session_of: dict[str, str]
+    listening_since: Mapping[str, datetime]
     started_at: datetime
     make_id: Callable[[], str] = new_instance_id
     _heard_at: dict[str, datetime] = field(default_factory=dict)
+    _silent_since: dict[str, datetime] = field(default_factory=dict)
+    _refused_for_capacity: Counter[str] = field(default_factory=Counter)  # by fleet, since this process began
     _waiting: dict[str, dict[str, datetime]] = field(default_factory=dict)  # by fleet; who came first goes first
 
     def heard(self, session_id: str) -> None:
-        """Take note that the gateway has an open stream of this session."""
+        """Take note that the gateway has an open stream of this live session."""
         self._heard_at[session_id] = self.clock.now()
+
+    def forget_all_but(self, live: Collection[str]) -> None:
+        """Drop what is remembered of sessions that are over; one may be heard at the very moment it ends."""
+        for remembered in (self._heard_at, self._silent_since):
+            for session_id in remembered.keys() - set(live):
+                del remembered[session_id]
 
     def wake_waiting(self, fleet_id: str) -> None:
         for session_id in self._waiting.get(fleet_id, {}):
@@ -73,20 +89,35 @@ class SessionReconciler:
             instance = await work.instances.find(session.instance_id) if session.instance_id else None
         if instance is not None:
             self.session_of[instance.instance_id] = session_id
+        now = self.clock.now()
+        agent = self.agents.status(instance.instance_id) if instance else None
         facts = SessionFacts(
             session=session,
             fleet=fleet,
             instance=instance,
-            agent=self.agents.status(instance.instance_id) if instance else None,
+            agent=agent,
             heard_at=self._heard_at.get(session_id, self.started_at),
             capacity_wait=self.settings.capacity_wait,
+            silent_since=self._note_silence(session, agent, now),
         )
-        for step in plan_session(facts, self.clock.now()):
+        for step in plan_session(facts, now):
             if isinstance(step, LookAgain):
                 return step.until
             if await self._apply(facts, step):
                 return self.clock.now()
         return None
+
+    def _note_silence(self, session: StreamingSession, agent: AgentStatus | None, now: datetime) -> datetime | None:
+        """Return since when the agent's silence is known.
+
+        Counted from when we noticed, not from the last report: a host that slept for an hour finds every report old.
+        """
+        if session.instance_id not in self.listening_since or is_heard(agent, now):
+            self._silent_since.pop(session.session_id, None)
+            return None
+        noticed_at = min(self._silent_since.get(session.session_id, now), now)
+        self._silent_since[session.session_id] = noticed_at
+        return noticed_at
 
     async def _apply(self, facts: SessionFacts, step: SessionStep) -> bool:
         """Carry out one step; return whether it changed so much that the rest of the plan is void."""
@@ -101,6 +132,8 @@ class SessionReconciler:
         if after != facts.session:
             await self._save(after)
             log.info("session changed", extra={**_about(after), "step": type(step).__name__, "state": after.state})
+        if isinstance(step, DisconnectIdle):
+            self.idled(after)
         return after != facts.session
 
     def _after(self, session: StreamingSession, step: SessionStep) -> StreamingSession:
@@ -116,6 +149,8 @@ class SessionReconciler:
                 )
             case MarkDisconnected():
                 return replace(session, connected_since=None, disconnected_at=self.clock.now())
+            case DisconnectIdle(since):
+                return replace(session, connected_since=None, disconnected_at=self.clock.now(), idle_since=since)
             case NoteIdle(since):
                 return replace(session, idle_since=since)
         return session
@@ -219,6 +254,10 @@ class SessionReconciler:
         await self._save(ended)
         self._forget(planned.session_id, planned)
         log.info("session ended", extra={**_about(planned), "reason": reason})
+        if reason is EndReason.NO_CAPACITY:
+            self._refused_for_capacity[planned.fleet_id] += 1
+            count = self._refused_for_capacity[planned.fleet_id]
+            log.warning("insufficient capacity", extra={**_about(planned), "count_since_start": count})
         if planned.instance_id is not None:
             self.wake("instance", planned.instance_id)
         self.wake("fleet", planned.fleet_id)
@@ -226,6 +265,7 @@ class SessionReconciler:
 
     def _forget(self, session_id: str, session: StreamingSession | None) -> None:
         self._heard_at.pop(session_id, None)
+        self._silent_since.pop(session_id, None)
         if session is not None:
             self._stop_waiting(session)
 

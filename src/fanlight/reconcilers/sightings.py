@@ -2,18 +2,24 @@
 
 import asyncio
 from collections.abc import Collection
+from collections.abc import Set as AbstractSet
 from datetime import datetime
 
 from fanlight.domain.ports import Clock, InstanceDriver, ObservedInstance
 
 
 class Sightings:
-    """`looked_at` is when the newest look began."""
+    """What carries our `installation` label. `looked_at` is when the newest look began.
+
+    `foreign_ids` are the instances of other installations: known, so that nobody touches them.
+    """
 
     looked_at: datetime | None
+    foreign_ids: AbstractSet[str]
 
-    def __init__(self, driver: InstanceDriver, clock: Clock) -> None:
-        self._driver, self._clock = driver, clock
+    def __init__(self, driver: InstanceDriver, clock: Clock, installation: str) -> None:
+        self._driver, self._clock, self._installation = driver, clock, installation
+        self.foreign_ids = frozenset()
         self._seen: dict[str, ObservedInstance] = {}
         self._looking = asyncio.Lock()
         self._asked = self._answered = 0
@@ -34,7 +40,9 @@ class Sightings:
             if self._answered >= ticket:
                 return set()
             covered, began_at = self._asked, self._clock.now()
-            seen = {observed.instance_id: observed for observed in await self._driver.observe()}
+            shown = {observed.instance_id: observed for observed in await self._driver.observe()}
+            seen = {key: one for key, one in shown.items() if one.labels.get("installation") == self._installation}
             changed = {i for i in seen.keys() | self._seen.keys() if seen.get(i) != self._seen.get(i)}
             self._seen, self.looked_at, self._answered = seen, began_at, covered
+            self.foreign_ids = shown.keys() - seen.keys()
         return changed

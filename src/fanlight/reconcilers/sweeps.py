@@ -13,10 +13,13 @@ from fanlight.domain.ports import Transactions
 from fanlight.domain.streaming_sessions import SessionState, StreamingSession
 from fanlight.reconcilers.instances import InstanceReconciler
 from fanlight.reconcilers.queues import KeyedQueue
+from fanlight.reconcilers.sessions import SessionReconciler
 from fanlight.reconcilers.settings import ReconcilerSettings
 from fanlight.reconcilers.sightings import Sightings
 
 log = logging.getLogger(__name__)
+
+_IF_FOREIGN = "if the data directory of that installation is gone: `fanlight uninstall` for it, or `incus delete`"
 
 
 class Sweep:
@@ -28,12 +31,19 @@ class Sweep:
         transactions: Transactions,
         settings: ReconcilerSettings,
         instances: InstanceReconciler,
+        sessions: SessionReconciler,
         sightings: Sightings,
         queues: Mapping[str, KeyedQueue],
     ) -> None:
         self._transactions, self._settings = transactions, settings
-        self._instances, self._sightings, self._queues = instances, sightings, queues
+        self._instances, self._sessions = instances, sessions
+        self._sightings, self._queues = sightings, queues
         self._hinted: set[str] = set()
+        self._has_told_of_foreign = False
+        self.start_anew()
+
+    def start_anew(self) -> None:
+        """Let everything be due, as in the beginning."""
         self._look_at: datetime | None = None
         self._sweep_at: datetime | None = None
         self._prune_at: datetime | None = None
@@ -66,12 +76,19 @@ class Sweep:
             return
         for instance_id in changed | hinted:
             self._queues["instance"].wake(instance_id)
+        if self._sightings.foreign_ids and not self._has_told_of_foreign:
+            self._has_told_of_foreign = True
+            log.warning(
+                "instances of another installation are left alone",
+                extra={"count": len(self._sightings.foreign_ids), "remedy": _IF_FOREIGN},
+            )
 
     async def _compare(self, now: datetime) -> None:
         async with self._transactions.begin() as work:
             fleets = await work.fleets.everywhere()
             instances = await work.instances.everywhere()
             sessions = await work.sessions.live()
+        self._sessions.forget_all_but({s.session_id for s in sessions})
         self._compare_instances(instances, {s.session_id: s for s in sessions}, now)
         for session in sessions:
             is_wish = session.state is SessionState.PENDING or session.end_requested is not None

@@ -150,6 +150,20 @@ async def test_the_earliest_time_counts_and_a_wake_up_replaces_it() -> None:
     assert not tested.knows("a")
 
 
+async def test_what_has_its_time_can_be_done_at_once() -> None:
+    done = []
+
+    async def reconcile(key: str) -> None:
+        done.append(key)
+
+    tested = queue(reconcile, StandingClock())
+    tested.wake_at("a", NOW + timedelta(hours=1))
+    tested.wake_at("b", NOW + timedelta(hours=2))
+    tested.wake_waiting()
+    await settled(tested)
+    assert (sorted(done), tested.next_due()) == (["a", "b"], None)
+
+
 async def test_a_stopped_queue_leaves_no_task_behind() -> None:
     async def reconcile(_: str) -> None:
         await asyncio.sleep(60)
@@ -166,7 +180,7 @@ async def test_a_stopped_queue_leaves_no_task_behind() -> None:
 class CountingEngine:
     def __init__(self) -> None:
         self.looks = 0
-        self.shown = [ObservedInstance(instance_id="i-1", power=Power.RUNNING, labels={})]
+        self.shown = [ObservedInstance(instance_id="i-1", power=Power.RUNNING, labels={"installation": "ours"})]
 
     async def observe(self) -> Sequence[ObservedInstance]:
         self.looks += 1
@@ -176,7 +190,7 @@ class CountingEngine:
 
 async def test_one_look_serves_all_who_asked_before_it_began() -> None:
     engine = CountingEngine()
-    sightings = Sightings(engine, StandingClock())  # type: ignore[arg-type]
+    sightings = Sightings(engine, StandingClock(), "ours")  # type: ignore[arg-type]
     changed = await asyncio.gather(*(sightings.look() for _ in range(50)))
     assert engine.looks <= 2
     assert [c for c in changed if c] == [{"i-1"}]
