@@ -113,6 +113,7 @@ async def _assemble(settings: Settings, stack: AsyncExitStack) -> _Parts:
             expired_sessions_kept=timedelta(seconds=settings.expired_sessions_kept_in_seconds),
         ),
         session_changed=changes.notify,
+        session_idled=changes.disconnect,
     )
     services = AppStreamServices.build(
         transactions=store.transactions,
@@ -196,6 +197,7 @@ async def _serve_control(settings: Settings, parts: _Parts, stack: AsyncExitStac
         run_dir=settings.effective_run_dir,
         first_uid_of=parts.reconcilers.first_uid_of,
         heard=parts.reconcilers.heard,
+        clock=SystemClock(),
         connection_changed=audit,
         allowed_uids={0, identity_of(settings, "api").uid, identity_of(settings, "gateway").uid},
     )

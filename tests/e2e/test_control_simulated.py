@@ -5,6 +5,8 @@ import json
 import os
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import parse_qs, urlsplit
@@ -13,12 +15,14 @@ import aiohttp
 import pytest
 from simulated_system import SCOPE, System, running_system, until
 
+from fanlight import __version__
 from fanlight.control import SessionChanges, make_control_app, serve_control
 from fanlight.controlwire.messages import Grant, to_json
 from fanlight.domain.errors import StoreUnavailable
 from fanlight.domain.fleets import StreamView
-from fanlight.domain.streaming_sessions import SessionState
-from fanlight.gateway.control_client import ControlAway, ControlClient, Refused
+from fanlight.domain.session_plan import DisconnectIdle, SessionFacts
+from fanlight.domain.streaming_sessions import SessionState, StreamingSession
+from fanlight.gateway.control_client import ControlAway, ControlClient, Notice, Refused
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -41,9 +45,16 @@ def uids() -> set[int]:
 
 
 @pytest.fixture
-async def socket(system: System, data_dir: Path, uids: set[int]) -> AsyncIterator[Path]:
+def audited() -> list[tuple[str, str]]:
+    """What the audit log would be told: connection states with addresses."""
+    return []
+
+
+@pytest.fixture
+async def socket(system: System, data_dir: Path, uids: set[int], audited: list[tuple[str, str]]) -> AsyncIterator[Path]:
     changes = SessionChanges()
     system.reconcilers._sessions.changed = changes.notify
+    system.reconcilers._sessions.idled = changes.disconnect
     app = make_control_app(
         sessions=system.services.sessions,
         transactions=system.transactions,
@@ -53,6 +64,8 @@ async def socket(system: System, data_dir: Path, uids: set[int]) -> AsyncIterato
         first_uid_of=system.reconcilers.first_uid_of,
         heard=system.reconcilers.heard,
         allowed_uids=uids,
+        clock=system.clock,
+        connection_changed=lambda session, address: audited.append((session.connection_state, address)),
     )
     path = data_dir / "control.sock"
     path.write_text("stale")
@@ -127,8 +140,78 @@ async def test_a_session_from_url_to_end(system: System, client: ControlClient, 
     await client.end(opened.session_id)
     over = await asyncio.wait_for(waiting, 5)
     assert (over.state, over.end_reason, over.stream_socket) == ("EXPIRED", "USER", None)
-    assert await asyncio.wait_for(anext(ended), 5) == opened.session_id
+    assert await asyncio.wait_for(anext(ended), 5) == Notice(opened.session_id, is_over=True)
     await ended.aclose()  # type: ignore[attr-defined]
+
+
+async def connected_idler(system: System, client: ControlClient) -> StreamingSession:
+    """Return a connected session that will be disconnected a minute after its user's last key."""
+    await system.make_fleet(desired_instances=1, idle_disconnect_timeout=timedelta(minutes=1))
+    await system.start()
+    opened = await client.open_session(await grant_for(system, client), "text-editor")
+    await wait_active(client, opened.session_id)
+    assert (await client.session(opened.session_id)).idle_disconnect_at is None
+    await client.report_connection(opened.session_id, is_connected=True, source_address="192.0.2.7")
+    return await system.session(opened.session_id)
+
+
+async def test_the_gateway_is_told_of_an_idle_user_until_it_has_cut_the_stream(
+    system: System, client: ControlClient, audited: list[tuple[str, str]]
+) -> None:
+    session = await connected_idler(system, client)
+    session_id = session.session_id
+    view = await client.session(session_id)
+    assert session.connected_since is not None
+    assert view.idle_disconnect_at is not None
+    assert abs(view.idle_disconnect_at - session.connected_since.timestamp() - 60) < 1
+    assert view.runtime_version == f"simulated-{__version__}"
+
+    notices = client.ended()
+    assert await anext(notices) is None
+    reconciler = system.reconcilers._sessions
+    facts = SessionFacts(
+        session=await system.session(session_id), fleet=None, instance=None, agent=None,
+        heard_at=system.clock.now(), capacity_wait=timedelta(0),
+    )  # fmt: skip
+    await reconciler._apply(facts, DisconnectIdle(system.clock.now()))
+    cut = Notice(session_id, is_over=False)
+    assert await asyncio.wait_for(anext(notices), 5) == cut
+    # A heartbeat that was on its way does not bring the user back, and the gateway is told again.
+    await client.report_connection(session_id, is_connected=True, source_address="192.0.2.7")
+    assert await asyncio.wait_for(anext(notices), 5) == cut
+    assert (await system.session(session_id)).connected_since is None
+    assert (await client.session(session_id)).idle_disconnect_at is None
+    for _ in range(2):
+        await client.report_connection(session_id, is_connected=False, source_address="192.0.2.7")
+    await client.report_connection(session_id, is_connected=True, source_address="192.0.2.8")
+    assert (await system.session(session_id)).connected_since is not None
+    assert audited == [("CONNECTED", "192.0.2.7"), ("NOT_CONNECTED", "192.0.2.7"), ("CONNECTED", "192.0.2.8")]
+    await notices.aclose()  # type: ignore[attr-defined]
+
+
+async def test_a_heartbeat_counts_for_live_sessions_only(system: System, client: ControlClient) -> None:
+    session = await connected_idler(system, client)
+    await client.end(session.session_id)
+    await system.session_becomes(session.session_id, lambda s: not s.is_live)
+    await client.report_connection(session.session_id, is_connected=True, source_address="192.0.2.7")
+    with pytest.raises(Refused):
+        await client.report_connection("no-such", is_connected=True, source_address="192.0.2.7")
+    assert system.reconcilers._sessions._heard_at == {}
+
+
+@pytest.mark.parametrize(
+    ("claim", "version"),
+    [("1.2.0-rc_1", "1.2.0-rc_1"), ("..", None), (".", None), ("", None), ("../x", None), ("a b", None),
+     ("1.2\n", None), ("x" * 64, "x" * 64), ("x" * 65, None)],
+)  # fmt: skip
+async def test_a_runtime_version_is_a_directory_name_or_nothing(
+    system: System, client: ControlClient, claim: str, version: str | None
+) -> None:
+    session = await connected_idler(system, client)
+    line = system.agents._lines[str(session.instance_id)]
+    assert line.status is not None
+    line.status = replace(line.status, runtime_version=claim)
+    assert (await client.session(session.session_id)).runtime_version == version
 
 
 async def test_the_same_url_again_launches_its_application_once(system: System, client: ControlClient) -> None:

@@ -21,7 +21,7 @@ from fanlight.control.changes import SessionChanges
 from fanlight.control.views import SessionViews, catalog_view
 from fanlight.controlwire.messages import SessionView, to_json
 from fanlight.domain.errors import NotFound
-from fanlight.domain.ports import AgentChannel, Transactions
+from fanlight.domain.ports import AgentChannel, Clock, Transactions
 from fanlight.domain.streaming_sessions import EndReason, SessionState, StreamingGrant, StreamingSession
 from fanlight.services.streaming_sessions import StreamingSessionService
 
@@ -43,13 +43,14 @@ def make_control_app(
     first_uid_of: Callable[[str], int | None],
     heard: Callable[[str], None],
     allowed_uids: Collection[int],
+    clock: Clock,
     connection_changed: ConnectionChanged = lambda _session, _source_address: None,
 ) -> web.Application:
-    """Return the app. `heard` and `first_uid_of` are the Reconcilers' methods; `changes.notify` is their callback.
+    """Return the app. `heard` and `first_uid_of` are the Reconcilers' methods, `changes` has their callbacks.
 
     `connection_changed` is called once for each stream that begins or ends, with the browser's address: for the audit.
     """
-    views = SessionViews(transactions, run_dir, first_uid_of)
+    views = SessionViews(transactions, agents, clock, run_dir, first_uid_of)
     handlers = _Handlers(sessions, transactions, agents, changes, views, heard, connection_changed)
     app = web.Application(middlewares=[refusing(frozenset(allowed_uids))], client_max_size=MAX_BODY_BYTES)
     app.router.add_post("/v1/redeem", handlers.redeem)
@@ -178,13 +179,17 @@ class _Handlers:
     async def connection(self, request: web.Request) -> web.Response:
         session_id = request.match_info["id"]
         body = read_body(await _json(request), {"is_connected": "true or false", "source_address": "text"})
-        if body["is_connected"]:
-            self._heard(session_id)
+        is_connected = body["is_connected"]
         before = await self._sessions.find(session_id)
-        session = await self._sessions.record_connection(session_id, is_connected=body["is_connected"])
-        if session.connection_state is not before.connection_state:
+        if is_connected and before.is_live:
+            if self._changes.is_being_cut(session_id):
+                return web.json_response({})
+            self._heard(session_id)
+        session = await self._sessions.record_connection(session_id, is_connected=is_connected)
+        is_cut = not is_connected and self._changes.confirm_cut(session_id)
+        if is_cut or session.connection_state is not before.connection_state:
             self._connection_changed(session, body["source_address"])
-        if body["is_connected"] and not session.is_live:
+        if is_connected and not session.is_live:
             self._changes.notify(session)  # The gateway missed the end, or it would not say this.
         return web.json_response({})
 
@@ -198,8 +203,7 @@ class _Handlers:
             await response.prepare(request)
             await response.write(b"{}\n")  # the head alone might wait for a body
             while not listener.is_behind:
-                session_id = await listener.next(ENDED_SILENCE_IN_SECONDS)
-                line = {} if session_id is None else {"session_id": session_id}
+                line = await listener.next(ENDED_SILENCE_IN_SECONDS)
                 await response.write(json.dumps(line).encode() + b"\n")
         return response
 

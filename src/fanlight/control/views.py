@@ -1,22 +1,33 @@
 """What the gateway sees of a session and of a catalogue."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 from fanlight.agentwire import STREAM_SOCKET_NAME
 from fanlight.controlwire.messages import Catalog, CatalogEntry, SessionView
 from fanlight.domain.errors import DriverUnavailable, NotFound
-from fanlight.domain.ports import Transactions
-from fanlight.domain.session_plan import whole_minutes
+from fanlight.domain.ports import AgentChannel, AgentStatus, Clock, Transactions
+from fanlight.domain.session_plan import idle_disconnect_at, whole_minutes
 from fanlight.domain.streaming_sessions import SessionState, StreamingSession
 from fanlight.services.streaming_sessions import SessionCatalog
+
+_VERSION = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class SessionViews:
     """`first_uid_of` tells from whose uids an instance's socket must come, None while the engine has not said it."""
 
-    def __init__(self, transactions: Transactions, run_dir: Path, first_uid_of: Callable[[str], int | None]) -> None:
-        self._transactions, self._run_dir, self._first_uid_of = transactions, run_dir, first_uid_of
+    def __init__(
+        self,
+        transactions: Transactions,
+        agents: AgentChannel,
+        clock: Clock,
+        run_dir: Path,
+        first_uid_of: Callable[[str], int | None],
+    ) -> None:
+        self._transactions, self._agents, self._clock = transactions, agents, clock
+        self._run_dir, self._first_uid_of = run_dir, first_uid_of
 
     async def of(self, session: StreamingSession) -> SessionView:
         """Raises DriverUnavailable while an ACTIVE session cannot be reached because the engine has not been seen."""
@@ -27,6 +38,8 @@ class SessionViews:
             except NotFound:
                 actions = frozenset()
         is_active = session.state is SessionState.ACTIVE and session.instance_id is not None
+        agent = self._agents.status(str(session.instance_id)) if is_active else None
+        idle_at = idle_disconnect_at(session, agent, fleet, self._clock.now()) if fleet else None
         return SessionView(
             session_id=session.session_id,
             state=session.state,
@@ -41,6 +54,8 @@ class SessionViews:
             first_uid=self._uid_of(str(session.instance_id)) if is_active else None,
             end_reason=session.end_reason,
             features=tuple(sorted(actions)),
+            idle_disconnect_at=idle_at.timestamp() if idle_at else None,
+            runtime_version=_runtime_of(agent),
         )
 
     def _socket_of(self, instance_id: str) -> Path:
@@ -51,6 +66,13 @@ class SessionViews:
         if first_uid is None:
             raise DriverUnavailable("The engine has not been seen yet. Try again in a moment.")
         return first_uid
+
+
+def _runtime_of(agent: AgentStatus | None) -> str | None:
+    """Return what the agent claims, if it can be the name of a version's directory; "." and ".." never are."""
+    if agent is None or not _VERSION.fullmatch(agent.runtime_version) or not agent.runtime_version.strip("."):
+        return None
+    return agent.runtime_version
 
 
 def catalog_view(catalog: SessionCatalog) -> Catalog:
