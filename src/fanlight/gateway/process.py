@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import resource
 import signal
 import ssl
 import time
@@ -17,7 +18,7 @@ from fanlight.gateway.client_files import ENTRY_POINT, ClientFiles
 from fanlight.gateway.context import Gateway
 from fanlight.gateway.control_client import ControlClient
 from fanlight.gateway.cookies import Seals, read_or_create_key
-from fanlight.gateway.door import Door
+from fanlight.gateway.door import MAX_CONNECTIONS, Door
 from fanlight.gateway.origins import Origins
 from fanlight.gateway.portal_files import PortalFiles
 from fanlight.gateway.streams import Streams
@@ -29,6 +30,7 @@ MAX_REQUEST_LINE_IN_BYTES = 16 * 1024
 # Behind https a browser sends the cookies of all its identities at once; of ours there are at most 40 KiB.
 MAX_HEADER_FIELD_IN_BYTES = 64 * 1024
 TLS_HANDSHAKE_IN_SECONDS = 10.0
+OPEN_FILES = 2 * MAX_CONNECTIONS + 1024  # A stream has two sockets; many systems allow 1,024 files unless asked.
 KEEPALIVE_IN_SECONDS = 75.0
 SHUTDOWN_IN_SECONDS = 3.0
 
@@ -42,6 +44,7 @@ async def run_gateway(settings: Settings, stop: asyncio.Event | None = None) -> 
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    _allow_open_files()
     gateway = make_gateway(settings)
     watcher = asyncio.create_task(gateway.streams.run())
     warm_up = asyncio.create_task(asyncio.to_thread(_warm_up, gateway.client_files))
@@ -132,6 +135,13 @@ def _quiet_http_logger() -> logging.Logger:
     if not http.filters:
         http.addFilter(_WithoutRequests())
     return http
+
+
+def _allow_open_files() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _warm_up(files: ClientFiles) -> None:

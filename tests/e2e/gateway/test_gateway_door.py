@@ -2,12 +2,16 @@
 
 import asyncio
 import re
+import resource
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import aiohttp
 import pytest
 
-from gateway_rig import Rig, sign_in
+from fanlight.gateway.door import MAX_CONNECTIONS
+from gateway_rig import Rig, RunningGateway, settings_for, sign_in
 
 ALIVE = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -90,6 +94,21 @@ async def test_there_is_a_last_place(rig: Rig, monkeypatch: pytest.MonkeyPatch, 
         again[1].write(ALIVE)
         assert re.match(rb"HTTP/1.1 200 ", await first_line(again[0]))
         again[1].close()
+
+
+@pytest.fixture
+def few_files() -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (512, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.usefixtures("few_files")
+async def test_there_are_as_many_files_as_places(directory: Path) -> None:
+    with RunningGateway(settings_for(directory)):
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert soft > min(2 * MAX_CONNECTIONS, hard - 1)
 
 
 @pytest.mark.parametrize("path", ["stream/api/upload", "api/open"])

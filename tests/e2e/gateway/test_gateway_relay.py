@@ -9,6 +9,7 @@ import socket
 import ssl
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -516,6 +517,19 @@ async def test_the_gateway_stops_within_seconds_while_streams_are_open(
 async def poll_status(http: aiohttp.ClientSession, session: str) -> int:
     async with http.get(f"{session}?viewer=viewer-12345&from=ACTIVE", headers=PAGE) as answer:
         return answer.status
+
+
+async def test_a_tls_handshake_that_does_not_come_is_not_waited_for(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fanlight.gateway.process.TLS_HANDSHAKE_IN_SECONDS", 0.3)
+    certificate, key = self_signed(directory)
+    settings = settings_for(directory, tls_cert=certificate, tls_key=key)
+    with RunningGateway(settings):
+        reader, writer = await asyncio.open_connection("127.0.0.1", settings.portal_port)
+        with suppress(ConnectionError):
+            assert await asyncio.wait_for(reader.read(), 5) == b""
+        writer.close()
 
 
 async def test_streams_pass_through_tls(directory: Path) -> None:
