@@ -70,7 +70,7 @@ class Streams:
 
     async def run(self) -> None:
         """Cut the streams of every session that ends, whatever happens to the control plane meanwhile."""
-        was_away = False
+        was_away = True  # at the start it is no news that the control plane is still starting too
         recheck: asyncio.Task[None] | None = None
         while True:
             try:
