@@ -1,9 +1,6 @@
 """Every answer of the control socket that is not a success, in one place: whatever happens, a Refusal comes back."""
 
 import logging
-import os
-import socket
-import struct
 from collections.abc import Collection
 
 from aiohttp import web
@@ -21,6 +18,7 @@ from fanlight.domain.errors import (
     StoreUnavailable,
     UrlRefused,
 )
+from fanlight.unix_sockets import uid_of_peer
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +41,8 @@ def refusing(allowed_uids: Collection[int]) -> Middleware:
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if (uid := uid_of(request)) not in allowed_uids:
+        uid = uid_of_peer(request.transport.get_extra_info("socket") if request.transport else None)
+        if uid not in allowed_uids:
             log.warning("foreign uid at the control socket", extra={"uid": uid})
             return refusal(403, "FORBIDDEN", "This socket is the gateway's.")
         try:
@@ -66,14 +65,3 @@ def _of_domain_error(error: DomainError) -> web.Response:
         return refusal(403, error.code, str(error))
     status, code = _STATUS_AND_CODE.get(type(error), (409, "REFUSED"))
     return refusal(status, code, str(error))
-
-
-def uid_of(request: web.Request) -> int | None:
-    """Return the uid of the process at the other end, as the kernel knows it; None when it is gone."""
-    transport = request.transport
-    held = transport.get_extra_info("socket") if transport is not None else None
-    if held is None or held.fileno() < 0:
-        return None
-    size = struct.calcsize("3i")
-    with socket.socket(fileno=os.dup(held.fileno())) as own:
-        return int(struct.unpack("3i", own.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))[1])

@@ -3,8 +3,6 @@
 import asyncio
 import json
 import math
-import os
-import socket
 import uuid
 from collections.abc import Callable, Collection
 from contextlib import suppress
@@ -24,6 +22,7 @@ from fanlight.domain.errors import NotFound
 from fanlight.domain.ports import AgentChannel, Clock, Transactions
 from fanlight.domain.streaming_sessions import EndReason, SessionState, StreamingGrant, StreamingSession
 from fanlight.services.streaming_sessions import StreamingSessionService
+from fanlight.unix_sockets import listen_in
 
 MAX_BODY_BYTES = 64 * 1024
 LONGEST_POLL_IN_SECONDS = 60.0
@@ -67,27 +66,11 @@ def make_control_app(
 
 async def serve_control(app: web.Application, path: Path) -> web.AppRunner:
     """Listen at `path` in place of a stale socket; the caller cleans the runner up. Raises OSError."""
-    listener = _bind(path)
+    listener = listen_in(path.parent, path.name, mode=0o660, backlog=_BACKLOG)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2, handler_cancellation=True)
     await runner.setup()
     await web.SockSite(runner, listener, backlog=_BACKLOG).start()
     return runner
-
-
-def _bind(path: Path) -> socket.socket:
-    """Return a listening socket that has its mode (0660) before it has its name."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    try:
-        listener.bind(str(fresh))
-        fresh.chmod(0o660)
-        listener.listen(_BACKLOG)
-        fresh.rename(path)
-    except OSError:
-        listener.close()
-        raise
-    return listener
 
 
 class _Handlers:

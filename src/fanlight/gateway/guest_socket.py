@@ -10,12 +10,12 @@ import asyncio
 import os
 import socket
 import stat
-import struct
+
+from fanlight.unix_sockets import uid_of_peer
 
 UIDS_PER_INSTANCE = 65_536
 CONNECT_TIMEOUT_IN_SECONDS = 5.0
 _RETRY_PAUSE_IN_SECONDS = 0.02
-_UCRED = struct.Struct("3i")
 
 
 class GuestUnreachable(Exception):
@@ -67,6 +67,6 @@ async def _connect(path: str) -> socket.socket:
 
 
 def _check_peer(connection: socket.socket, first_uid: int) -> None:
-    _, uid, _ = _UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
-    if not first_uid <= uid < first_uid + UIDS_PER_INSTANCE:
+    uid = uid_of_peer(connection)
+    if uid is None or not first_uid <= uid < first_uid + UIDS_PER_INSTANCE:
         raise GuestUnreachable("the stream socket belongs to somebody else")

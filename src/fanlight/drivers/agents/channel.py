@@ -18,9 +18,9 @@ from fanlight.agentwire import AGENT_SOCKET_NAME, MAX_LINE_BYTES, MAX_MESSAGES_P
 from fanlight.agentwire.messages import MalformedMessage, Status, decode
 from fanlight.domain.errors import AgentUnreachable
 from fanlight.domain.ports import AgentPhase, AgentStatus, Clock
-from fanlight.drivers.agents.connection import AgentConnection, Allowance, uid_of_peer
+from fanlight.drivers.agents.connection import AgentConnection, Allowance
 from fanlight.drivers.hints import Hints
-from fanlight.drivers.unix_sockets import listen_in
+from fanlight.unix_sockets import listen_in, uid_of_peer
 
 log = logging.getLogger(__name__)
 

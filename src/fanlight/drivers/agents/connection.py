@@ -2,8 +2,6 @@
 
 import asyncio
 import logging
-import socket
-import struct
 from collections.abc import Callable
 from typing import cast
 
@@ -116,9 +114,3 @@ def _problem_of(message: object) -> str | None:
     if message.session_id is not None and len(message.session_id) > _MAX_SESSION_ID:
         return "session id too long"
     return None
-
-
-def uid_of_peer(connection: socket.socket) -> int:
-    """Return the uid of the process that connected, as the kernel knows it."""
-    size = struct.calcsize("3i")
-    return int(struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))[1])

@@ -13,7 +13,6 @@ import os
 import pwd
 import signal
 import socket
-import struct
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
 from pathlib import Path
@@ -27,12 +26,13 @@ from fanlight.domain.ports import InstanceDriver
 from fanlight.drivers.incus import wire
 from fanlight.drivers.incus.driver import IncusDriver
 from fanlight.drivers.incus.upkeep import GUARD_CHECK_IN_SECONDS, keep_prepared
+from fanlight.unix_sockets import listen_in, uid_of_peer
 
 log = logging.getLogger(__name__)
 
 SHARED_GROUP = "fanlight"
 HEARTBEAT_IN_SECONDS = 15.0  # An empty line this often tells the listener that the stream still stands.
-_UCRED = struct.Struct("3i")
+_BACKLOG = 128
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -79,7 +79,7 @@ class ComputeServer:
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
         listener = _listener(self._settings.effective_run_dir / wire.SOCKET_NAME)
-        await web.SockSite(self._runner, listener).start()
+        await web.SockSite(self._runner, listener, backlog=_BACKLOG).start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -155,7 +155,7 @@ async def _json_of(request: web.Request) -> Any:
 def _allowing(uids: set[int]) -> Any:
     @web.middleware
     async def allow(request: web.Request, handler: _Handler) -> web.StreamResponse:
-        uid = _uid_behind(request)
+        uid = uid_of_peer(request.transport.get_extra_info("socket") if request.transport else None)
         if uid not in uids:
             log.warning("a user without leave asked the compute process", extra={"uid": uid})
             return web.json_response({"error": "DriverUnavailable", "text": "This user may not ask."}, status=403)
@@ -182,16 +182,6 @@ async def _answering_errors(request: web.Request, handler: _Handler) -> web.Stre
         return web.json_response(body, status=500)
 
 
-def _uid_behind(request: web.Request) -> int:
-    """Return who connected, as the kernel knows it; -1 when it cannot be told."""
-    endpoint = request.transport.get_extra_info("socket") if request.transport else None
-    if endpoint is None:
-        return -1
-    with socket.socket(fileno=os.dup(endpoint.fileno())) as own:
-        _, uid, _ = _UCRED.unpack(own.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
-    return int(uid)
-
-
 def _uid_of(user: str) -> int:
     try:
         return pwd.getpwnam(user).pw_uid
@@ -202,16 +192,8 @@ def _uid_of(user: str) -> int:
 def _listener(path: Path) -> socket.socket:
     """Return the bound socket, root:fanlight 0660 before anybody can connect. Raises DriverUnavailable."""
     try:
+        group = grp.getgrnam(SHARED_GROUP).gr_gid
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            listener.bind(str(path))  # nobody can connect before `listen`, which the server calls
-            os.chown(path, 0, grp.getgrnam(SHARED_GROUP).gr_gid)
-            path.chmod(0o660)
-        except BaseException:
-            listener.close()
-            raise
+        return listen_in(path.parent.resolve(), path.name, mode=0o660, backlog=_BACKLOG, group_id=group)
     except (OSError, KeyError) as error:
         raise DriverUnavailable(f"The socket {path} cannot be made: {error}.") from error
-    return listener

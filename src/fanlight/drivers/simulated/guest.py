@@ -30,7 +30,7 @@ from fanlight.domain.ports import AgentPhase
 from fanlight.drivers.simulated.faults import Faults
 from fanlight.drivers.simulated.records import Record
 from fanlight.drivers.simulated.stream import PictureStream
-from fanlight.drivers.unix_sockets import connect_in
+from fanlight.unix_sockets import connect_in
 
 log = logging.getLogger(__name__)
 

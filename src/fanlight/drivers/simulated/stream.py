@@ -20,7 +20,7 @@ from fanlight.agentwire import STREAM_SOCKET_NAME
 from fanlight.drivers.simulated.keys import typed_after
 from fanlight.drivers.simulated.picture import Scene, draw
 from fanlight.drivers.simulated.records import Record
-from fanlight.drivers.unix_sockets import listen_in
+from fanlight.unix_sockets import listen_in
 
 _JPEG_STRIPE = 0x03
 _SMALLEST, _LARGEST_WIDTH, _LARGEST_HEIGHT = 64, 1920, 1080
