@@ -137,6 +137,7 @@ class TestSilence:
         session = await active_session(system)
         await system.services.sessions.request_end(session.session_id, EndReason.USER)
         await system.session_becomes(session.session_id, is_over)
+        await system.settle()
         system.reconcilers.heard(session.session_id)  # a heartbeat that was read before the end was written
         await system.pass_time(31 * SECOND)
         assert system.reconcilers._sessions._heard_at == {}
