@@ -23,6 +23,7 @@ from fanlight.images.runtime import prune
 images_app = typer.Typer(no_args_is_help=True, help="Build and list the images that instances are made from.")
 _INCUS = (
     "data_dir",
+    "run_dir",
     "incus_socket",
     "incus_project",
     "incus_network",
