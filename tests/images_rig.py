@@ -19,7 +19,7 @@ from fanlight.config import Settings
 from fanlight.domain.ports import InstanceSpec
 from fanlight.drivers.incus.driver import IncusDriver
 from fanlight.drivers.incus.images import IncusImageStore
-from fanlight.images import BuildFailed, build
+from fanlight.images import build
 from incus_rig import IncusRig, _free_subnet, _remove
 
 TEST_DIR = Path(os.environ.get("FANLIGHT_TEST_DIR", "/var/lib/fanlight-tests"))
@@ -38,15 +38,7 @@ async def build_images(settings: Settings) -> None:
         await driver.prepare()
         store = IncusImageStore(driver.client, settings.incus_pool)
         async with asyncio.timeout(BUILD_TIMEOUT_IN_SECONDS):
-            while True:
-                try:
-                    await build(settings=settings, store=store, cache=TEST_DIR / "cache")
-                except BuildFailed as failed:
-                    if "Another build is running" not in str(failed):
-                        raise
-                    await asyncio.sleep(1)  # another test run on this machine
-                else:
-                    return
+            await build(settings=settings, store=store, cache=TEST_DIR / "cache")
     finally:
         await driver.close()
 

@@ -1,5 +1,7 @@
 """What a build leaves for others to read, and the runtimes it keeps."""
 
+import asyncio
+import fcntl
 import json
 import stat
 from pathlib import Path
@@ -8,7 +10,7 @@ import pytest
 
 from fanlight.config import Settings
 from fanlight.domain.ports import StoredImage
-from fanlight.images import BuildFailed, RecipeInvalid, build, current_version, list_images, prune
+from fanlight.images import RecipeInvalid, build, current_version, list_images, prune
 from fanlight.images.building import RECIPES
 from fanlight.images.catalogues import publish, read_catalogue
 from fanlight.images.launchers import launcher_files
@@ -138,14 +140,20 @@ async def test_bad_recipe_stops_the_build_before_anything_is_done(tmp_path: Path
     assert not data.exists()
 
 
-async def test_second_build_at_the_same_time_is_refused(tmp_path: Path) -> None:
-    import fcntl
-
+async def test_second_build_waits_for_the_first_and_says_so(tmp_path: Path) -> None:
     (tmp_path / "cache").mkdir()
+    said: list[str] = []
     with (tmp_path / "cache" / "lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        with pytest.raises(BuildFailed, match="Another build is running"):
-            await build(settings=Settings(data_dir=tmp_path), store=UntouchedStore())
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await build(
+                    settings=Settings(data_dir=tmp_path),
+                    store=UntouchedStore(),
+                    progress=lambda progress: said.append(progress.message),
+                )
+    assert said == ["waits for another build to end"]
+    assert not (tmp_path / "cache" / "build.log").exists()
 
 
 def test_sample_recipe_is_the_one_to_copy() -> None:

@@ -6,8 +6,8 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,7 @@ BUILDER = 1  # raise it when the way of building changes what comes out
 CONTENT_PROPERTY = "user.fanlight.content"
 VERSIONS_PROPERTY = "user.fanlight.packages"
 HASH_LENGTH = 16
+_LOOK_FOR_TURN_IN_SECONDS = 0.5
 _CHECKOUT = Path(__file__).parents[3]
 RECIPES = _CHECKOUT / "images"
 RUNTIME_REQUIREMENTS = _CHECKOUT / "requirements" / "runtime.txt"
@@ -60,14 +61,16 @@ async def build(
     """Build the runtime and every recipe of a directory, those that are up to date excepted. Needs root.
 
     `force` builds all images anew, with the newest packages. `cache` (default: DATA_DIR/cache) keeps packages and what
-    was built; installations may share one. Without a store only the runtime is built.
+    was built; installations may share one, and take turns. Without a store only the runtime is built.
     Raises BuildFailed, or RecipeInvalid before anything is done.
     """
     wanted = read_recipes(recipes)
     cache = cache or settings.data_dir / "cache"
     for directory in (settings.data_dir, settings.data_dir / "images", cache, cache / "packages", cache / "work"):
         directory.mkdir(mode=0o755, parents=True, exist_ok=True)
-    with _only_one(cache / "lock"), _workshop(cache / "work") as work:
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(_turn(cache / "lock", progress))
+        work = stack.enter_context(_workshop(cache / "work"))
         (cache / "build.log").write_text("", encoding="utf-8")
         builder = _Builder(settings, cache, work, progress)
         try:
@@ -225,16 +228,18 @@ def content_hash(recipe: Recipe, recipes: Sequence[Recipe]) -> str:
     return hashlib.sha256(whole.encode()).hexdigest()[:HASH_LENGTH]
 
 
-@contextmanager
-def _only_one(lock: Path) -> Iterator[None]:
-    """Let one build run at a time per data directory. Raises BuildFailed when there is another."""
+@asynccontextmanager
+async def _turn(lock: Path, progress: OnProgress) -> AsyncIterator[None]:
+    """Hold while building: one build at a time uses a cache, and the next finds what the one before made."""
     with lock.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BuildFailed(
-                f"Another build is running with this data directory ({lock.parent}). Wait for it."
-            ) from None
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                progress(Progress(stage="runtime", fraction=0.0, message="waits for another build to end"))
+                await asyncio.sleep(_LOOK_FOR_TURN_IN_SECONDS)
+            else:
+                break
         yield
 
 
