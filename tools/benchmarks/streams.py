@@ -12,13 +12,15 @@ from benchmarks.rows import Report, Row, percentile
 from e2e.administrators import Administrator
 from e2e.browsers import chromium, visitor
 from e2e.conftest import INCUS_SETTINGS, prepared_installation
-from e2e.installation import Installation
+from e2e.installation import Installation, wait_for
 from e2e.instances import Instances
 
 SESSIONS, QUICK_SESSIONS = 20, 5
 WARM_BAR_IN_SECONDS, COLD_BAR_IN_SECONDS, START_BAR_IN_SECONDS = 1.0, 4.0, 10.0
 FLEET_SIZE, QUICK_FLEET_SIZE = 20, 5
 APPLICATION = "text-editor"
+WARM_INSTANCES = 2
+REST_IN_SECONDS = 1.0
 SETTLE_IN_SECONDS = 20.0  # until a fresh instance has come to rest, before its memory is read
 
 
@@ -35,11 +37,15 @@ def measure_first_frames(report: Report, *, is_quick: bool) -> list[Row]:
     count = QUICK_SESSIONS if is_quick else SESSIONS
     with installation(report) as made:
         administrator = Administrator(made.client())
-        administrator.make("bench-warm", capacity=2)
-        warm = _first_frames(administrator, "bench-warm", count, report, administrator.wait_for_capacity)
+        administrator.make("bench-warm", capacity=WARM_INSTANCES)
+        warm = _first_frames(
+            administrator, "bench-warm", count, report, lambda name: _wait_until_at_rest(made, name, WARM_INSTANCES)
+        )
         administrator.remove("bench-warm")
         administrator.make("bench-cold", FleetType="ON_DEMAND")
-        cold = _first_frames(administrator, "bench-cold", count, report, lambda name: _wait_until_empty(made, name))
+        cold = _first_frames(
+            administrator, "bench-cold", count, report, lambda name: _wait_until_at_rest(made, name, 0)
+        )
         administrator.remove("bench-cold")
     return [
         _first_frame_row("URL opened → first frame, ALWAYS_ON", warm, WARM_BAR_IN_SECONDS),
@@ -64,11 +70,11 @@ def _first_frames(
     return taken
 
 
-def _wait_until_empty(made: Installation, fleet: str) -> None:  # noqa: ARG001
-    """A cold start is measured on a host that is at rest: the instance before it is gone."""
-    deadline = time.monotonic() + 60
-    while Instances(made).names() and time.monotonic() < deadline:
-        time.sleep(0.1)
+def _wait_until_at_rest(made: Installation, fleet: str, instances: int) -> None:
+    """Wait until the instance of the session before is gone and its successor is free: nothing else goes on meanwhile."""
+    Administrator(made.client()).wait_for_capacity(fleet, instances)
+    wait_for(lambda: len(Instances(made).names()) == instances, timeout=60, what=f"{instances} instances")
+    time.sleep(REST_IN_SECONDS)
 
 
 def _first_frame_row(name: str, taken: list[float], bar_in_seconds: float) -> Row:
