@@ -20,7 +20,7 @@ from fanlight.domain.fleets import FleetError, FleetErrorCode, FleetState, Fleet
 from fanlight.domain.images import ImageState, Visibility
 from fanlight.domain.instances import InstanceState
 from fanlight.domain.ports import Transactions
-from fanlight.domain.stacks import UserAction
+from fanlight.domain.stacks import PreferredProtocol, UrlRedirection, UserAction
 from fanlight.domain.streaming_sessions import EndReason, SessionEvent, SessionState
 from fanlight.store import Store, open_store
 from fanlight.store.door import PART_SIZE
@@ -64,6 +64,13 @@ class StoreContentsContract:
             redirect_url="https://example.org/bye",
             feedback_url="https://example.org/say",
             enabled_actions=frozenset({UserAction.FILE_UPLOAD, UserAction.DOMAIN_PASSWORD_SIGNIN}),
+            maximum_lengths={UserAction.CLIPBOARD_COPY_TO_LOCAL_DEVICE: 100},
+            settings_group="design",
+            embed_host_domains=("b.example.org", "a.example.org"),
+            access_endpoints=("vpce-1",),
+            preferred_protocol=PreferredProtocol.UDP,
+            content_redirection=UrlRedirection(False, ("https://example.org/*",), None),  # noqa: FBT003
+            storage_connector_authentication="REUSE_CREDENTIALS",
         )
         await put(store.transactions, whole)
         async with store.transactions.begin() as work:

@@ -1,8 +1,10 @@
 """Stacks: what a user is offered (settings, storage, texts) in front of a fleet."""
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from hashlib import sha256
 
 from fanlight.domain.places import Scope
 
@@ -22,11 +24,46 @@ class UserAction(StrEnum):
 DISABLED_BY_DEFAULT = frozenset(
     {UserAction.DOMAIN_SMART_CARD_SIGNIN, UserAction.AUTO_TIME_ZONE_REDIRECTION, UserAction.SMART_CARD_REDIRECTION}
 )
+CLIPBOARD_ACTIONS = frozenset({UserAction.CLIPBOARD_COPY_FROM_LOCAL_DEVICE, UserAction.CLIPBOARD_COPY_TO_LOCAL_DEVICE})
+
+
+class PreferredProtocol(StrEnum):
+    """A wish of the stack for native clients. Browsers are streamed to over TCP whatever it says, as in the service."""
+
+    TCP = "TCP"
+    UDP = "UDP"
+
+
+class StackErrorCode(StrEnum):
+    """STORAGE_CONNECTOR_ERROR cannot occur while no stack can have a storage connector."""
+
+    STORAGE_CONNECTOR_ERROR = "STORAGE_CONNECTOR_ERROR"
+    INTERNAL_SERVICE_ERROR = "INTERNAL_SERVICE_ERROR"
+
+
+@dataclass(frozen=True, slots=True)
+class StackError:
+    code: StackErrorCode
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class UrlRedirection:
+    """Which web addresses opened in a session are opened by the user's own browser; a denied pattern wins."""
+
+    is_enabled: bool
+    allowed_urls: tuple[str, ...] | None = None
+    denied_urls: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stack:
-    """`enabled_actions` is the full truth: an action that is not in it is DISABLED."""
+    """`enabled_actions` is the full truth: an action that is not in it is DISABLED.
+
+    `maximum_lengths` (characters) names the clipboard actions that were given one. `settings_group` is set while the
+    settings of applications are to be kept. `embed_host_domains` are host names whose https pages may frame sessions.
+    `access_endpoints` are ids that this installation's configuration knows; users come through one of them, if any.
+    """
 
     stack_id: str
     scope: Scope
@@ -37,8 +74,38 @@ class Stack:
     redirect_url: str | None = None
     feedback_url: str | None = None
     enabled_actions: frozenset[UserAction] = field(default=frozenset(UserAction) - DISABLED_BY_DEFAULT)
+    maximum_lengths: Mapping[UserAction, int] = field(default_factory=dict)
+    settings_group: str | None = None
+    embed_host_domains: tuple[str, ...] = ()
+    access_endpoints: tuple[str, ...] = ()
+    preferred_protocol: PreferredProtocol = PreferredProtocol.TCP
+    content_redirection: UrlRedirection | None = None
+    storage_connector_authentication: str | None = None
     created_at: datetime
 
     @property
     def arn(self) -> str:
         return self.scope.arn(f"stack/{self.name}")
+
+    @property
+    def settings_bucket(self) -> str | None:
+        """The bucket for the settings of applications: one for each account and region, none while they are not kept."""
+        return settings_bucket(self.scope) if self.settings_group is not None else None
+
+    def errors(self, known_endpoints: Collection[str]) -> tuple[StackError, ...]:
+        """Return what keeps users of this stack out now; a cause that is gone leaves no trace."""
+        gone = sorted(set(self.access_endpoints) - set(known_endpoints))
+        return tuple(
+            StackError(
+                StackErrorCode.INTERNAL_SERVICE_ERROR,
+                f"The interface endpoint {endpoint} is not in this installation's configuration any more: nobody can "
+                "connect through it. Configure it again, or update the stack's AccessEndpoints.",
+            )
+            for endpoint in gone
+        )
+
+
+def settings_bucket(scope: Scope) -> str:
+    """Return the service's name for such a bucket; its last part is random there and a digest of the place here."""
+    suffix = sha256(f"{scope.account_id}/{scope.region}".encode()).hexdigest()[:10]
+    return f"appstream-app-settings-{scope.region}-{scope.account_id}-{suffix}"

@@ -2,71 +2,71 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from urllib.parse import urlsplit
+from typing import Any
 from uuid import uuid4
 
-from fanlight.domain.errors import InUse, InvalidCombination, NotSupported
+from fanlight.domain.errors import InUse, InvalidCombination
 from fanlight.domain.places import Scope
 from fanlight.domain.ports import Clock, Transactions, UnitOfWork
-from fanlight.domain.stacks import DISABLED_BY_DEFAULT, Stack, UserAction
+from fanlight.domain.stacks import PreferredProtocol, Stack, StackError
 from fanlight.services.names import all_named
 from fanlight.services.page_tokens import PageTokens, cut
+from fanlight.services.stack_members import StackMembers, applied, enabled_actions
 
 PAGE_SIZE = 100
-# Nothing behind them yet. Accepting them would promise users what they do not get.
-NOT_BUILT_ACTIONS = frozenset({UserAction.AUTO_TIME_ZONE_REDIRECTION, UserAction.SMART_CARD_REDIRECTION})
-
-Permissions = Mapping[UserAction, bool]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NewStack:
-    """What CreateStack says; None takes the default. `permissions` may name some actions: the others have their defaults."""
+class NewStack(StackMembers):
+    """What CreateStack says; None takes the default."""
 
     name: str
-    display_name: str | None = None
-    description: str | None = None
-    redirect_url: str | None = None
-    feedback_url: str | None = None
-    permissions: Permissions | None = None
     tags: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StackChange:
+class StackChange(StackMembers):
     """What UpdateStack says; None leaves as it is. `deleted` are names of attributes that go back to their defaults."""
 
-    display_name: str | None = None
-    description: str | None = None
-    redirect_url: str | None = None
-    feedback_url: str | None = None
-    permissions: Permissions | None = None
     deleted: Collection[str] = ()
+    deletes_storage_connectors: bool = False
+
+
+# Attribute → what is left of the stack without it. Those that no stack can have yet are fulfilled already.
+_WITHOUT: Mapping[str, Mapping[str, Any]] = {
+    "REDIRECT_URL": {"redirect_url": None},
+    "FEEDBACK_URL": {"feedback_url": None},
+    "USER_SETTINGS": {"enabled_actions": enabled_actions(None), "maximum_lengths": {}},
+    "EMBED_HOST_DOMAINS": {"embed_host_domains": ()},
+    "ACCESS_ENDPOINTS": {"access_endpoints": ()},
+    "STREAMING_EXPERIENCE_SETTINGS": {"preferred_protocol": PreferredProtocol.TCP},
+    "CONTENT_REDIRECTION": {"content_redirection": None},
+    "STORAGE_CONNECTOR_AUTHENTICATION": {"storage_connector_authentication": None},
+}
 
 
 class StackService:
-    def __init__(self, transactions: Transactions, clock: Clock, tokens: PageTokens) -> None:
+    """`known_endpoints` are the ids of interface endpoints in this installation's configuration."""
+
+    def __init__(
+        self, transactions: Transactions, clock: Clock, tokens: PageTokens, known_endpoints: Collection[str] = ()
+    ) -> None:
         self._transactions, self._clock, self._tokens = transactions, clock, tokens
+        self._known_endpoints = frozenset(known_endpoints)
 
     async def create(self, scope: Scope, wanted: NewStack) -> Stack:
-        """Raises AlreadyExists, InvalidCombination (URLs, permissions), NotSupported (actions that are not built)."""
-        _check_urls(wanted)
-        stack = Stack(
-            stack_id=uuid4().hex,
-            scope=scope,
-            name=wanted.name,
-            display_name=wanted.display_name,
-            description=wanted.description,
-            redirect_url=wanted.redirect_url,
-            feedback_url=wanted.feedback_url,
-            enabled_actions=enabled_actions(wanted.permissions),
-            created_at=self._clock.now(),
-        )
+        """Raises AlreadyExists, InvalidCombination, NotSupported (see `stack_members`)."""
+        blank = Stack(stack_id=uuid4().hex, scope=scope, name=wanted.name, created_at=self._clock.now())
+        stack = applied(blank, wanted, self._known_endpoints)
         async with self._transactions.begin(write=True) as work:
             stack = await work.stacks.add(stack)
             await work.tags.put(stack.arn, wanted.tags or {})
             await work.commit()
         return stack
+
+    def errors_of(self, stack: Stack) -> tuple[StackError, ...]:
+        """Return what keeps users of this stack out now."""
+        return stack.errors(self._known_endpoints)
 
     async def describe(
         self, scope: Scope, *, names: Sequence[str] = (), next_token: str | None = None
@@ -79,9 +79,8 @@ class StackService:
 
     async def update(self, scope: Scope, name: str, change: StackChange) -> Stack:
         """Raises NotFound, and what `create` raises for the new values."""
-        _check_urls(change)
         async with self._transactions.begin(write=True) as work:
-            stack = await work.stacks.save(_changed(await work.stacks.get(scope, name), change))
+            stack = await work.stacks.save(_changed(await work.stacks.get(scope, name), change, self._known_endpoints))
             await work.commit()
         return stack
 
@@ -107,53 +106,34 @@ async def _page(work: UnitOfWork, scope: Scope, names: Sequence[str], after: str
     return cut(await work.stacks.page(scope, after=after, limit=PAGE_SIZE + 1), PAGE_SIZE)
 
 
-def enabled_actions(permissions: Permissions | None) -> frozenset[UserAction]:
-    """Return all enabled actions when some are given. Raises NotSupported, InvalidCombination."""
-    given = permissions or {}
-    for action in sorted(NOT_BUILT_ACTIONS):
-        if given.get(action):
-            raise NotSupported(f"UserSettings: {action} cannot be ENABLED; Fanlight does not offer it yet.")
-    enabled = frozenset(action for action in UserAction if given.get(action, action not in DISABLED_BY_DEFAULT))
-    if not enabled & {UserAction.DOMAIN_PASSWORD_SIGNIN, UserAction.DOMAIN_SMART_CARD_SIGNIN}:
-        raise InvalidCombination(
-            "UserSettings: one of DOMAIN_PASSWORD_SIGNIN and DOMAIN_SMART_CARD_SIGNIN must be ENABLED."
-        )
-    return enabled
+def _changed(stack: Stack, change: StackChange, known_endpoints: Collection[str]) -> Stack:
+    _check_deletions(change)
+    for attribute in change.deleted:
+        stack = replace(stack, **_WITHOUT.get(attribute, {}))
+    return applied(stack, change, known_endpoints)
 
 
-def _changed(stack: Stack, change: StackChange) -> Stack:
-    for attribute, given in (
-        ("REDIRECT_URL", change.redirect_url),
-        ("FEEDBACK_URL", change.feedback_url),
-        ("USER_SETTINGS", change.permissions),
-    ):
-        if attribute in change.deleted and given is not None:
+def _check_deletions(change: StackChange) -> None:
+    """Raise InvalidCombination for what is given and taken away in one request."""
+    kinds = {connector.connector_type for connector in change.storage_connectors}
+    given = {
+        "REDIRECT_URL": change.redirect_url is not None,
+        "FEEDBACK_URL": change.feedback_url is not None,
+        "USER_SETTINGS": change.permissions is not None,
+        "EMBED_HOST_DOMAINS": change.embed_host_domains is not None,
+        "ACCESS_ENDPOINTS": change.access_endpoints is not None,
+        "STREAMING_EXPERIENCE_SETTINGS": change.preferred_protocol is not None,
+        "CONTENT_REDIRECTION": change.content_redirection is not None,
+        "AGENT_ACCESS_CONFIG": change.agent_access is not None,
+        "AGENT_ACCESS_CONFIG_KMS_KEY_ARN": change.agent_access is not None and bool(change.agent_access.kms_key_arn),
+        "STORAGE_CONNECTOR_AUTHENTICATION": change.storage_connector_authentication is not None,
+        "STORAGE_CONNECTORS": bool(kinds),
+        "STORAGE_CONNECTOR_HOMEFOLDERS": "HOMEFOLDERS" in kinds,
+        "STORAGE_CONNECTOR_GOOGLE_DRIVE": "GOOGLE_DRIVE" in kinds,
+        "STORAGE_CONNECTOR_ONE_DRIVE": "ONE_DRIVE" in kinds,
+    }
+    for attribute in change.deleted:
+        if given.get(attribute):
             raise InvalidCombination(f"{attribute} is both given and in AttributesToDelete. Say one of them.")
-    if "REDIRECT_URL" in change.deleted:
-        stack = replace(stack, redirect_url=None)
-    if "FEEDBACK_URL" in change.deleted:
-        stack = replace(stack, feedback_url=None)
-    if "USER_SETTINGS" in change.deleted:
-        stack = replace(stack, enabled_actions=enabled_actions(None))
-    if change.permissions is not None:
-        stack = replace(stack, enabled_actions=enabled_actions(change.permissions))
-    return replace(
-        stack,
-        display_name=stack.display_name if change.display_name is None else change.display_name,
-        description=stack.description if change.description is None else change.description,
-        redirect_url=stack.redirect_url if change.redirect_url is None else change.redirect_url,
-        feedback_url=stack.feedback_url if change.feedback_url is None else change.feedback_url,
-    )
-
-
-def _check_urls(asked: NewStack | StackChange) -> None:
-    """Raise InvalidCombination for what a browser would not open as a web page: the session page sends users there."""
-    for member, url in (("RedirectURL", asked.redirect_url), ("FeedbackURL", asked.feedback_url)):
-        if not url:
-            continue
-        try:
-            parts = urlsplit(url)
-        except ValueError:
-            parts = urlsplit("")
-        if parts.scheme not in ("http", "https") or not parts.hostname or not url.isprintable() or " " in url:
-            raise InvalidCombination(f"{member} is not a web address. Give one that begins with https:// or http://.")
+    if change.deletes_storage_connectors and kinds:
+        raise InvalidCombination("StorageConnectors are given, and DeleteStorageConnectors is true. Say one of them.")

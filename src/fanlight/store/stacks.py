@@ -1,13 +1,14 @@
 """Stacks in the database."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import bindparam, select
 
 from fanlight.domain.errors import NotFound
 from fanlight.domain.places import Scope
-from fanlight.domain.stacks import Stack, UserAction
+from fanlight.domain.stacks import PreferredProtocol, Stack, UrlRedirection, UserAction
 from fanlight.store.door import AnyRow, Door
 from fanlight.store.rows import Kind, Rows, Statements
 from fanlight.store.tables import stacks as table
@@ -25,6 +26,13 @@ def _to_row(stack: Stack) -> dict[str, Any]:
         "redirect_url": stack.redirect_url,
         "feedback_url": stack.feedback_url,
         "enabled_actions": sorted(stack.enabled_actions),
+        "maximum_lengths": dict(stack.maximum_lengths),
+        "settings_group": stack.settings_group,
+        "embed_host_domains": list(stack.embed_host_domains),
+        "access_endpoints": list(stack.access_endpoints),
+        "preferred_protocol": stack.preferred_protocol,
+        "content_redirection": asdict(stack.content_redirection) if stack.content_redirection else None,
+        "storage_connector_authentication": stack.storage_connector_authentication,
         "created_at": stack.created_at,
     }
 
@@ -40,8 +48,23 @@ def _from_row(row: AnyRow) -> Stack:
         redirect_url=row.redirect_url,
         feedback_url=row.feedback_url,
         enabled_actions=frozenset(UserAction(action) for action in row.enabled_actions),
+        # Rows from before these columns have NULL in them.
+        maximum_lengths={UserAction(action): most for action, most in (row.maximum_lengths or {}).items()},
+        settings_group=row.settings_group,
+        embed_host_domains=tuple(row.embed_host_domains or ()),
+        access_endpoints=tuple(row.access_endpoints or ()),
+        preferred_protocol=PreferredProtocol(row.preferred_protocol or PreferredProtocol.TCP),
+        content_redirection=_redirection(row.content_redirection),
+        storage_connector_authentication=row.storage_connector_authentication,
         created_at=row.created_at,
     )
+
+
+def _redirection(kept: dict[str, Any] | None) -> UrlRedirection | None:
+    if not kept:
+        return None
+    lists = {name: None if kept[name] is None else tuple(kept[name]) for name in ("allowed_urls", "denied_urls")}
+    return UrlRedirection(kept["is_enabled"], **lists)
 
 
 KIND = Kind(

@@ -80,6 +80,13 @@ stacks = Table(
     Column("redirect_url", LongText),
     Column("feedback_url", LongText),
     Column("enabled_actions", Json, nullable=False),
+    Column("maximum_lengths", Json),
+    Column("settings_group", LongText),
+    Column("embed_host_domains", Json),
+    Column("access_endpoints", Json),
+    Column("preferred_protocol", String),
+    Column("content_redirection", Json),
+    Column("storage_connector_authentication", String),
     Column("created_at", UtcDateTime, nullable=False),
     UniqueConstraint("account_id", "region", "name"),
 )

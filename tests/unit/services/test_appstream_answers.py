@@ -128,6 +128,47 @@ async def test_a_stack_is_answered_whole(call: Call) -> None:
     assert await call("DescribeStacks") == {"Stacks": []}
 
 
+async def test_every_member_of_a_stack_comes_back_and_can_be_taken_away(call: Call) -> None:
+    members: dict[str, Any] = {
+        "DisplayName": "Design",
+        "Description": "For drawing",
+        "RedirectURL": "https://intranet.example.org/apps",
+        "FeedbackURL": "https://intranet.example.org/say",
+        "EmbedHostDomains": ["portal.example.org", "intranet.example.org"],
+        "StreamingExperienceSettings": {"PreferredProtocol": "UDP"},
+        "ContentRedirection": {"HostToClient": {"Enabled": False, "AllowedUrls": ["https://example.org/*"], "DeniedUrls": []}},
+        "StorageConnectorAuthentication": "REUSE_CREDENTIALS",
+    }  # fmt: skip
+    settings = {"Enabled": True, "SettingsGroup": "design/2026"}
+    bucket = {"S3BucketName": "appstream-app-settings-us-east-1-000000000000-09fb161df2"}
+    made = (await call("CreateStack", **STACK, **members, ApplicationSettings=settings))["Stack"]
+    assert {name: made[name] for name in members} == members
+    assert made["ApplicationSettings"] == {**settings, **bucket}
+    assert await call("DescribeStacks") == {"Stacks": [made]}
+    assert await call("UpdateStack", Name="design") == {"Stack": made}
+    assert (await call("UpdateStack", Name="design", EmbedHostDomains=["a.example.org", "a.example.org"]))["Stack"] == {
+        **made,
+        "EmbedHostDomains": ["a.example.org"],
+    }
+
+    off = {"Enabled": False}
+    bare = (
+        await call("UpdateStack", Name="design", ApplicationSettings=off, AttributesToDelete=list(EVERY_ATTRIBUTE))
+    )["Stack"]
+    gone = {name: value for name, value in made.items() if name not in members}
+    assert bare == {
+        **gone,
+        "DisplayName": "Design",
+        "Description": "For drawing",
+        "ApplicationSettings": off,
+        "EmbedHostDomains": [],
+        "StreamingExperienceSettings": {"PreferredProtocol": "TCP"},
+    }
+
+
+EVERY_ATTRIBUTE = appstream_model().shape_for("StackAttribute").enum
+
+
 async def test_urls_and_sessions_are_answered_whole(call: Call, pair: Rig) -> None:
     url = await call("CreateStreamingURL", StackName="design", FleetName="cad", UserId="ada", Validity=30)
     assert url == {"StreamingURL": url["StreamingURL"], "Expires": SECONDS + 30}
@@ -325,6 +366,7 @@ async def test_members_that_ask_for_nothing_mean_nothing(call: Call) -> None:
         "ContentRedirection": {"HostToClient": {"Enabled": False}},
     }
     made = (await call("CreateStack", **STACK, **stack))["Stack"]
+    assert made["ContentRedirection"] == stack["ContentRedirection"]
     deletions = {"DeleteStorageConnectors": True, "AttributesToDelete": ["STORAGE_CONNECTORS", "THEME_NAME"]}
     assert (await call("UpdateStack", Name="design", **stack, **deletions))["Stack"] == made
 
@@ -340,16 +382,17 @@ AGENT_ACCESS = {
     ("member", "value", "text"),
     [
         ("StorageConnectors", [{"ConnectorType": "HOMEFOLDERS"}], "StorageConnectors is not supported: "),
-        ("StorageConnectorAuthentication", "REUSE_CREDENTIALS", "StorageConnectorAuthentication is not supported: "),
         (
-            "ApplicationSettings",
-            {"Enabled": True, "SettingsGroup": "x"},
-            "ApplicationSettings with Enabled true is not",
+            "StorageConnectorAuthentication",
+            "FORCE_REAUTHENTICATION",
+            "StorageConnectorAuthentication FORCE_REAUTHENTICATION is not supported: ",
         ),
         ("AccessEndpoints", [{"EndpointType": "STREAMING", "VpceId": "vpce-1"}], "AccessEndpoints is not supported: "),
-        ("EmbedHostDomains", ["example.org"], "EmbedHostDomains is not supported: "),
-        ("StreamingExperienceSettings", {"PreferredProtocol": "UDP"}, "PreferredProtocol UDP is not supported: "),
-        ("ContentRedirection", {"HostToClient": {"Enabled": True}}, "ContentRedirection is not supported: "),
+        (
+            "ContentRedirection",
+            {"HostToClient": {"Enabled": True}},
+            "ContentRedirection with Enabled true is not supported: ",
+        ),
         ("AgentAccessConfig", AGENT_ACCESS, "AgentAccessConfig is not supported: "),
         (
             "UserSettings",
@@ -367,23 +410,95 @@ async def test_a_stack_refuses_what_is_not_built_by_name(call: Call, member: str
     assert await call("DescribeStacks") == {"Stacks": [made["Stack"]]}
 
 
+CLIPBOARD = "CLIPBOARD_COPY_TO_LOCAL_DEVICE"
+DRIVE = {"ConnectorType": "GOOGLE_DRIVE", "Domains": ["example.org"]}
+
+
+def agents(**changes: Any) -> dict[str, Any]:
+    return {**AGENT_ACCESS, **changes}
+
+
+def actions(*named: tuple[str, str]) -> list[dict[str, str]]:
+    return [{"AgentAction": action, "Permission": permission} for action, permission in named]
+
+
 @pytest.mark.parametrize(
     ("member", "value", "text"),
     [
-        (
-            "UserSettings",
-            [{"Action": "FILE_UPLOAD", "Permission": "ENABLED"}, {"Action": "FILE_UPLOAD", "Permission": "DISABLED"}],
-            "UserSettings: FILE_UPLOAD is given twice. Give it once.",
-        ),
-        (
-            "ApplicationSettings",
-            {"Enabled": False, "SettingsGroup": "x"},
-            "ApplicationSettings: SettingsGroup needs Enabled true. Leave it out.",
-        ),
+        ("UserSettings", [{"Action": "FILE_UPLOAD", "Permission": "ENABLED"}] * 2, "UserSettings: FILE_UPLOAD is given twice."),
+        ("UserSettings", [{"Action": "FILE_UPLOAD", "Permission": "ENABLED", "MaximumLength": 5}], "UserSettings: FILE_UPLOAD has no MaximumLength"),
+        ("UserSettings", [{"Action": CLIPBOARD, "Permission": "DISABLED", "MaximumLength": 5}], f"UserSettings: {CLIPBOARD} is DISABLED"),
+        ("UserSettings", [{"Action": CLIPBOARD, "Permission": "ENABLED", "MaximumLength": 0}], f"UserSettings: MaximumLength of {CLIPBOARD} is 0;"),
+        ("UserSettings", [{"Action": CLIPBOARD, "Permission": "ENABLED", "MaximumLength": 20_971_521}], f"UserSettings: MaximumLength of {CLIPBOARD} is 20971521;"),
+        ("ApplicationSettings", {"Enabled": False, "SettingsGroup": "x"}, "ApplicationSettings: SettingsGroup needs Enabled true."),
+        ("ApplicationSettings", {"Enabled": True}, "ApplicationSettings: SettingsGroup is missing."),
+        ("ApplicationSettings", {"Enabled": True, "SettingsGroup": ""}, "ApplicationSettings: SettingsGroup is missing."),
+        ("ApplicationSettings", {"Enabled": True, "SettingsGroup": "a/../b"}, "ApplicationSettings: SettingsGroup is a prefix"),
+        ("ApplicationSettings", {"Enabled": True, "SettingsGroup": "/a"}, "ApplicationSettings: SettingsGroup is a prefix"),
+        ("StorageConnectors", [{"ConnectorType": "HOMEFOLDERS"}] * 2, "StorageConnectors: HOMEFOLDERS is given twice."),
+        ("StorageConnectors", [{"ConnectorType": "HOMEFOLDERS", "Domains": ["a.b"]}], "StorageConnectors: HOMEFOLDERS has no Domains."),
+        ("StorageConnectors", [{"ConnectorType": "ONE_DRIVE"}], "StorageConnectors: ONE_DRIVE needs at least one of Domains."),
+        ("StorageConnectors", [{**DRIVE, "DomainsRequireAdminConsent": ["a.b"]}], "StorageConnectors: GOOGLE_DRIVE has no DomainsRequireAdminConsent"),
+        ("AccessEndpoints", [{"EndpointType": "STREAMING"}], "AccessEndpoints: VpceId is missing."),
+        ("AgentAccessConfig", agents(Settings=actions(("COMPUTER_INPUT", "ENABLED"))), "AgentAccessConfig: COMPUTER_INPUT needs"),
+        ("AgentAccessConfig", agents(Settings=AGENT_ACCESS["Settings"] * 2), "AgentAccessConfig: an AgentAction is given twice."),
+        ("AgentAccessConfig", agents(ScreenshotsUploadEnabled=True), "AgentAccessConfig: S3BucketArn is missing."),
+        ("AgentAccessConfig", agents(KmsKeyArn="arn:aws:kms:us-east-1:000000000000:key/a"), "AgentAccessConfig: KmsKeyArn needs"),
+        ("RedirectURL", "https://a.example/\\b", "RedirectURL is not a web address."),
+        ("FeedbackURL", "https://a.example:x/", "FeedbackURL is not a web address."),
     ],
-)
+)  # fmt: skip
 async def test_a_stack_refuses_what_contradicts_itself(call: Call, member: str, value: Any, text: str) -> None:
-    assert await refusal(call("CreateStack", **STACK, **{member: value})) == (
+    made = await call("CreateStack", **STACK)
+    for attempt in (
+        call("CreateStack", Name="second", **{member: value}),
+        call("UpdateStack", Name="design", **{member: value}),
+    ):
+        code, message = await refusal(attempt)
+        assert (code, message[: len(text)]) == ("InvalidParameterCombinationException", text)
+    assert await call("DescribeStacks") == {"Stacks": [made["Stack"]]}
+
+
+@pytest.mark.parametrize(
+    ("given", "attribute"),
+    [
+        ({"RedirectURL": "https://a.example"}, "REDIRECT_URL"),
+        ({"FeedbackURL": "https://a.example"}, "FEEDBACK_URL"),
+        ({"UserSettings": [{"Action": "FILE_UPLOAD", "Permission": "ENABLED"}]}, "USER_SETTINGS"),
+        ({"EmbedHostDomains": ["a.example"]}, "EMBED_HOST_DOMAINS"),
+        ({"AccessEndpoints": [{"EndpointType": "STREAMING", "VpceId": "vpce-1"}]}, "ACCESS_ENDPOINTS"),
+        ({"StreamingExperienceSettings": {"PreferredProtocol": "UDP"}}, "STREAMING_EXPERIENCE_SETTINGS"),
+        ({"ContentRedirection": {"HostToClient": {"Enabled": False}}}, "CONTENT_REDIRECTION"),
+        ({"AgentAccessConfig": {"ScreenImageFormat": "PNG"}}, "AGENT_ACCESS_CONFIG"),
+        ({"AgentAccessConfig": {"KmsKeyArn": "arn:aws:kms:us-east-1:000000000000:key/a"}}, "AGENT_ACCESS_CONFIG_KMS_KEY_ARN"),
+        ({"StorageConnectorAuthentication": "REUSE_CREDENTIALS"}, "STORAGE_CONNECTOR_AUTHENTICATION"),
+        ({"StorageConnectors": [DRIVE]}, "STORAGE_CONNECTORS"),
+        ({"StorageConnectors": [{"ConnectorType": "HOMEFOLDERS"}]}, "STORAGE_CONNECTOR_HOMEFOLDERS"),
+        ({"StorageConnectors": [DRIVE]}, "STORAGE_CONNECTOR_GOOGLE_DRIVE"),
+        ({"StorageConnectors": [{**DRIVE, "ConnectorType": "ONE_DRIVE"}]}, "STORAGE_CONNECTOR_ONE_DRIVE"),
+    ],
+)  # fmt: skip
+async def test_nothing_is_given_and_taken_away_at_once(call: Call, given: dict[str, Any], attribute: str) -> None:
+    await call("CreateStack", **STACK)
+    assert await refusal(call("UpdateStack", Name="design", **given, AttributesToDelete=[attribute])) == (
         "InvalidParameterCombinationException",
-        text,
+        f"{attribute} is both given and in AttributesToDelete. Say one of them.",
     )
+
+
+async def test_storage_connectors_are_not_given_and_deleted_at_once(call: Call) -> None:
+    await call("CreateStack", **STACK)
+    assert await refusal(
+        call("UpdateStack", Name="design", StorageConnectors=[DRIVE], DeleteStorageConnectors=True)
+    ) == (
+        "InvalidParameterCombinationException",
+        "StorageConnectors are given, and DeleteStorageConnectors is true. Say one of them.",
+    )
+
+
+@pytest.mark.parametrize(
+    "domain", ["localhost", "https://a.example", "a.example:8443", "A.example", "a.example;x", "*.example", ""]
+)
+async def test_only_host_names_may_embed(call: Call, domain: str) -> None:
+    code, message = await refusal(call("CreateStack", **STACK, EmbedHostDomains=[domain]))
+    assert (code, "embedHostDomains" in message) == ("ValidationException", True)

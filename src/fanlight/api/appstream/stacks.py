@@ -1,7 +1,8 @@
 """Stack operations: typed request → stack service → typed result."""
 
+from typing import Any
+
 from fanlight.api import types
-from fanlight.api.appstream.members import refuse
 from fanlight.api.appstream.registry import operation
 from fanlight.api.types import (
     CreateStackRequest,
@@ -15,21 +16,31 @@ from fanlight.api.types import (
 )
 from fanlight.domain.access_keys import Caller
 from fanlight.domain.errors import AlreadyExists, ChangedMeanwhile, InUse, InvalidCombination, NotFound
-from fanlight.domain.stacks import Stack, UserAction
+from fanlight.domain.stacks import PreferredProtocol, Stack, StackError, UrlRedirection, UserAction
 from fanlight.services import AppStreamServices
+from fanlight.services.stack_members import AgentAccess, ApplicationSettings, StorageConnector
 from fanlight.services.stacks import NewStack, StackChange
 
 
-@operation("CreateStack", raises=(AlreadyExists, InvalidCombination))
+@operation(
+    "CreateStack",
+    raises=(AlreadyExists, InvalidCombination),
+    note="Refused with a reason: StorageConnectors, StorageConnectorAuthentication FORCE_REAUTHENTICATION, ContentRedirection "
+    "with Enabled true, AgentAccessConfig, MaximumLength, AUTO_TIME_ZONE_REDIRECTION and SMART_CARD_REDIRECTION ENABLED. "
+    "PreferredProtocol UDP is stored; browsers are streamed to over TCP, as in the service. ApplicationSettings are stored "
+    "and returned; nothing is kept for users before there are home folders.",
+)
 async def create_stack(request: CreateStackRequest, caller: Caller, services: AppStreamServices) -> CreateStackResult:
     stack = await services.stacks.create(caller.scope, _new_stack(request))
-    return CreateStackResult(stack=to_wire(stack))
+    return CreateStackResult(stack=to_wire(stack, services.stacks.errors_of(stack)))
 
 
 @operation(
     "DescribeStacks",
     raises=(NotFound, InvalidCombination),
-    note="UserSettings lists every action; StreamingExperienceSettings and ApplicationSettings are always there.",
+    note="UserSettings lists every action; StreamingExperienceSettings and ApplicationSettings are always there. StackErrors: "
+    "INTERNAL_SERVICE_ERROR for an interface endpoint that is not configured any more; STORAGE_CONNECTOR_ERROR cannot occur "
+    "yet.",
     is_pure_read=True,
 )
 async def describe_stacks(
@@ -38,17 +49,19 @@ async def describe_stacks(
     page, next_token = await services.stacks.describe(
         caller.scope, names=request.names or (), next_token=request.next_token
     )
-    return DescribeStacksResult(stacks=tuple(to_wire(stack) for stack in page), next_token=next_token)
+    stacks = tuple(to_wire(stack, services.stacks.errors_of(stack)) for stack in page)
+    return DescribeStacksResult(stacks=stacks, next_token=next_token)
 
 
 @operation(
     "UpdateStack",
     raises=(NotFound, InvalidCombination, ChangedMeanwhile),
-    note="UserSettings replaces all settings: actions that are not given go back to their defaults.",
+    note="UserSettings replaces all settings: actions that are not given go back to their defaults. A member that is both "
+    "given and in AttributesToDelete is InvalidParameterCombinationException. Refused members as in CreateStack.",
 )
 async def update_stack(request: UpdateStackRequest, caller: Caller, services: AppStreamServices) -> UpdateStackResult:
     stack = await services.stacks.update(caller.scope, request.name, _stack_change(request))
-    return UpdateStackResult(stack=to_wire(stack))
+    return UpdateStackResult(stack=to_wire(stack, services.stacks.errors_of(stack)))
 
 
 @operation("DeleteStack", raises=(NotFound, InUse, InvalidCombination, ChangedMeanwhile))
@@ -58,29 +71,38 @@ async def delete_stack(request: DeleteStackRequest, caller: Caller, services: Ap
 
 
 def _new_stack(request: CreateStackRequest) -> NewStack:
-    _refuse_members(request)
-    return NewStack(
-        name=request.name,
-        display_name=request.display_name,
-        description=request.description,
-        redirect_url=request.redirect_url,
-        feedback_url=request.feedback_url,
-        permissions=_permissions(request.user_settings),
-        tags=request.tags,
-    )
+    return NewStack(name=request.name, tags=request.tags, **_members(request))
 
 
 def _stack_change(request: UpdateStackRequest) -> StackChange:
-    """What DeleteStorageConnectors and most of AttributesToDelete name, no stack here can have: fulfilled already."""
-    _refuse_members(request)
     return StackChange(
-        display_name=request.display_name,
-        description=request.description,
-        redirect_url=request.redirect_url,
-        feedback_url=request.feedback_url,
-        permissions=_permissions(request.user_settings),
         deleted=frozenset(request.attributes_to_delete or ()),
+        deletes_storage_connectors=bool(request.delete_storage_connectors),
+        **_members(request),
     )
+
+
+def _members(request: CreateStackRequest | UpdateStackRequest) -> dict[str, Any]:
+    """Return the arguments of `StackMembers`, every one of them."""
+    streaming, endpoints = request.streaming_experience_settings, request.access_endpoints
+    protocol = streaming.preferred_protocol if streaming else None
+    authentication = request.storage_connector_authentication
+    return {
+        "display_name": request.display_name,
+        "description": request.description,
+        "redirect_url": request.redirect_url,
+        "feedback_url": request.feedback_url,
+        "permissions": _permissions(request.user_settings),
+        "maximum_lengths": _maximum_lengths(request.user_settings),
+        "application_settings": _application_settings(request.application_settings),
+        "storage_connectors": tuple(map(_storage_connector, request.storage_connectors or ())),
+        "storage_connector_authentication": authentication.value if authentication else None,
+        "access_endpoints": None if endpoints is None else tuple(endpoint.vpce_id for endpoint in endpoints),
+        "embed_host_domains": request.embed_host_domains,
+        "preferred_protocol": PreferredProtocol(protocol) if protocol else None,
+        "content_redirection": _redirection(request.content_redirection),
+        "agent_access": _agent_access(request.agent_access_config),
+    }
 
 
 def _permissions(settings: tuple[types.UserSetting, ...] | None) -> dict[UserAction, bool] | None:
@@ -88,7 +110,6 @@ def _permissions(settings: tuple[types.UserSetting, ...] | None) -> dict[UserAct
         return None
     permissions: dict[UserAction, bool] = {}
     for setting in settings:
-        refuse((f"UserSettings: MaximumLength of {setting.action}", setting.maximum_length, "it is not enforced yet."))
         action = UserAction(setting.action)
         if action in permissions:
             raise InvalidCombination(f"UserSettings: {action} is given twice. Give it once.")
@@ -96,33 +117,56 @@ def _permissions(settings: tuple[types.UserSetting, ...] | None) -> dict[UserAct
     return permissions
 
 
-def _refuse_members(request: CreateStackRequest | UpdateStackRequest) -> None:
-    application_settings = request.application_settings or types.ApplicationSettings(enabled=False)
-    streaming = request.streaming_experience_settings or types.StreamingExperienceSettings()
-    wants_udp = streaming.preferred_protocol is types.PreferredProtocol.UDP
-    refuse(
-        ("StorageConnectors", request.storage_connectors, "Fanlight has no home folders and drives yet. Leave it out."),
-        (
-            "StorageConnectorAuthentication",
-            request.storage_connector_authentication,
-            "Fanlight has no storage connectors yet. Leave it out.",
-        ),
-        (
-            "ApplicationSettings with Enabled true",
-            application_settings.enabled,
-            "Fanlight does not keep the settings of applications yet. Set Enabled to false.",
-        ),
-        ("AccessEndpoints", request.access_endpoints, "the portal is reached by its own address. Leave it out."),
-        ("EmbedHostDomains", request.embed_host_domains, "sessions cannot be embedded in other pages yet."),
-        ("PreferredProtocol UDP", wants_udp, "streams use TCP. Choose TCP."),
-        ("ContentRedirection", request.content_redirection, "links open in the session. Leave it out."),
-        ("AgentAccessConfig", request.agent_access_config, "Fanlight has no access for agents yet. Leave it out."),
+def _maximum_lengths(settings: tuple[types.UserSetting, ...] | None) -> dict[UserAction, int]:
+    return {UserAction(one.action): one.maximum_length for one in settings or () if one.maximum_length is not None}
+
+
+def _application_settings(settings: types.ApplicationSettings | None) -> ApplicationSettings | None:
+    if settings is None:
+        return None
+    return ApplicationSettings(is_enabled=settings.enabled, settings_group=settings.settings_group)
+
+
+def _storage_connector(connector: types.StorageConnector) -> StorageConnector:
+    return StorageConnector(
+        connector_type=connector.connector_type,
+        domains=connector.domains or (),
+        domains_require_admin_consent=connector.domains_require_admin_consent or (),
     )
-    if application_settings.settings_group:
-        raise InvalidCombination("ApplicationSettings: SettingsGroup needs Enabled true. Leave it out.")
 
 
-def to_wire(stack: Stack) -> types.Stack:
+def _redirection(redirection: types.ContentRedirection | None) -> UrlRedirection | None:
+    config = redirection.host_to_client if redirection else None
+    return UrlRedirection(config.enabled, config.allowed_urls, config.denied_urls) if config else None
+
+
+def _agent_access(config: types.AgentAccessConfig | types.AgentAccessConfigForUpdate | None) -> AgentAccess | None:
+    is_update = isinstance(config, types.AgentAccessConfigForUpdate)
+    if config is None or (is_update and config == types.AgentAccessConfigForUpdate()):
+        return None
+    actions = config.settings
+    return AgentAccess(
+        actions=None
+        if actions is None
+        else tuple((one.agent_action, one.permission is types.Permission.ENABLED) for one in actions),
+        s3_bucket_arn=config.s3_bucket_arn,
+        uploads_screenshots=bool(config.screenshots_upload_enabled),
+        replays_sessions=bool(config.replay_session_enabled),
+        kms_key_arn=config.kms_key_arn,
+        is_update=is_update,
+    )
+
+
+# A page of a hundred stacks is made by every DescribeStacks, so what is always the same is made once.
+_ACTIONS = {action: types.Action(action) for action in UserAction}
+_PROTOCOLS = {
+    protocol: types.StreamingExperienceSettings(preferred_protocol=types.PreferredProtocol(protocol))
+    for protocol in PreferredProtocol
+}
+
+
+def to_wire(stack: Stack, errors: tuple[StackError, ...]) -> types.Stack:
+    authentication = stack.storage_connector_authentication
     return types.Stack(
         name=stack.name,
         arn=stack.arn,
@@ -132,16 +176,47 @@ def to_wire(stack: Stack) -> types.Stack:
         storage_connectors=(),
         redirect_url=stack.redirect_url,
         feedback_url=stack.feedback_url,
-        stack_errors=(),
-        user_settings=tuple(
-            types.UserSetting(
-                action=types.Action(action),
-                permission=types.Permission.ENABLED if action in stack.enabled_actions else types.Permission.DISABLED,
-            )
-            for action in UserAction
+        stack_errors=tuple(
+            types.StackError(error_code=types.StackErrorCode(error.code), error_message=error.message)
+            for error in errors
         ),
-        application_settings=types.ApplicationSettingsResponse(enabled=False),
-        access_endpoints=(),
-        embed_host_domains=(),
-        streaming_experience_settings=types.StreamingExperienceSettings(preferred_protocol=types.PreferredProtocol.TCP),
+        user_settings=_user_settings(stack),
+        application_settings=types.ApplicationSettingsResponse(
+            enabled=stack.settings_group is not None,
+            settings_group=stack.settings_group,
+            s3_bucket_name=stack.settings_bucket,
+        ),
+        access_endpoints=tuple(
+            types.AccessEndpoint(endpoint_type=types.AccessEndpointType.STREAMING, vpce_id=endpoint)
+            for endpoint in stack.access_endpoints
+        ),
+        embed_host_domains=stack.embed_host_domains,
+        streaming_experience_settings=_PROTOCOLS[stack.preferred_protocol],
+        content_redirection=_content_redirection(stack.content_redirection),
+        storage_connector_authentication=types.StorageConnectorAuthentication(authentication)
+        if authentication
+        else None,
+    )
+
+
+def _user_settings(stack: Stack) -> tuple[types.UserSetting, ...]:
+    return tuple(
+        types.UserSetting(
+            action=wire,
+            permission=types.Permission.ENABLED if action in stack.enabled_actions else types.Permission.DISABLED,
+            maximum_length=stack.maximum_lengths.get(action),
+        )
+        for action, wire in _ACTIONS.items()
+    )
+
+
+def _content_redirection(redirection: UrlRedirection | None) -> types.ContentRedirection | None:
+    if redirection is None:
+        return None
+    return types.ContentRedirection(
+        host_to_client=types.UrlRedirectionConfig(
+            enabled=redirection.is_enabled,
+            allowed_urls=redirection.allowed_urls,
+            denied_urls=redirection.denied_urls,
+        )
     )
