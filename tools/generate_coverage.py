@@ -8,7 +8,10 @@ import sys
 from pathlib import Path
 
 from fanlight.api.appstream.handlers import appstream_registry
+from fanlight.api.aws_services import AwsService
+from fanlight.api.catalogue import aws_services
 from fanlight.api.spec import appstream_model
+from fanlight.services import AppStreamServices
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "api-coverage.md"
 
@@ -39,6 +42,14 @@ The behaviour of the real service is not documented in these points. We chose wh
 """
 
 
+NEIGHBOURS = """
+## Other services
+
+Tools that manage AppStream ask other services too. The same endpoint answers these operations of theirs; a service is
+told by what its clients send (X-Amz-Target, the path, or the service that a form is signed for). Every other operation
+of these services answers UnsupportedOperation."""
+
+
 def render() -> str:
     """Return the whole page."""
     import botocore
@@ -59,7 +70,18 @@ def render() -> str:
         "\n## Not built\n\n| operations | answer |\n| --- | --- |",
         *waiting,
     ]
-    return introduction + "\n" + "\n".join(tables) + "\n"
+    neighbours = [line for service in aws_services()[1:] for line in _neighbour(service)]
+    return introduction + "\n" + "\n".join([*tables, NEIGHBOURS, *neighbours]) + "\n"
+
+
+def _neighbour(service: AwsService[AppStreamServices]) -> list[str]:
+    """Return the lines about one other service of the listener."""
+    wires = ", ".join(wire.NAME for wire in service.wires)
+    heading = (
+        f"\n### {service.model.metadata['serviceFullName']} ({wires})\n\n| operation | what it is here |\n| --- | --- |"
+    )
+    built = service.registry.built
+    return [heading, *(f"| {name} | {built[name].note} |" for name in sorted(built))]
 
 
 def main(arguments: list[str]) -> int:

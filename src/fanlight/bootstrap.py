@@ -17,9 +17,9 @@ from typing import Any
 import uvloop
 from aiohttp import web
 
-from fanlight.api.appstream.app import ApiSettings, make_api_app, make_api_runner
-from fanlight.api.appstream.handlers import appstream_registry
 from fanlight.api.audit import AuditLog, Connection
+from fanlight.api.catalogue import aws_services
+from fanlight.api.listener import ApiSettings, make_api_app, make_api_runner
 from fanlight.config import Settings
 from fanlight.control.app import make_control_app, serve_control
 from fanlight.control.changes import SessionChanges
@@ -121,6 +121,7 @@ async def _assemble(settings: Settings, stack: AsyncExitStack) -> _Parts:
         wake=reconcilers.wake,
         signing_key=(settings.data_dir / "state" / "signing.key").read_bytes(),
         portal_url=settings.portal_url,
+        regions=settings.regions,
     )
     if settings.bootstrap_access_key_id and settings.bootstrap_secret_access_key:
         await services.access_keys.ensure(
@@ -155,7 +156,7 @@ async def _driver(settings: Settings, stack: AsyncExitStack) -> InstanceDriver:
 
 async def _serve_api(settings: Settings, parts: _Parts, stack: AsyncExitStack) -> None:
     app = make_api_app(
-        appstream_registry(),
+        aws_services(),
         parts.services,
         parts.services.access_keys.find,
         ApiSettings(

@@ -49,6 +49,7 @@ class ApiCall:
     """One request to the API. Unknown parts are empty: a request with a bad signature has no account."""
 
     request_id: str
+    service: str
     operation: str
     protocol: str
     account_id: str

@@ -25,6 +25,7 @@ class AppStreamServices:
     images: ImageService
     tags: TagService
     access_keys: AccessKeyService
+    regions: tuple[str, ...]
 
     @classmethod
     def build(
@@ -35,6 +36,7 @@ class AppStreamServices:
         wake: Wake,
         signing_key: bytes,
         portal_url: str | Callable[[], str],
+        regions: tuple[str, ...] = ("us-east-1",),
     ) -> Self:
         """Wire the services to one store.
 
@@ -51,4 +53,5 @@ class AppStreamServices:
             images=ImageService(transactions, clock, tokens, portal),
             tags=TagService(transactions),
             access_keys=AccessKeyService(transactions, clock),
+            regions=regions,
         )

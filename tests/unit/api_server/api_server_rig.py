@@ -50,9 +50,9 @@ def speak(protocol: str, monkeypatch: pytest.MonkeyPatch) -> str:
     return protocol
 
 
-def make_client(url: str, key: AccessKey = KEY, **arguments: Any) -> Any:
+def make_client(url: str, key: AccessKey = KEY, service: str = "appstream", **arguments: Any) -> Any:
     return boto3.client(
-        "appstream",
+        service,
         endpoint_url=url,
         region_name=arguments.pop("region_name", "us-east-1"),
         aws_access_key_id=key.access_key_id,

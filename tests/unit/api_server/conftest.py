@@ -10,9 +10,9 @@ import pytest
 from aiohttp import web
 from api_server_rig import KEY, Api, SystemClock, make_client, sample_image, speak
 
-from fanlight.api.appstream.app import ApiSettings, make_api_app, make_api_runner
-from fanlight.api.appstream.handlers import appstream_registry
 from fanlight.api.audit import AuditLog
+from fanlight.api.catalogue import aws_services
+from fanlight.api.listener import ApiSettings, make_api_app, make_api_runner
 from fanlight.services import AppStreamServices
 from fanlight.store import open_store
 
@@ -43,6 +43,7 @@ async def api(tmp_path: Path, settings: ApiSettings) -> AsyncIterator[Api]:
             wake=lambda *_: None,
             signing_key=b"k" * 32,
             portal_url="http://localhost:8080",
+            regions=settings.regions,
         )
         await services.access_keys.ensure(KEY.access_key_id, KEY.secret_access_key, KEY.account_id)
         async with store.transactions.begin(write=True) as work:
@@ -50,7 +51,7 @@ async def api(tmp_path: Path, settings: ApiSettings) -> AsyncIterator[Api]:
             await work.commit()
         audit = AuditLog(tmp_path / "audit" / "audit.jsonl")
         app = make_api_app(
-            appstream_registry(),
+            aws_services(),
             services,
             services.access_keys.find,
             settings,

@@ -139,6 +139,7 @@ async def test_the_audit_log_names_who_what_and_how_it_ended_and_no_secret(api: 
     assert last.pop("time").endswith("+00:00")
     assert last == {
         "kind": "api",
+        "service": "appstream",
         "operation": "CreateStreamingURL",
         "protocol": {"json": "json-1.1"}.get(protocol, "rpc-v2-cbor"),
         "account_id": "000000000000",

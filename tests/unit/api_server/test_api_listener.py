@@ -178,16 +178,16 @@ async def failing(api: Any, settings: Any) -> AsyncIterator[Any]:
     """Serve handlers whose services fail; call it with the error."""
     from aiohttp import web
 
-    from fanlight.api.appstream.app import make_api_app, make_api_runner
-    from fanlight.api.appstream.handlers import appstream_registry
     from fanlight.api.audit import AuditLog
+    from fanlight.api.catalogue import aws_services
+    from fanlight.api.listener import make_api_app, make_api_runner
 
     runners = []
     audit = AuditLog(api.audit_file)
 
     async def serve(error: Exception, *, is_strict: bool = True, find_key: Any = None) -> Any:
         app = make_api_app(
-            appstream_registry(),
+            aws_services(),
             _Failing(error),  # type: ignore[arg-type]
             find_key or api.services.access_keys.find,
             replace(settings, is_strict=is_strict),

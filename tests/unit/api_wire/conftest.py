@@ -25,7 +25,6 @@ def sign(monkeypatch: pytest.MonkeyPatch) -> Callable[..., SignedRequest]:
 @pytest.fixture
 def verifier() -> Verifier[AccessKey]:
     return Verifier(
-        service="appstream",
         regions=frozenset({"us-east-1", "eu-west-1"}),
         max_clock_skew=timedelta(minutes=15),
         find_key=find_key,

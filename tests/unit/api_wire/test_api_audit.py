@@ -14,6 +14,7 @@ from fanlight.api.audit import ApiCall, AuditLog, Connection, recorded_members
 
 CALL = ApiCall(
     request_id="0f0e0d0c-0000-4000-8000-000000000000",
+    service="appstream",
     operation="CreateFleet",
     protocol="json-1.1",
     account_id="000000000000",

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fanlight.api.appstream.kept import MOST_KEPT, UntilChanged
+from fanlight.api.kept import MOST_KEPT, UntilChanged
 from fanlight.store.revisions import SqliteRevision
 
 

@@ -14,16 +14,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fanlight.api import types
-from fanlight.api.appstream.dispatch import GeneratedNames
+from fanlight.api.dispatch import GeneratedNames
 from fanlight.api.protocol.operations import CBOR, JSON, OperationCodec, compile_operations
 from fanlight.api.spec import appstream_model, attribute_name
 
 MODEL = appstream_model()
 OPERATIONS = {name: MODEL.operation_model(name) for name in sorted(MODEL.operation_names)}
 PROTOCOLS = {
-    "json": (compile_operations(JSON, OPERATIONS, GeneratedNames(), attribute_name), JSONSerializer, JSONParser),
+    "json": (compile_operations(JSON, OPERATIONS, GeneratedNames(types), attribute_name), JSONSerializer, JSONParser),
     "cbor": (
-        compile_operations(CBOR, OPERATIONS, GeneratedNames(), attribute_name),
+        compile_operations(CBOR, OPERATIONS, GeneratedNames(types), attribute_name),
         RpcV2CBORSerializer,
         RpcV2CBORParser,
     ),

@@ -19,7 +19,7 @@ V = Verifier[AccessKey]
 
 async def refusal(verifier: V, request: SignedRequest) -> WireError:
     with pytest.raises(WireError) as caught:
-        await verifier.verify(request)
+        await verifier.verify(request, "appstream")
     return caught.value
 
 
@@ -32,14 +32,14 @@ def without_header(request: SignedRequest, name: str) -> SignedRequest:
 
 
 async def test_a_request_signed_by_botocore_is_accepted_for_its_account_and_region(sign: Sign, verifier: V) -> None:
-    verified = await verifier.verify(sign(region="eu-west-1"))
+    verified = await verifier.verify(sign(region="eu-west-1"), "appstream")
     assert (verified.key, verified.region) == (KEY, "eu-west-1")
 
 
 async def test_the_cbor_path_and_a_query_string_are_covered(sign: Sign, verifier: V) -> None:
     url = "http://127.0.0.1:8081/service/PhotonAdminProxyService/operation/DescribeFleets?b=2&a=1&a=0&empty="
     request = sign(url=url, headers={"smithy-protocol": "rpc-v2-cbor"})
-    assert (await verifier.verify(request)).key == KEY
+    assert (await verifier.verify(request, "appstream")).key == KEY
     assert (await refusal(verifier, replace(request, path="/"))).code == "InvalidSignatureException"
     assert (await refusal(verifier, replace(request, query="a=1"))).code == "InvalidSignatureException"
 
@@ -55,11 +55,11 @@ async def test_the_headers_of_the_javascript_sdk_are_accepted_signed(sign: Sign,
     request = sign(headers=headers)
     signed = request.headers["authorization"][0]
     assert "amz-sdk-invocation-id;amz-sdk-request;content-type;host" in signed
-    assert (await verifier.verify(request)).key == KEY
+    assert (await verifier.verify(request, "appstream")).key == KEY
 
 
 async def test_a_session_token_must_be_the_one_of_the_key(sign: Sign, verifier: V) -> None:
-    assert (await verifier.verify(sign(key=TEMPORARY))).key == TEMPORARY
+    assert (await verifier.verify(sign(key=TEMPORARY), "appstream")).key == TEMPORARY
     for request in (
         sign(key=replace(TEMPORARY, session_token="another")),
         sign(key=replace(TEMPORARY, session_token=None)),
@@ -189,7 +189,7 @@ async def test_a_foreign_terminator_and_a_foreign_day_are_named(sign: Sign, veri
 
 @pytest.mark.parametrize("minutes", [-15, 0, 15])
 async def test_a_clock_within_a_quarter_of_an_hour_is_accepted(sign: Sign, verifier: V, minutes: int) -> None:
-    assert (await verifier.verify(sign(at=NOW + timedelta(minutes=minutes)))).key == KEY
+    assert (await verifier.verify(sign(at=NOW + timedelta(minutes=minutes)), "appstream")).key == KEY
 
 
 async def test_a_clock_further_off_hears_both_times(sign: Sign, verifier: V) -> None:
@@ -240,7 +240,7 @@ _value = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=40
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(headers=st.dictionaries(_name, _value, max_size=6), body=st.binary(max_size=200))
 async def test_whatever_botocore_signs_verifies(sign: Sign, verifier: V, headers: dict[str, str], body: bytes) -> None:
-    assert (await verifier.verify(sign(headers=headers, body=body))).key == KEY
+    assert (await verifier.verify(sign(headers=headers, body=body), "appstream")).key == KEY
 
 
 # Of the published suite: not the cases whose path or query a client must normalise first (we serve two literal paths),
@@ -287,7 +287,6 @@ async def test_the_published_suite_verifies(name: str) -> None:
         return key
 
     verifier = Verifier(
-        service="service",
         regions=frozenset({"us-east-1"}),
         max_clock_skew=timedelta(minutes=15),
         find_key=find,
@@ -297,7 +296,7 @@ async def test_the_published_suite_verifies(name: str) -> None:
     request = SignedRequest(
         method, path, query, {k: [v.strip() for v in vs] for k, vs in headers.items()}, body.encode()
     )
-    assert (await verifier.verify(request)).key == key
+    assert (await verifier.verify(request, "service")).key == key
 
 
 def test_enough_of_the_suite_is_left_to_mean_something() -> None:

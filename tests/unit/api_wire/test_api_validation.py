@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fanlight.api import types
-from fanlight.api.appstream.dispatch import GeneratedNames
+from fanlight.api.dispatch import GeneratedNames
 from fanlight.api.protocol.errors import WireError
 from fanlight.api.protocol.operations import CBOR, JSON, compile_operations
 from fanlight.api.protocol.validate import constraints_of
@@ -18,7 +18,9 @@ from fanlight.api.spec import appstream_model, attribute_name
 
 MODEL = appstream_model()
 OPERATIONS = {name: MODEL.operation_model(name) for name in MODEL.operation_names}
-CODECS = {wire.NAME: compile_operations(wire, OPERATIONS, GeneratedNames(), attribute_name) for wire in (JSON, CBOR)}
+CODECS = {
+    wire.NAME: compile_operations(wire, OPERATIONS, GeneratedNames(types), attribute_name) for wire in (JSON, CBOR)
+}
 FLEET = {"Name": "cad", "InstanceType": "stream.standard.small"}
 
 

@@ -138,5 +138,5 @@ def test_our_errors_are_spelled_as_in_the_vectors(suite: Any, case: Any) -> None
     text = case["response"]["body"]
     published = cbor2.loads(base64.b64decode(text)) if wire is CBOR else json.loads(text)
     error = WireError(case["errorCode"], case["errorMessage"], status=400)
-    ours = wire.decode(wire.encode_error(error, published["__type"]))
+    ours = wire.decode(wire.encode_error(error, published["__type"], ""))
     assert ours == {**published, "message": case["errorMessage"]}

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from service_rig import HERE, NOW, SAMPLE_ARN, Rig, grant, query_of
 
-from fanlight.api.appstream.dispatch import Dispatcher, Outcome
-from fanlight.api.appstream.handlers import appstream_registry
+from fanlight.api.appstream.handlers import appstream_service
+from fanlight.api.dispatch import Dispatcher, Outcome
 from fanlight.api.protocol.errors import WireError
 from fanlight.api.protocol.operations import JSON
 from fanlight.api.spec import appstream_model
@@ -28,7 +28,7 @@ ARN = "arn:aws:appstream:us-east-1:000000000000"
 
 @pytest.fixture
 def call(rig: Rig) -> Call:
-    dispatcher = Dispatcher(appstream_registry(), rig.services, appstream_model(), is_strict=True)
+    dispatcher = Dispatcher(appstream_service(), rig.services, is_strict=True)
     caller = Caller("AKIA", HERE.account_id, HERE.region, "request")
 
     async def do(operation: str, **members: Any) -> dict[str, Any]:

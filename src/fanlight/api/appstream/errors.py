@@ -1,16 +1,15 @@
-"""Which code clients see for what goes wrong: the whole mapping on one screen.
+"""Which code clients of AppStream see for what goes wrong: the whole mapping on one screen.
 
 The model closes the list of errors of each operation. Where an operation lacks the natural code, the next one of its row
 is taken; every row ends in a common error, which any AWS service may answer and every SDK knows.
 """
 
-from collections.abc import Collection, Mapping
 from types import MappingProxyType
 
-from fanlight.api.protocol.errors import COMMON_STATUS
+from fanlight.api.errors import WireCodes
 from fanlight.domain import errors as domain
 
-WIRE_CODES: Mapping[type[domain.DomainError], tuple[str, ...]] = MappingProxyType(
+WIRE_CODES: WireCodes = MappingProxyType(
     {
         domain.NotFound: ("ResourceNotFoundException", "ValidationException"),
         domain.AlreadyExists: ("ResourceAlreadyExistsException", "ValidationException"),
@@ -55,18 +54,3 @@ WIRE_CODES: Mapping[type[domain.DomainError], tuple[str, ...]] = MappingProxyTyp
         domain.StoreTooNew: ("ServiceUnavailable",),
     }
 )
-
-OUTAGES = (domain.DriverError, domain.StoreUnavailable, domain.StoreTooNew)
-"""Something behind us is away. The reason is the operator's, in the log; the caller is told to try again."""
-
-ALWAYS_ANSWERED = (domain.NotSupported, *OUTAGES)
-"""A handler may raise these without listing them in `raises`."""
-
-
-def wire_code(error: type[domain.DomainError], declared: Collection[str]) -> str:
-    """Return the code for `error` in an operation that declares these codes; a common error where none of them fits."""
-    for ancestor in error.__mro__:
-        for code in WIRE_CODES.get(ancestor, ()):
-            if code in declared or code in COMMON_STATUS:
-                return code
-    return "InternalFailure"

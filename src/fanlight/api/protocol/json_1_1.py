@@ -61,7 +61,23 @@ def encode(tree: Any) -> bytes:
     return encode_text(tree).encode()
 
 
-def encode_error(error: WireError, shape_id: str) -> bytes:  # noqa: ARG001 - CBOR needs the full shape id
+def decoder(operation: Any) -> Callable[[bytes], Any]:  # noqa: ARG001 - JSON says itself what it holds
+    return decode
+
+
+def encoder(operation: Any) -> Callable[[Any], bytes]:  # noqa: ARG001
+    return encode
+
+
+def envelope(operation: Any, body: bytes, request_id: str) -> bytes:  # noqa: ARG001 - the header has the request id
+    return body
+
+
+def spelled(error: WireError) -> WireError:
+    return error
+
+
+def encode_error(error: WireError, shape_id: str, request_id: str = "") -> bytes:  # noqa: ARG001 - CBOR needs the full shape id
     """Return the body of a refusal. Clients differ in the spelling of the text's member, so both are there."""
     return encode({"__type": error.code, "Message": error.message, "message": error.message})
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from fanlight.api.protocol import json_1_1, rpc_v2_cbor
+from fanlight.api.protocol import ec2_query, json_1_0, json_1_1, query, rpc_v2_cbor
 from fanlight.api.protocol.errors import WireError
 from fanlight.api.protocol.readers import Names, ReaderCompiler, Scalars
 from fanlight.api.protocol.validate import refuse
@@ -20,14 +20,32 @@ class Wire(Protocol):
     NAME: str
     Scalars: type[BothScalars]
 
-    def decode(self, body: bytes) -> Any: ...
-    def encode(self, tree: Any) -> bytes: ...
-    def encode_error(self, error: WireError, shape_id: str) -> bytes: ...
+    def decoder(self, operation: Any) -> Callable[[bytes], Any]:
+        """Return what turns the body of a request into a tree of wire names."""
+        ...
+
+    def encoder(self, operation: Any) -> Callable[[Any], bytes]:
+        """Return what turns the tree of a result into bytes that depend on nothing else."""
+        ...
+
+    def envelope(self, operation: Any, body: bytes, request_id: str) -> bytes:
+        """Return the whole answer for what the encoder gave."""
+        ...
+
+    def spelled(self, error: WireError) -> WireError:
+        """Return the error under the code that this protocol has for it."""
+        ...
+
+    def encode_error(self, error: WireError, shape_id: str, request_id: str) -> bytes: ...
     def response_headers(self, error_code: str | None) -> dict[str, str]: ...
 
 
-JSON: Wire = json_1_1  # type: ignore[assignment]  # a module as a Protocol: its class attribute is a class, not a variable
+# Modules as a Protocol: their class attribute is a class, not a variable.
+JSON: Wire = json_1_1  # type: ignore[assignment]
+JSON_1_0: Wire = json_1_0  # type: ignore[assignment]
 CBOR: Wire = rpc_v2_cbor  # type: ignore[assignment]
+QUERY: Wire = query  # type: ignore[assignment]
+EC2: Wire = ec2_query  # type: ignore[assignment]
 
 
 class OperationCodec:
@@ -35,13 +53,14 @@ class OperationCodec:
 
     def __init__(self, wire: Wire, operation: Any, readers: ReaderCompiler, writers: WriterCompiler) -> None:
         """Compile reader and writer of a botocore operation model."""
-        self._wire = wire
+        self._wire, self._operation = wire, operation
+        self._decode, self._encode = wire.decoder(operation), wire.encoder(operation)
         self._read = None if operation.input_shape is None else readers.compile(operation.input_shape)
         self._write = None if operation.output_shape is None else writers.compile(operation.output_shape)
 
     def read_request(self, body: bytes) -> Any:
         """Return the typed request. Raises WireError: SerializationException, or ValidationException naming all faults."""
-        tree = self._wire.decode(body)
+        tree = self._decode(body)
         if self._read is None:
             return None
         faults: list[str] = []
@@ -51,8 +70,12 @@ class OperationCodec:
         return request
 
     def write_result(self, result: Any) -> bytes:
-        """Return the body of the answer; a result without members is an empty object, never an empty body."""
-        return self._wire.encode({} if self._write is None else self._write(result))
+        """Return the inside of the answer; a result without members is an empty object, never an empty body."""
+        return self._encode({} if self._write is None else self._write(result))
+
+    def seal(self, inside: bytes, request_id: str) -> bytes:
+        """Return the body of the answer to one request."""
+        return self._wire.envelope(self._operation, inside, request_id)
 
 
 def compile_operations(

@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
@@ -58,7 +58,23 @@ def encode(tree: Any) -> bytes:
     return encoded
 
 
-def encode_error(error: WireError, shape_id: str) -> bytes:
+def decoder(operation: Any) -> Callable[[bytes], Any]:  # noqa: ARG001 - CBOR says itself what it holds
+    return decode
+
+
+def encoder(operation: Any) -> Callable[[Any], bytes]:  # noqa: ARG001
+    return encode
+
+
+def envelope(operation: Any, body: bytes, request_id: str) -> bytes:  # noqa: ARG001 - the header has the request id
+    return body
+
+
+def spelled(error: WireError) -> WireError:
+    return error
+
+
+def encode_error(error: WireError, shape_id: str, request_id: str = "") -> bytes:  # noqa: ARG001
     """Return the body of a refusal, named by its full shape id."""
     return encode({"__type": shape_id, "Message": error.message, "message": error.message})
 

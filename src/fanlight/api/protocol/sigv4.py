@@ -96,19 +96,21 @@ class Verified(Generic[KeyT]):
 class Verifier(Generic[KeyT]):
     """Decides who sent a request. `find_key` returns None for an unknown access key id."""
 
-    service: str
     regions: frozenset[str]
     max_clock_skew: timedelta
     find_key: Callable[[str], Awaitable[KeyT | None]]
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
-    async def verify(self, request: SignedRequest) -> Verified[KeyT]:
-        """Return the key that signed `request`, and the region it was signed for. Raises WireError (403 or 400)."""
+    async def verify(self, request: SignedRequest, service: str) -> Verified[KeyT]:
+        """Return the key that signed `request` for `service`, and the region it was signed for.
+
+        Raises WireError (403 or 400).
+        """
         for name in ONCE_ONLY:
             if len(request.headers.get(name, ())) > 1:
                 raise incomplete(f"The header {name} occurs more than once.")
         credential = parse_authorization(request)
-        self._check_scope(credential)
+        self._check_scope(credential, service)
         self._check_signed_headers(credential, request)
         timestamp = self._check_time(credential, request)
         is_plain = credential.access_key_id.isascii() and credential.access_key_id.isprintable()
@@ -119,11 +121,11 @@ class Verifier(Generic[KeyT]):
         self._check_token(key, _only(request.headers, "x-amz-security-token"))
         return Verified(key, credential.region)
 
-    def _check_scope(self, credential: Credential) -> None:
+    def _check_scope(self, credential: Credential, service: str) -> None:
         if credential.terminator != TERMINATOR:
             raise invalid(f"Credential should be scoped with a valid terminator: '{TERMINATOR}'.")
-        if credential.service != self.service:
-            raise invalid(f"Credential should be scoped to correct service: '{self.service}'.")
+        if credential.service != service:
+            raise invalid(f"Credential should be scoped to correct service: '{service}'.")
         if credential.region not in self.regions:
             served = ", ".join(sorted(self.regions))
             raise invalid(f"Credential should be scoped to a valid region. This endpoint serves {served}.")

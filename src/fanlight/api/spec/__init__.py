@@ -1,9 +1,11 @@
-"""The service model that decides the wire, taken from the installed botocore, with what we must know beyond it.
+"""The service models that decide the wire, taken from the installed botocore, with what we must know beyond them.
 
 Data only: which shapes exist, which members carry secrets, how wire names are spelled in Python.
 """
 
-from functools import lru_cache
+from collections.abc import Mapping
+from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 from botocore import xform_name
@@ -17,10 +19,27 @@ APPSTREAM_NAMESPACE = "com.amazonaws.photon"  # what full shape ids start with o
 SENSITIVE_BEYOND_MODEL = frozenset({("CreateStreamingURLRequest", "SessionContext")})
 
 
-@lru_cache(maxsize=1)
+NEIGHBOURS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "ec2": ("DescribeRegions",),
+        "resourcegroupstaggingapi": ("GetResources", "GetTagKeys", "GetTagValues", "TagResources", "UntagResources"),
+        "sts": ("GetCallerIdentity",),
+    }
+)
+"""The other services that the tools of AppStream's users ask on the same endpoint, and the operations that are real.
+
+By botocore's names. Types are generated for these operations alone, in `api.types.<name with underscores>`.
+"""
+
+
+@cache
+def service_model(name: str) -> ServiceModel:
+    """Return a model as the pinned botocore has it. Loading takes some 10 to 70 ms; the result is shared."""
+    return ServiceModel(Loader().load_service_model(name, "service-2"), service_name=name)
+
+
 def appstream_model() -> ServiceModel:
-    """Return the model of AppStream as the pinned botocore has it. Loading takes some 20 ms; the result is shared."""
-    return ServiceModel(Loader().load_service_model("appstream", "service-2"), service_name="appstream")
+    return service_model("appstream")
 
 
 def attribute_name(member: str) -> str:

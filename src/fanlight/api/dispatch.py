@@ -8,41 +8,40 @@ the answer.
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any, Generic, TypeVar
 
-from botocore.model import OperationModel, ServiceModel
-
-from fanlight.api import types
-from fanlight.api.appstream.errors import ALWAYS_ANSWERED, OUTAGES, wire_code
-from fanlight.api.appstream.kept import Revision, UntilChanged, unknown_revision
-from fanlight.api.appstream.registry import NotBuilt, Operation, Registry
-from fanlight.api.protocol.errors import COMMON_STATUS, WireError
-from fanlight.api.protocol.operations import CBOR, JSON, OperationCodec, Wire, compile_operations
-from fanlight.api.spec import APPSTREAM_NAMESPACE, attribute_name, is_sensitive
+from fanlight.api.aws_services import AwsService
+from fanlight.api.errors import ALWAYS_ANSWERED, OUTAGES, wire_code
+from fanlight.api.kept import Revision, UntilChanged, unknown_revision
+from fanlight.api.protocol.errors import WireError
+from fanlight.api.protocol.operations import OperationCodec, Wire, compile_operations
+from fanlight.api.registry import NotBuilt, Operation
+from fanlight.api.spec import attribute_name, is_sensitive
 from fanlight.domain.access_keys import Caller
 from fanlight.domain.errors import DomainError, NotSupported
 
 log = logging.getLogger(__name__)
 ServicesT = TypeVar("ServicesT")
 
-# The API reference gives 400 for every error of every operation. The newest model says 404 and the like for some;
-# clients go by the code.
-MODELLED_STATUS = 400
 LARGEST_KEPT_REQUEST = 2048  # bytes; a describe call with a few names. Keeps the memory of answers small.
 
 
 class GeneratedNames:
-    """Ties the shapes of the model to the generated types."""
+    """Ties the shapes of a model to the types generated from it."""
+
+    def __init__(self, types: ModuleType) -> None:
+        self._types = types
 
     def attribute(self, member: str) -> str:
         return attribute_name(member)
 
     def structure(self, shape: str) -> Callable[..., Any]:
-        found: Callable[..., Any] = getattr(types, shape)
+        found: Callable[..., Any] = getattr(self._types, shape)
         return found
 
     def enum(self, shape: str) -> Callable[[str], Any]:
-        found: Callable[[str], Any] = getattr(types, shape)
+        found: Callable[[str], Any] = getattr(self._types, shape)
         return found
 
     def is_sensitive(self, structure: str, member: str, shape: Any) -> bool:
@@ -61,36 +60,32 @@ class Outcome:
 
 
 class Dispatcher(Generic[ServicesT]):
-    """Answers operations in both protocols. `is_strict` makes undeclared errors fail, for tests."""
+    """Answers the operations of one service in all its protocols. `is_strict` makes undeclared errors fail, for tests."""
 
     def __init__(
         self,
-        registry: Registry[ServicesT],
+        service: AwsService[ServicesT],
         services: ServicesT,
-        model: ServiceModel,
         *,
         revision: Revision = unknown_revision,
         is_strict: bool = False,
     ) -> None:
         """Compile the model. Raises RegistryIncomplete unless the registry answers exactly its operations."""
-        registry.verify_complete(frozenset(model.operation_names))
-        self._registry, self._services, self._is_strict = registry, services, is_strict
-        operations = {name: model.operation_model(name) for name in model.operation_names}
+        service.registry.verify_complete(frozenset(service.model.operation_names))
+        self.service, self._services, self._is_strict = service, services, is_strict
+        operations = {name: service.model.operation_model(name) for name in service.registry.built}
         self._answers: UntilChanged[tuple[str, str, str, str, bytes], tuple[Any, bytes]] = UntilChanged(revision)
-        self._declared = {name: _declared_by(operation) for name, operation in operations.items()}
-        names = GeneratedNames()
+        self._declared = {name: service.declared(name) for name in operations}
+        names = GeneratedNames(service.types)
         self._codecs: Mapping[str, Mapping[str, OperationCodec]] = {
-            wire.NAME: compile_operations(wire, operations, names, attribute_name) for wire in (JSON, CBOR)
+            wire.NAME: compile_operations(wire, operations, names, attribute_name) for wire in service.wires
         }
-
-    def knows(self, operation: str) -> bool:
-        return operation in self._declared
 
     async def dispatch(self, wire: Wire, name: str, body: bytes, caller: Caller, outcome: Outcome) -> bytes:
         """Return the body of a successful answer. Raises WireError for everything else."""
-        if (not_built := self._registry.not_built.get(name)) is not None:
+        if (not_built := self.service.registry.not_built.get(name)) is not None:
             raise self._refuse_unbuilt(not_built)
-        operation = self._registry.built[name]
+        operation = self.service.registry.built[name]
         if operation.is_pure_read and len(body) <= LARGEST_KEPT_REQUEST:
             key = (wire.NAME, name, caller.account_id, caller.region, body)
             outcome.request, answer = await self._answers.get(
@@ -98,12 +93,12 @@ class Dispatcher(Generic[ServicesT]):
             )
         else:
             _, answer = await self._call(wire, operation, body, caller, outcome)
-        return answer
+        return self._codecs[wire.NAME][name].seal(answer, caller.request_id)
 
     async def _call(
         self, wire: Wire, operation: Operation[Any, ServicesT, Any], body: bytes, caller: Caller, outcome: Outcome
     ) -> tuple[Any, bytes]:
-        """Return the typed request and the body of the answer. Raises WireError."""
+        """Return the typed request and the inside of the answer. Raises WireError."""
         codec = self._codecs[wire.NAME][operation.name]
         request = outcome.request = codec.read_request(body)
         try:
@@ -114,11 +109,12 @@ class Dispatcher(Generic[ServicesT]):
 
     def error_for(self, error: DomainError) -> WireError:
         """Return the refusal for an error outside any operation (the key store is away, for one)."""
-        return _wire_error(wire_code(type(error), ()), _text_of(error))
+        return self.service.error(wire_code(type(error), (), self.service.codes), _text_of(error))
 
     def _refuse_unbuilt(self, entry: NotBuilt) -> WireError:
-        code = wire_code(NotSupported, self._declared[entry.name] & {"OperationNotPermittedException"})
-        return _wire_error(code, f"{entry.name} is not available: {entry.because}")
+        declared = self.service.declared(entry.name) & {"OperationNotPermittedException"}
+        code = wire_code(NotSupported, declared, self.service.codes)
+        return self.service.error(code, f"{entry.name} is not available: {entry.because}")
 
     def _refuse(self, operation: Operation[Any, Any, Any], error: DomainError) -> WireError:
         if not isinstance(error, (*operation.raises, *ALWAYS_ANSWERED)):
@@ -128,11 +124,8 @@ class Dispatcher(Generic[ServicesT]):
                 "a handler raised an error that it does not declare",
                 extra={"operation": operation.name, "error": type(error).__name__},
             )
-        return _wire_error(wire_code(type(error), self._declared[operation.name]), _text_of(error))
-
-
-def _wire_error(code: str, message: str) -> WireError:
-    return WireError(code, message, status=COMMON_STATUS.get(code, MODELLED_STATUS))
+        code = wire_code(type(error), self._declared[operation.name], self.service.codes)
+        return self.service.error(code, _text_of(error))
 
 
 def _text_of(error: DomainError) -> str:
@@ -140,12 +133,3 @@ def _text_of(error: DomainError) -> str:
         log.warning("a part behind the API is away", extra={"error": type(error).__name__, "reason": str(error)})
         return "The service is not available at the moment. Try again."
     return str(error)
-
-
-def _declared_by(operation: OperationModel) -> frozenset[str]:
-    return frozenset(shape.name for shape in operation.error_shapes)
-
-
-def shape_id(code: str) -> str:
-    """Return the full shape id of an error code, as the CBOR wire spells it."""
-    return f"{APPSTREAM_NAMESPACE}#{code}"

@@ -1,6 +1,6 @@
-"""The listener of the API: one aiohttp application for both protocols, and nothing else on it.
+"""The listener of the API: one aiohttp application for all services and protocols, and nothing else on it.
 
-A request goes through: route (X-Amz-Target or path) → body (bounded in size and time) → signature → dispatch → audit.
+A request goes through: route (`api.routes`) → body (bounded in size and time) → signature → dispatch → audit.
 Whatever happens, the answer has a request id and, if it is a refusal, a code that AWS clients know.
 """
 
@@ -8,23 +8,20 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from aiohttp import web
 
-from fanlight.api.appstream.dispatch import Dispatcher, Outcome, shape_id
-from fanlight.api.appstream.kept import Revision, UntilChanged, unknown_revision
-from fanlight.api.appstream.registry import Registry
 from fanlight.api.audit import ApiCall, AuditLog, recorded_members
+from fanlight.api.aws_services import AwsService
+from fanlight.api.dispatch import Dispatcher, Outcome
+from fanlight.api.kept import Revision, UntilChanged, unknown_revision
 from fanlight.api.protocol.errors import WireError, malformed
-from fanlight.api.protocol.operations import CBOR, JSON, Wire
-from fanlight.api.protocol.rpc_v2_cbor import NAME as CBOR_NAME
-from fanlight.api.protocol.rpc_v2_cbor import PROTOCOL_HEADER
 from fanlight.api.protocol.sigv4 import SignedRequest, Verifier
-from fanlight.api.spec import appstream_model
+from fanlight.api.routes import Route, Router
 from fanlight.domain.access_keys import AccessKey, Caller
 from fanlight.domain.errors import DomainError
 from fanlight.forwarding import networks, source_of
@@ -33,7 +30,6 @@ log = logging.getLogger(__name__)
 ServicesT = TypeVar("ServicesT")
 FindKey = Callable[[str], Awaitable[AccessKey | None]]
 
-SIGNING_NAME = "appstream"
 HINT = (
     b'{"service":"Fanlight","message":"This is an AppStream 2.0 compatible API endpoint for AWS clients, '
     b'not a page for browsers. Run: eval \\"$(fanlight env)\\", then use boto3 or the AWS CLI."}\n'
@@ -59,15 +55,14 @@ class _Exchange:
 
     request_id: str
     source_address: str
-    wire: Wire = JSON
-    operation: str = ""
+    route: Route
     caller: Caller | None = None
     outcome: Outcome = field(default_factory=Outcome)
     started: float = field(default_factory=time.perf_counter)
 
 
 def make_api_app(
-    registry: Registry[ServicesT],
+    aws_services: Sequence[AwsService[ServicesT]],
     services: ServicesT,
     find_key: FindKey,
     settings: ApiSettings,
@@ -76,21 +71,23 @@ def make_api_app(
     revision: Revision = unknown_revision,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> web.Application:
-    """Return the application. Raises RegistryIncomplete when an operation of the model has no answer.
+    """Return the application. Raises RegistryIncomplete when an operation of a model has no answer.
 
-    `revision` is `Transactions.revision`; without it, every request asks the store for its key and its answer.
+    The first service is the one that texts speak of when nobody knows which was meant. `revision` is
+    `Transactions.revision`; without it, every request asks the store for its key and its answer.
     """
-    model = appstream_model()
-    dispatcher = Dispatcher(registry, services, model, revision=revision, is_strict=settings.is_strict)
+    dispatchers = {
+        service.name: Dispatcher(service, services, revision=revision, is_strict=settings.is_strict)
+        for service in aws_services
+    }
     keys: UntilChanged[str, AccessKey | None] = UntilChanged(revision)
     verifier = Verifier(
-        service=SIGNING_NAME,
         regions=frozenset(settings.regions),
         max_clock_skew=settings.max_clock_skew,
         find_key=lambda key_id: keys.get(key_id, lambda: find_key(key_id)),
         now=now,
     )
-    listener = _Listener(dispatcher, verifier, settings, audit, str(model.metadata["targetPrefix"]))
+    listener = _Listener(Router(aws_services), dispatchers, verifier, settings, audit)
     app = web.Application(client_max_size=settings.body_limit_in_bytes)
     app.router.add_route("*", "/{tail:.*}", listener.handle)
     return app
@@ -111,56 +108,58 @@ def make_api_runner(app: web.Application, *, shutdown_timeout: timedelta = timed
 class _Listener:
     def __init__(
         self,
-        dispatcher: Dispatcher[ServicesT],
+        router: Router,
+        dispatchers: Mapping[str, Dispatcher[Any]],
         verifier: Verifier[AccessKey],
         settings: ApiSettings,
         audit: AuditLog,
-        target_prefix: str,
     ) -> None:
-        self._dispatcher, self._verifier, self._settings, self._audit = dispatcher, verifier, settings, audit
+        self._router, self._dispatchers = router, dispatchers
+        self._verifier, self._settings, self._audit = verifier, settings, audit
         self._trusted_proxies = networks(settings.trusted_proxies)
-        self._target_prefix = f"{target_prefix}."
-        self._path_prefix = f"/service/{target_prefix}/operation/"
 
     async def handle(self, request: web.Request) -> web.Response:
         if request.method in ("GET", "HEAD") and request.rel_url.raw_path in ("/", "/healthz"):
             body = HINT if request.rel_url.raw_path == "/" else b'{"status":"ok"}\n'
             return web.Response(body=body, content_type="application/json", headers={"Server": "Fanlight"})
-        exchange = _Exchange(str(uuid.uuid4()), self._source_address(request))
-        status, code = 200, ""
+        exchange = _Exchange(str(uuid.uuid4()), self._source_address(request), self._router.begin(request))
+        status, code, headers = 200, "", {}
         try:
             body = await self._answer(request, exchange)
         except WireError as error:
-            status, code = error.status, error.code
-            body = exchange.wire.encode_error(error, shape_id(code))
+            refusal = exchange.route.refusal(error, exchange.request_id)
+            status, code, body, headers = refusal.status, refusal.code, refusal.body, refusal.headers
         response = web.Response(
             status=status,
             body=body,
             headers={
-                **exchange.wire.response_headers(code or None),
+                **exchange.route.wire.response_headers(code or None),
+                **headers,
                 "x-amzn-RequestId": exchange.request_id,
                 "Server": "Fanlight",
             },
         )
-        if code in ("RequestEntityTooLargeException", "RequestTimeoutException"):
+        if status in (408, 413):  # the rest of the body would be taken for the next request
             response.force_close()
         self._record(exchange, status, code)
         return response
 
     async def _answer(self, request: web.Request, exchange: _Exchange) -> bytes:
         """Return the body of a successful answer. Raises WireError for everything else, whatever it was."""
+        dispatcher = self._dispatchers[exchange.route.service.name]
         try:
-            self._route(request, exchange)
+            self._router.check(request, exchange.route)
             body = await self._body(request)
+            self._router.find_operation(exchange.route, body)
             exchange.caller = caller = await self._verify(request, body, exchange)
             async with asyncio.timeout(self._settings.handler_timeout.total_seconds()):
-                return await self._dispatcher.dispatch(
-                    exchange.wire, exchange.operation, body, caller, exchange.outcome
+                return await dispatcher.dispatch(
+                    exchange.route.wire, exchange.route.operation, body, caller, exchange.outcome
                 )
         except WireError:
             raise
         except DomainError as error:
-            raise self._dispatcher.error_for(error) from error
+            raise dispatcher.error_for(error) from error
         except TimeoutError:
             log.warning("a request took too long", extra=self._fields(exchange))
             raise WireError("ServiceUnavailable", "The request took too long. Try again.") from None
@@ -171,31 +170,6 @@ class _Listener:
             raise WireError(
                 "InternalFailure", "An internal error occurred. The log has it by its request id."
             ) from error
-
-    def _route(self, request: web.Request, exchange: _Exchange) -> None:
-        """Find protocol and operation. Raises UnknownOperationException, in the protocol that was meant if that is clear."""
-        path = request.rel_url.raw_path
-        if request.headers.get(PROTOCOL_HEADER) == CBOR_NAME:
-            exchange.wire = CBOR
-        if path.startswith(self._path_prefix):
-            exchange.wire = CBOR
-            name = path.removeprefix(self._path_prefix)
-        elif path == "/":
-            target = request.headers.get("X-Amz-Target", "")
-            name = target.removeprefix(self._target_prefix) if target.startswith(self._target_prefix) else ""
-        else:
-            name = ""
-        if request.method != "POST" or not self._dispatcher.knows(name):
-            raise WireError(
-                "UnknownOperationException",
-                f"No such operation. POST to / with the header X-Amz-Target: {self._target_prefix}<Operation>, "
-                f"or to {self._path_prefix}<Operation>.",
-            )
-        exchange.operation = name
-        if exchange.wire is CBOR and request.headers.get(PROTOCOL_HEADER) != CBOR_NAME:
-            raise malformed(f"This path needs the header {PROTOCOL_HEADER}: {CBOR_NAME}.")
-        if exchange.wire is CBOR and path == "/":
-            raise malformed(f"The protocol {CBOR_NAME} has its own path: {self._path_prefix}{name}.")
 
     async def _body(self, request: web.Request) -> bytes:
         """Return the body. Raises RequestEntityTooLarge, RequestTimeout or MalformedHttpRequest."""
@@ -226,7 +200,7 @@ class _Listener:
         signed = SignedRequest(
             request.method, request.rel_url.raw_path, request.rel_url.raw_query_string, headers, body
         )
-        verified = await self._verifier.verify(signed)
+        verified = await self._verifier.verify(signed, exchange.route.service.signing_name)
         return Caller(
             verified.key.access_key_id,
             verified.key.account_id,
@@ -243,8 +217,9 @@ class _Listener:
         self._audit.record_call(
             ApiCall(
                 request_id=exchange.request_id,
-                operation=exchange.operation,
-                protocol=exchange.wire.NAME,
+                service=exchange.route.service.name,
+                operation=exchange.route.operation,
+                protocol=exchange.route.wire.NAME,
                 account_id=caller.account_id if caller else "",
                 access_key_id=caller.access_key_id if caller else "",
                 region=caller.region if caller else "",
@@ -257,4 +232,4 @@ class _Listener:
         )
 
     def _fields(self, exchange: _Exchange) -> Mapping[str, str]:
-        return {"operation": exchange.operation, "request_id": exchange.request_id}
+        return {"operation": exchange.route.operation, "request_id": exchange.request_id}

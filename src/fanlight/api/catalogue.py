@@ -1,0 +1,12 @@
+"""All services of the listener: AppStream, which is what Fanlight is, and the neighbours that its tools ask."""
+
+from fanlight.api.appstream.handlers import appstream_service
+from fanlight.api.aws_services import AwsService
+from fanlight.api.neighbours.ec2 import ec2_service
+from fanlight.api.neighbours.sts import sts_service
+from fanlight.services import AppStreamServices
+
+
+def aws_services() -> tuple[AwsService[AppStreamServices], ...]:
+    """Return the services, AppStream first."""
+    return (appstream_service(), ec2_service(), sts_service())
