@@ -1,6 +1,8 @@
 """The life of an instance, with a desktop and processes that only note what is asked of them."""
 
 import asyncio
+import json
+import os
 import signal
 import subprocess
 from collections.abc import Awaitable, Mapping
@@ -12,6 +14,8 @@ import pytest
 from fanlight.agent.accounts import USER, Account
 from fanlight.agent.desktop import NotReady
 from fanlight.agent.processes import ExitHandler, Program
+from fanlight.agent.script_configs import CONFIG_PATH
+from fanlight.agent.session_scripts import SessionScripts
 from fanlight.agent.sessions import GRACE_IN_SECONDS, InstanceLife
 from fanlight.agentwire.messages import ApplicationToLaunch, BeginSession, EndSession, LaunchApplication
 
@@ -21,6 +25,8 @@ EDITOR = ApplicationToLaunch(name="editor", launch_path="/usr/bin/editor", launc
 @dataclass
 class NotedProcesses:
     started: list[Program] = field(default_factory=list)
+    exits: list[ExitHandler] = field(default_factory=list)
+    killed_groups: list[int] = field(default_factory=list)
     signals: list[int] = field(default_factory=list)
     stubborn: bool = False
     refuse: bool = False
@@ -29,10 +35,15 @@ class NotedProcesses:
         if self.refuse:
             raise FileNotFoundError(2, "No such file", program.arguments[0])
         self.started.append(program)
+        self.exits.append(on_exit)
         return len(self.started)
 
     def signal(self, pid: int, number: int) -> None:
         raise AssertionError("nothing here signals single processes")
+
+    def signal_group(self, pid: int, number: int) -> None:
+        assert number == signal.SIGKILL
+        self.killed_groups.append(pid)
 
     def signal_all_of(self, account: Account, number: int) -> bool:
         assert account is USER
@@ -81,11 +92,13 @@ class Bench:
         self.desktop = NotedDesktop()
         self.processes = NotedProcesses()
         self.slept = 0.0
+        self.patience_ends = asyncio.Event()
         self.phases: list[str] = []
         self.life = InstanceLife(
             self.desktop,
             self.processes,
             on_change=lambda: self.phases.append(self.life.phase),
+            scripts=SessionScripts(self.processes, sleep=self._wait_for_scripts, root=root, owner=os.getuid()),
             sleep=self._sleep,
             root=root,
         )
@@ -93,6 +106,15 @@ class Bench:
     async def _sleep(self, seconds: float) -> None:
         self.slept += seconds
         await asyncio.sleep(0)
+
+    async def _wait_for_scripts(self, seconds: float) -> None:
+        self.slept += seconds
+        await self.patience_ends.wait()
+
+    def give_scripts(self, **events: object) -> None:
+        path = self.root / CONFIG_PATH.lstrip("/")
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(events))
 
     async def ready(self) -> None:
         self.desktop.booted.set()
@@ -292,3 +314,99 @@ async def test_end_does_not_wait_when_nothing_runs(bench: Bench) -> None:
 async def test_detail_is_short_enough_for_the_wire(bench: Bench) -> None:
     bench.life.fail("x" * 2000)
     assert len(bench.life.detail) == 500
+
+
+# ── Session scripts ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+ON_BOTH = {
+    "SessionStart": {"Executables": [{"Context": "user", "Filename": "/opt/start.sh"}]},
+    "SessionTermination": {"Executables": [{"Context": "user", "Filename": "/opt/end.sh"}], "WaitingTime": 20},
+}
+
+
+async def test_the_session_is_shown_after_its_start_script(bench: Bench) -> None:
+    bench.give_scripts(**ON_BOTH)
+    await bench.ready()
+    bench.desktop.streaming.set()
+    bench.life.handle(begin(application=EDITOR, session_context="c", environment={"AppStream_UserName": "ada"}))
+    await bench.settle()
+    (script,) = bench.processes.started
+    assert (script.arguments, script.account, script.working_directory) == (["/opt/start.sh"], USER, USER.home)
+    assert script.environment["AppStream_UserName"] == "ada"
+    assert script.environment["APPSTREAM_SESSION_CONTEXT"] == "c"
+    assert "AppStream_UserName=ada" in (bench.root / "etc/profile.d/appstream_user_vars.sh").read_text()
+    assert (bench.life.phase, bench.desktop.begun) == ("STARTING_SESSION", [])
+
+    bench.processes.exits[0](0)
+    await bench.settle()
+    assert [program.arguments[0] for program in bench.processes.started] == ["/opt/start.sh", "/usr/bin/editor"]
+    assert (bench.life.phase, bench.life.has_script_failed) == ("IN_SESSION", False)
+    assert bench.life.detail.startswith("SessionStart: user ended with 0 after 0.0 s")
+
+
+async def test_a_failed_start_script_is_told_and_the_session_goes_on(bench: Bench) -> None:
+    bench.give_scripts(**ON_BOTH)
+    await bench.ready()
+    bench.desktop.streaming.set()
+    bench.life.handle(begin())
+    await bench.settle()
+    bench.processes.exits[0](3)
+    await bench.settle()
+    assert (bench.life.phase, bench.life.has_script_failed) == ("IN_SESSION", True)
+
+
+async def test_a_hanging_start_script_is_killed_and_the_session_goes_on(bench: Bench) -> None:
+    bench.give_scripts(**ON_BOTH)
+    await bench.ready()
+    bench.desktop.streaming.set()
+    bench.life.handle(begin())
+    await bench.settle()
+    bench.patience_ends.set()
+    await bench.settle()
+    assert (bench.processes.killed_groups, bench.slept) == ([1], 30)
+    assert (bench.life.phase, bench.life.has_script_failed) == ("IN_SESSION", True)
+    assert bench.life.detail == "SessionStart: user was stopped after 30 s"
+
+
+async def test_programs_live_until_the_end_script_is_through_and_no_longer_than_its_waiting_time(bench: Bench) -> None:
+    bench.give_scripts(**ON_BOTH)
+    await bench.ready()
+    bench.desktop.streaming.set()
+    bench.life.handle(begin())
+    await bench.settle()
+    bench.processes.exits[0](0)
+    await bench.settle()
+    bench.life.handle(EndSession(session_id="s1"))
+    await bench.settle()
+    assert bench.processes.started[-1].arguments == ["/opt/end.sh"]
+    assert (bench.processes.signals, bench.desktop.calls) == ([], [])
+    bench.patience_ends.set()
+    await bench.settle()
+    assert bench.processes.killed_groups == [2]
+    assert bench.processes.signals[-1] == signal.SIGKILL
+    assert (bench.life.phase, bench.life.detail) == ("ENDED", "SessionTermination: user was stopped after 20 s")
+
+
+async def test_a_session_that_ends_while_it_starts_stops_its_start_script_and_shows_nothing(bench: Bench) -> None:
+    bench.give_scripts(**ON_BOTH)
+    await bench.ready()
+    bench.desktop.streaming.set()
+    bench.life.handle(begin(application=EDITOR))
+    await bench.settle()
+    bench.life.handle(EndSession(session_id="s1"))
+    await bench.settle()
+    assert bench.processes.killed_groups == [1]
+    bench.processes.exits[0](-9)
+    bench.processes.exits[1](0)
+    await bench.settle()
+    assert [program.arguments[0] for program in bench.processes.started] == ["/opt/start.sh", "/opt/end.sh"]
+    assert (bench.life.phase, bench.desktop.begun, bench.processes.killed_groups) == ("ENDED", [], [1])
+
+
+async def test_a_configuration_that_is_wrong_runs_nothing_and_is_told(bench: Bench) -> None:
+    bench.give_scripts(SessionBegin={})
+    await bench.in_session(begin())
+    assert (bench.life.phase, bench.life.has_script_failed) == ("IN_SESSION", True)
+    assert (
+        "config.json: may have SessionStart, SessionTermination, each once; it has 'SessionBegin'" in bench.life.detail
+    )

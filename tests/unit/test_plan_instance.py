@@ -9,6 +9,7 @@ import pytest
 from fanlight.domain.instance_plan import (
     BOOT_GRACE,
     END_GRACE,
+    END_LIMIT,
     SILENCE_GRACE,
     Destroy,
     Listen,
@@ -123,7 +124,12 @@ BOOTED = [NoteReady()]
         (row(IN_USE), OVER, sight(agent=agent(AgentPhase.IN_SESSION, "s-1", is_connected=False)), [Retire("session s-1 is over")]),
         (row(IN_USE), OVER, sight(agent=agent(AgentPhase.ENDED, "s-1")), [Retire("session s-1 is over")]),
         (row(IN_USE), OVER, sight(agent=agent(AgentPhase.READY)), [Retire("session s-1 is over")]),
-        (row(IN_USE), replace(OVER, ended_at=NOW - END_GRACE), sight(agent=agent(AgentPhase.IN_SESSION, "s-1")), [Retire("session s-1 is over")]),
+        # Scripts of the image run for as long as the agent is heard, but not for ever
+        (row(IN_USE), replace(OVER, ended_at=NOW - END_GRACE), sight(agent=agent(AgentPhase.IN_SESSION, "s-1")),
+         [TellEnd("s-1"), LookAgain(NOW + timedelta(seconds=1))]),
+        (row(IN_USE), replace(OVER, ended_at=NOW - END_GRACE), sight(agent=agent(AgentPhase.IN_SESSION, "s-1", reported_at=NOW - END_GRACE)),
+         [Retire("session s-1 is over")]),
+        (row(IN_USE), replace(OVER, ended_at=NOW - END_LIMIT), sight(agent=agent(AgentPhase.IN_SESSION, "s-1")), [Retire("session s-1 is over")]),
         (row(RETIRING), None, sight(), [Destroy()]),
         (row(RETIRING), None, GONE, [Destroy()]),
     ],

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from fanlight.agent.script_configs import EventScripts, Script, ScriptContext, ScriptEvent, parse_config
 from fanlight.images.building import RECIPES, content_hash
 from fanlight.images.recipes import AUTO_ICON, read_recipe, read_recipes
 from fanlight.images.yaml_reader import RecipeInvalid
@@ -146,3 +147,69 @@ def test_shipped_recipes_are_valid_and_complete() -> None:
     assert {u.name: u.uid for u in recipes["fanlight-base"].users} == {"user": 1000, "display": 1001}
     names = {a.name for a in recipes["fanlight-sample"].applications}
     assert names == {"text-editor", "calculator", "terminal", "firefox", "drawing"}
+
+
+# ── Session scripts ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+SCRIPTS = """\
+session_scripts:
+  session_start:
+    waiting_time: 20
+    system: |
+      #!/bin/sh
+      touch /run/started
+  session_termination:
+    user: |
+      #!/bin/sh
+      cp -r ~/work /srv
+"""
+
+
+def test_session_scripts_become_files_in_the_services_own_layout(tmp_path: Path) -> None:
+    recipe = read_recipe(written(tmp_path, GOOD + SCRIPTS))
+    place = "/opt/appstream/SessionScripts"
+    files = {file.path: (file.content, file.mode) for file in recipe.files if file.path.startswith(place)}
+    config = files.pop(f"{place}/config.json")
+    assert files == {
+        f"{place}/session-start-system.sh": ("#!/bin/sh\ntouch /run/started\n", 0o755),
+        f"{place}/session-termination-user.sh": ("#!/bin/sh\ncp -r ~/work /srv\n", 0o755),
+    }
+    assert config[1] == 0o644
+    read = parse_config(config[0].encode())
+    assert read.of(ScriptEvent.START) == EventScripts(
+        scripts=(Script(context=ScriptContext.SYSTEM, path=f"{place}/session-start-system.sh"),),
+        waiting_time_in_seconds=20,
+    )
+    assert read.of(ScriptEvent.TERMINATION).waiting_time_in_seconds == 30
+
+
+def test_a_recipe_without_session_scripts_stays_the_image_that_it_was(tmp_path: Path) -> None:
+    recipe = read_recipe(written(tmp_path, GOOD))
+    assert [file.path for file in recipe.files] == ["/etc/motd"]
+    assert "session_scripts" not in recipe.content()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("session_scripts: {}\n", "session_scripts: needs at least one of session_start, session_termination."),
+        ("session_scripts: {start: {}}\n", "session_scripts.start: is no key of a recipe. Known here: session_start,"),
+        (
+            "session_scripts: {session_start: {}}\n",
+            "session_scripts.session_start: needs at least one of system, user.",
+        ),
+        (SCRIPTS.replace("#!/bin/sh", "set -e"), "system: must be a script: its first line names its interpreter"),
+        (SCRIPTS.replace("20", "61"), "waiting_time: must be a number of seconds from 1 to 60; it is '61'."),
+        (SCRIPTS.replace("20", "soon"), "waiting_time: must be a number of seconds from 1 to 60; it is 'soon'."),
+    ],
+)
+def test_a_mistake_in_session_scripts_is_named(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(RecipeInvalid) as raised:
+        read_recipe(written(tmp_path, GOOD + text))
+    assert says in str(raised.value)
+
+
+def test_a_configuration_among_the_files_is_refused_because_nobody_checked_it(tmp_path: Path) -> None:
+    text = GOOD.replace("path: /etc/motd", "path: /opt/appstream/SessionScripts/config.json")
+    with pytest.raises(RecipeInvalid, match="is written by session_scripts, which checks what stands in it"):
+        read_recipe(written(tmp_path, text))

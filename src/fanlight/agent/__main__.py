@@ -13,6 +13,7 @@ from fanlight.agent.channel import HostChannel
 from fanlight.agent.desktop import Desktop
 from fanlight.agent.processes import KernelProcesses
 from fanlight.agent.screen import Screen
+from fanlight.agent.session_scripts import SessionScripts
 from fanlight.agent.sessions import BOOTING, FAILED, InstanceLife
 from fanlight.agentwire import PROTOCOL, RUNTIME_DIRECTORY
 from fanlight.agentwire.messages import Status
@@ -62,7 +63,12 @@ async def _run(problem: str) -> None:
     # The three know each other in a circle; the names are bound before anything happens.
     screen = Screen()
     desktop = Desktop(processes, screen, on_failure=lambda detail: life.fail(detail))  # noqa: PLW0108
-    life = InstanceLife(desktop, processes, on_change=lambda: channel.status_changed())  # noqa: PLW0108
+    life = InstanceLife(
+        desktop,
+        processes,
+        on_change=lambda: channel.status_changed(),  # noqa: PLW0108
+        scripts=SessionScripts(processes),
+    )
     version = _runtime_version()
 
     async def status() -> Status:
@@ -74,6 +80,7 @@ async def _run(problem: str) -> None:
             session_id=life.session_id,
             idle_seconds=seconds,
             detail=life.detail,
+            has_script_failed=life.has_script_failed,
         )
 
     channel = HostChannel(status=status, handle=life.handle)

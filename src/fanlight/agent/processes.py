@@ -49,6 +49,9 @@ class Processes(Protocol):
     def signal(self, pid: int, number: int) -> None:
         """Send a signal; a process that is gone is fine."""
 
+    def signal_group(self, pid: int, number: int) -> None:
+        """Send a signal to a process and to all that stayed in its group; one that is gone is fine."""
+
     def signal_all_of(self, account: Account, number: int) -> bool:
         """Send a signal to every process of an account at once; return whether there was any."""
         ...
@@ -98,6 +101,11 @@ class KernelProcesses:
         if pid in self._running:  # not reaped yet, so the number cannot be somebody else's
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
+
+    def signal_group(self, pid: int, number: int) -> None:
+        if pid in self._running:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, number)  # each program is started in a session of its own
 
     def signal_all_of(self, account: Account, number: int) -> bool:
         """A child becomes the account and signals -1: the kernel then reaches all of them, however fast they fork."""

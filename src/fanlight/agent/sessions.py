@@ -17,6 +17,7 @@ from typing import Protocol
 
 from fanlight.agent.accounts import USER, environment_of
 from fanlight.agent.processes import Processes, Program
+from fanlight.agent.session_scripts import SessionScripts
 from fanlight.agentwire.messages import ApplicationToLaunch, BeginSession, EndSession, LaunchApplication, Message
 
 log = logging.getLogger(__name__)
@@ -55,15 +56,18 @@ class InstanceLife:
         processes: Processes,
         *,
         on_change: Callable[[], None],
+        scripts: SessionScripts,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         root: Path = Path("/"),
     ) -> None:
         self.phase = BOOTING
         self.session_id: str | None = None
         self.detail = ""
+        self.has_script_failed = False
         self._desktop = desktop
         self._processes = processes
         self._on_change = on_change
+        self._scripts = scripts
         self._sleep = sleep
         self._root = root
         self._wanted: BeginSession | None = None
@@ -123,16 +127,20 @@ class InstanceLife:
         self._in_background(self._start_session(message))
 
     async def _start_session(self, message: BeginSession) -> None:
-        detail = ""
         try:
             self._write_variables(USER_VARIABLES, message.environment)
             self._write_variables(MACHINE_VARIABLES, message.machine_environment)
+            report = await self._scripts.start(USER, self._environment())
+            self.has_script_failed, detail = report.has_failed, report.text
+            if self._is_ending:
+                return
             stream = self._desktop.begin(message.stream_view, message.stream_settings, self._environment())
             try:
                 if message.application is not None:
                     self._launch(message.application)
             except (Refused, OSError) as error:
-                detail = str(error)  # the session is there nevertheless: the user may choose another application
+                # The session is there nevertheless: the user may choose another application.
+                detail = "; ".join(text for text in (str(error), report.text) if text)
             await stream
         except Exception as error:  # noqa: BLE001 - whatever it is, the host must hear of it
             self.fail(f"session start: {error}")
@@ -217,7 +225,10 @@ class InstanceLife:
         self._in_background(self._end())
 
     async def _end(self) -> None:
-        """End the user's programs, the stubborn ones after GRACE_IN_SECONDS, then the stream."""
+        """Run the image's scripts, end the user's programs, the stubborn ones after GRACE_IN_SECONDS, then the stream."""
+        detail = ""
+        if self._wanted is not None:
+            detail = (await self._scripts.terminate(USER, self._environment())).text
         self._desktop.release()
         self._processes.signal_all_of(USER, signal.SIGTERM)
         waited = 0.0
@@ -227,7 +238,7 @@ class InstanceLife:
         self._processes.signal_all_of(USER, signal.SIGKILL)
         self._desktop.end()
         if self.phase != FAILED:
-            self._set(ENDED)
+            self._set(ENDED, detail)
 
     def _in_background(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

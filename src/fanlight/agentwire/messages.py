@@ -62,7 +62,8 @@ class EndSession:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
     """`phase` is one of BOOTING, READY, STARTING_SESSION, IN_SESSION, ENDED, FAILED; `idle_seconds` counts from the last
-    key or pointer event, -1 when unknown; `detail` is at most 500 characters for the log."""
+    key or pointer event, -1 when unknown; `detail` is at most 500 characters for the log; `has_script_failed` when a
+    script that the image runs at the start of a session did not do what it should."""
 
     TYPE: ClassVar[str] = "status"
     protocol: int
@@ -71,6 +72,7 @@ class Status:
     session_id: str | None = None
     idle_seconds: float = -1.0
     detail: str = ""
+    has_script_failed: bool = False
 
 
 Message = BeginSession | LaunchApplication | EndSession | Status
@@ -103,6 +105,7 @@ _MAX_SECONDS = 1e12
 _CHECKS: dict[Any, Callable[[Any], bool]] = {
     str: lambda value: isinstance(value, str),
     int: lambda value: type(value) is int,
+    bool: lambda value: type(value) is bool,
     float: lambda value: type(value) in (int, float) and abs(value) < _MAX_SECONDS,  # NaN compares false
     str | None: lambda value: value is None or isinstance(value, str),
     Mapping[str, str]: lambda value: isinstance(value, dict) and all(isinstance(v, str) for v in value.values()),

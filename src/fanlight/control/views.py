@@ -56,6 +56,7 @@ class SessionViews:
             features=tuple(sorted(actions)),
             idle_disconnect_at=idle_at.timestamp() if idle_at else None,
             runtime_version=_runtime_of(agent),
+            has_script_failed=agent is not None and agent.has_script_failed,
         )
 
     def _socket_of(self, instance_id: str) -> Path:

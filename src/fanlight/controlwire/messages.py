@@ -45,6 +45,7 @@ class SessionView:
     instance's 65,536 uids from there). `end_reason` is an `EndReason` when state is EXPIRED. `features` are the actions
     of the stack's UserSettings that are ENABLED. `idle_disconnect_at` is when the stream will be cut because nothing was
     typed or clicked, None while it will not. `runtime_version` is the runtime that the instance mounts, None if unknown.
+    `has_script_failed` when a script that the image runs at the start of a session failed.
     """
 
     session_id: str
@@ -62,6 +63,7 @@ class SessionView:
     features: tuple[str, ...] = field(default=())
     idle_disconnect_at: float | None = None
     runtime_version: str | None = None
+    has_script_failed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

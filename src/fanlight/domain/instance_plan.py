@@ -12,8 +12,10 @@ from fanlight.domain.streaming_sessions import StreamingSession
 BOOT_GRACE = timedelta(minutes=5)
 # An idle instance whose agent is silent for so long is replaced; the agent itself reconnects within seconds.
 SILENCE_GRACE = timedelta(seconds=45)
-# How long the agent may take to stop the programs of an ended session and flush what has to be flushed.
+# How long the agent may be silent while it stops the programs of an ended session and flushes what has to be flushed.
 END_GRACE = timedelta(seconds=10)
+# How long it may take in all: the image's scripts have up to 60 s, then the programs have their own grace.
+END_LIMIT = timedelta(seconds=80)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,11 +100,12 @@ def plan_instance(
 
 
 def _give_back(instance: Instance, session: StreamingSession | None, sight: Sight, now: datetime) -> list[InstanceStep]:
-    """Let the agent end a session that is over, within END_GRACE; then the instance goes."""
+    """Let the agent end a session that is over, as long as it is heard and within END_LIMIT; then the instance goes."""
     why = f"session {instance.session_id} is over"
     if session is None or session.ended_at is None or instance.session_id is None or not sight.agent:
         return [Retire(why)]
-    agent, deadline = sight.agent, session.ended_at + END_GRACE
+    agent = sight.agent
+    deadline = min(max(session.ended_at, agent.reported_at) + END_GRACE, session.ended_at + END_LIMIT)
     is_in_session = agent.session_id == session.session_id and agent.phase in (
         AgentPhase.STARTING_SESSION,
         AgentPhase.IN_SESSION,

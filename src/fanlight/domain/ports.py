@@ -141,6 +141,7 @@ class AgentStatus:
     idle_since: datetime | None
     reported_at: datetime
     is_connected: bool
+    has_script_failed: bool = False  # one that the image runs at the start of a session
 
 
 class AgentChannel(Protocol):

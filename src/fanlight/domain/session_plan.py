@@ -16,6 +16,8 @@ from fanlight.domain.streaming_sessions import EndReason, SessionState, Streamin
 
 # From an instance that is ready to a session on it: settings read, socket open, programs started.
 START_TIMEOUT = timedelta(seconds=60)
+# What an image's scripts may take of it in addition, while the agent says that it is starting this session.
+SCRIPTS_TIMEOUT = timedelta(seconds=60)
 # The gateway repeats every 10 s that a stream is open. Three missed ones and some: it is dead.
 HEARTBEAT_TIMEOUT = timedelta(seconds=35)
 BEGIN_REPEAT = timedelta(seconds=2)
@@ -136,6 +138,8 @@ def _plan_pending(facts: SessionFacts, now: datetime) -> list[SessionStep]:
     if _is_in_session(agent, session):
         return [Activate()]
     deadline = _start_deadline(session, instance)
+    if agent is not None and agent.phase is AgentPhase.STARTING_SESSION and agent.session_id == session.session_id:
+        deadline += SCRIPTS_TIMEOUT
     if deadline <= now or (agent is not None and agent.phase in (AgentPhase.FAILED, AgentPhase.ENDED)):
         return [End(EndReason.START_FAILED)]
     if agent is None or not agent.is_connected or agent.phase is AgentPhase.BOOTING:

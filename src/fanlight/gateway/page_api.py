@@ -219,6 +219,7 @@ def _session(gateway: Gateway, ref: str, session: SessionView) -> dict[str, Any]
         "disconnectTimeoutInSeconds": session.disconnect_timeout_in_seconds,
         "endReason": session.end_reason,
         "features": list(session.features),
+        "hasScriptFailed": session.has_script_failed,
     }
 
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from fanlight.images.session_scripts import CONFIG, read_session_scripts
 from fanlight.images.yaml_reader import RecipeInvalid, Value, read_document
 
 SUITE_PREFIX = "debian:"  # `base: debian:trixie` starts from nothing; any other base is another recipe's store_ref
@@ -86,7 +87,7 @@ def read_recipe(path: Path) -> Recipe:
         )
     top = read_document(path).members(
         required=("name", "display_name", "description", "base"),
-        optional=("packages", "users", "files", "commands", "applications"),
+        optional=("packages", "users", "files", "commands", "applications", "session_scripts"),
     )
     recipe = Recipe(
         store_ref=store_ref,
@@ -99,13 +100,15 @@ def read_recipe(path: Path) -> Recipe:
         ),
         packages=_list(top, "packages", lambda v: _matching(v, _PACKAGE, "the name of a Debian package")),
         users=_list(top, "users", _user),
-        files=_list(top, "files", _file),
+        files=(*_list(top, "files", _file), *_session_script_files(top)),
         commands=_list(top, "commands", lambda v: v.text(lambda t: bool(t.strip()), "a shell command")),
         applications=_list(top, "applications", _application),
     )
     _refuse_repeats(top, "applications", [a.name for a in recipe.applications])
     _refuse_repeats(top, "users", [u.name for u in recipe.users])
     _refuse_repeats(top, "files", [f.path for f in recipe.files])
+    if "session_scripts" not in top and any(file.path == CONFIG for file in recipe.files):
+        top["files"].refuse(f"{CONFIG} is written by session_scripts, which checks what stands in it. Use that.")
     return recipe
 
 
@@ -147,6 +150,14 @@ def _place(
 
 def _list(top: Mapping[str, Value], key: str, read: Any) -> tuple[Any, ...]:
     return top[key].items(read) if key in top else ()
+
+
+def _session_script_files(top: Mapping[str, Value]) -> tuple[RecipeFile, ...]:
+    """Session scripts are files like any other: a recipe without them stays the image that it was."""
+    if "session_scripts" not in top:
+        return ()
+    files = read_session_scripts(top["session_scripts"])
+    return tuple(RecipeFile(path=path, content=content, mode=mode) for path, (content, mode) in files.items())
 
 
 def _refuse_repeats(top: Mapping[str, Value], key: str, names: Sequence[str]) -> None:

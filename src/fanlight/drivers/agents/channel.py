@@ -155,10 +155,11 @@ class AgentSockets:
             phase=AgentPhase(status.phase),
             session_id=status.session_id,
             runtime_version=status.runtime_version[:_MAX_RUNTIME_VERSION],
-            detail=status.detail[:_MAX_DETAIL],
+            detail=_printable(status.detail[:_MAX_DETAIL]),
             idle_since=now - timedelta(seconds=min(status.idle_seconds, 1e8)) if status.idle_seconds >= 0 else None,
             reported_at=now,
             is_connected=True,
+            has_script_failed=status.has_script_failed,
         )
         if before is None or _said(before) != _said(line.status):
             self._tell(line)
@@ -176,11 +177,19 @@ class AgentSockets:
     def _tell(self, line: _Line) -> None:
         """Wake the reconcilers, unless this agent does so all the time: then they find its status when they sweep."""
         if line.news.take():
+            if line.status is not None and line.status.detail:
+                said = {"phase": line.status.phase, "detail": line.status.detail}
+                log.info("agent says", extra={"instance_id": line.instance_id, **said})
             self._hints.tell(line.instance_id)
             return
         line.penalty_until = asyncio.get_running_loop().time() + PENALTY_IN_SECONDS
         if line.connection is not None:
             line.connection.drop()
+
+
+def _printable(text: str) -> str:
+    """Return the text without what could end a line of a log, or colour the terminal that shows it."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def _said(status: AgentStatus) -> tuple[object, ...]:

@@ -44,6 +44,8 @@ export class Running {
   update(session, now) {
     this.session = session;
     this.features = new Set(session.features);
+    if (session.hasScriptFailed && !this.hasToldOfScripts) toast("Something that your administrator set up for the start of this session failed. You can work, but parts of it may be missing.", "warning");
+    this.hasToldOfScripts = session.hasScriptFailed;
     this.clockOffset = now - Date.now() / 1000;
   }
 
