@@ -6,10 +6,12 @@ python tools/generate_coverage.py --check   exits 1 when it is not what it would
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from fanlight.api.appstream.handlers import appstream_registry
 from fanlight.api.aws_services import AwsService
 from fanlight.api.catalogue import aws_services
+from fanlight.api.registry import Registry
 from fanlight.api.spec import appstream_model
 from fanlight.services import AppStreamServices
 
@@ -41,6 +43,15 @@ The behaviour of the real service is not documented in these points. We chose wh
   UnsupportedOperation or ServiceUnavailable.
 """
 
+REFUSED = """
+## Members that are refused
+
+These members of built operations cannot be honoured. They answer OperationNotPermittedException where the operation
+declares it, with the reason; empty values, which ask for nothing, are taken.
+
+| member | operations | because |
+| --- | --- | --- |"""
+
 
 NEIGHBOURS = """
 ## Other services
@@ -60,6 +71,7 @@ def render() -> str:
         built=len(registry.built), total=len(registry), version=model.api_version, botocore=botocore.__version__
     )
     built = [f"| {name} | {registry.built[name].note} |" for name in sorted(registry.built)]
+    refused = _refused_members(registry)
     reasons: dict[str, list[str]] = {}
     for name in sorted(registry.not_built):
         reasons.setdefault(registry.not_built[name].because, []).append(name)
@@ -67,6 +79,8 @@ def render() -> str:
     tables = [
         "## Built\n\n| operation | where sources are silent, we chose |\n| --- | --- |",
         *built,
+        REFUSED,
+        *refused,
         "\n## Not built\n\n| operations | answer |\n| --- | --- |",
         *waiting,
     ]
@@ -82,6 +96,18 @@ def _neighbour(service: AwsService[AppStreamServices]) -> list[str]:
     )
     built = service.registry.built
     return [heading, *(f"| {name} | {built[name].note} |" for name in sorted(built))]
+
+
+def _refused_members(registry: Registry[Any]) -> list[str]:
+    """Return the lines of the table, one for each member and reason."""
+    operations: dict[tuple[str, str], list[str]] = {}
+    for name in sorted(registry.built):
+        for refusal in registry.built[name].refuses.items():
+            operations.setdefault(refusal, []).append(name)
+    return [
+        f"| {member} | {', '.join(names)} | {because[0].upper()}{because[1:]} |"
+        for (member, because), names in sorted(operations.items())
+    ]
 
 
 def main(arguments: list[str]) -> int:

@@ -102,7 +102,7 @@ class Dispatcher(Generic[ServicesT]):
         codec = self._codecs[wire.NAME][operation.name]
         request = outcome.request = codec.read_request(body)
         try:
-            result = await operation.handler(request, caller, self._services)
+            result = await operation(request, caller, self._services)
         except DomainError as error:
             raise self._refuse(operation, error) from error
         return request, codec.write_result(result)

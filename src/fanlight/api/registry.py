@@ -16,16 +16,18 @@ A handler is an async function of three arguments, marked with `operation`:
 id. `services` is the bundle that `bootstrap` builds; the registry does not look into it. The result is always named
 `<Operation>Result`. `raises` lists the domain errors the handler lets through; an architecture test holds each of them
 against the closed list of errors that the model declares for the operation. `NotSupported` and `DriverUnavailable`
-always have an answer and need not be listed.
+always have an answer and need not be listed. `refuses` names the members that cannot be honoured, each with the reason:
+a request that gives one of them never reaches the handler, and the coverage page lists them.
 
 Importing a module registers nothing: a `Registry` is made from modules, once, by `bootstrap` or a test.
 """
 
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
+from fanlight.api.members import refuse, value_at
 from fanlight.domain.access_keys import Caller
 from fanlight.domain.errors import DomainError
 
@@ -45,9 +47,12 @@ class Operation(Generic[RequestT, ServicesT, ResultT]):
     raises: tuple[type[DomainError], ...]
     note: str = ""
     is_pure_read: bool = False
+    refuses: Mapping[str, str] = field(default_factory=dict)
 
-    def __call__(self, request: RequestT, caller: Caller, services: ServicesT) -> Awaitable[ResultT]:
-        return self.handler(request, caller, services)
+    async def __call__(self, request: RequestT, caller: Caller, services: ServicesT) -> ResultT:
+        """Raises NotSupported for a member that is refused, and what the handler raises."""
+        refuse(*((member, value_at(request, member), because) for member, because in self.refuses.items()))
+        return await self.handler(request, caller, services)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +64,23 @@ class NotBuilt:
 
 
 def operation(
-    name: str, *, raises: tuple[type[DomainError], ...] = (), note: str = "", is_pure_read: bool = False
+    name: str,
+    *,
+    raises: tuple[type[DomainError], ...] = (),
+    note: str = "",
+    is_pure_read: bool = False,
+    refuses: Mapping[str, str] | None = None,
 ) -> Callable[[Handler[RequestT, ServicesT, ResultT]], Operation[RequestT, ServicesT, ResultT]]:
     """Mark a handler.
 
     `note` goes into the coverage page: say there which unverified behaviour was chosen. `is_pure_read` promises that the
     result depends on request, account, region and the store alone (no clock, no random, no file) and that nothing is
-    written: its answer may then be given again for as long as the store does not change.
+    written: its answer may then be given again for as long as the store does not change. `refuses` maps wire names of
+    members (`ComputeCapacity.DesiredSessions` for one inside a structure) to the reason, the end of a sentence.
     """
 
     def mark(handler: Handler[RequestT, ServicesT, ResultT]) -> Operation[RequestT, ServicesT, ResultT]:
-        return Operation(name, handler, raises, note, is_pure_read)
+        return Operation(name, handler, raises, note, is_pure_read, refuses or {})
 
     return mark
 

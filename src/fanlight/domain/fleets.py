@@ -57,6 +57,14 @@ FLEET: Machine[FleetState, FleetEvent] = Machine(
 
 
 @dataclass(frozen=True, slots=True)
+class VpcConfig:
+    """Subnets and security groups by the ids that the administrator gave; which of them exist shows at the launch."""
+
+    subnet_ids: tuple[str, ...]
+    security_group_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class FleetError:
     code: FleetErrorCode
     message: str
@@ -65,7 +73,12 @@ class FleetError:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fleet:
-    """`version` is the row's version as read; the store refuses to save over a newer one."""
+    """`version` is the row's version as read; the store refuses to save over a newer one.
+
+    A fleet with `max_sessions_per_instance` is a multi-session fleet: its capacity is `desired_sessions`, and
+    `desired_instances` is always what so many sessions need. Both are None for single-session fleets.
+    `root_volume_in_gib` None means the installation's own limit.
+    """
 
     fleet_id: str
     scope: Scope
@@ -89,10 +102,19 @@ class Fleet:
     errors: tuple[FleetError, ...] = field(default=())
     launch_failures: int = 0  # In a row; feeds the back-off and is cleared by a success.
     retry_at: datetime | None = None
+    vpc_config: VpcConfig | None = None
+    max_sessions_per_instance: int | None = None
+    desired_sessions: int | None = None
+    root_volume_in_gib: int | None = None
+    disable_imdsv1: bool | None = None  # As given: instances have no metadata service of any version.
 
     @property
     def arn(self) -> str:
         return self.scope.arn(f"fleet/{self.name}")
+
+    @property
+    def is_multi_session(self) -> bool:
+        return self.max_sessions_per_instance is not None
 
     @property
     def is_provisioned(self) -> bool:
@@ -101,3 +123,8 @@ class Fleet:
     def after(self, event: FleetEvent) -> "Fleet":
         """Return the fleet after the event. Raises TransitionRefused."""
         return replace(self, state=FLEET.after(self.state, event))
+
+
+def instances_for(sessions: int, sessions_per_instance: int) -> int:
+    """Return how many instances hold so many sessions."""
+    return -(-sessions // sessions_per_instance)

@@ -141,7 +141,7 @@ class InstanceReconciler:
             image_ref=instance.image_ref,
             cpu_count=size.cpu_count,
             memory_in_mib=size.memory_in_mib,
-            disk_in_gib=self.settings.disk_in_gib,
+            disk_in_gib=fleet.root_volume_in_gib or self.settings.disk_in_gib,
             has_internet_access=fleet.enable_default_internet_access,
             labels={
                 "installation": self.settings.installation,

@@ -4,95 +4,29 @@ Start and stop record the wish and wake the fleet's reconciler; the state that c
 transaction, so the next describe shows it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
 from uuid import uuid4
 
-from fanlight.domain.errors import IncompatibleImage, InUse, InvalidCombination, NotAvailable, NotFound, NotPermitted
-from fanlight.domain.fleets import FLEET, Fleet, FleetEvent, FleetState, FleetType, StreamView
-from fanlight.domain.images import Image, ImageState
-from fanlight.domain.instance_types import size_of
-from fanlight.domain.instances import InstanceState
+from fanlight.domain.errors import InUse, InvalidCombination, NotPermitted
+from fanlight.domain.fleet_capacity import Capacity, capacity_of
+from fanlight.domain.fleets import FLEET, Fleet, FleetEvent, FleetState, FleetType, StreamView, instances_for
+from fanlight.domain.images import Image
 from fanlight.domain.places import Scope
 from fanlight.domain.ports import Clock, Transactions, UnitOfWork, Wake
+from fanlight.services.fleet_changes import changed, check_image, check_state, find_image
+from fanlight.services.fleet_wishes import FleetChange, NewFleet, check_capacity, check_numbers, check_vpc
 from fanlight.services.names import all_named
 from fanlight.services.page_tokens import PageTokens, cut
 
 PAGE_SIZE = 100
-MAX_USER_DURATION = (600, 432_000)
-DISCONNECT_TIMEOUT = (60, 36_000)
-IDLE_DISCONNECT_TIMEOUT = (60, 36_000)  # or 0: never
-LARGEST_FLEET = 10_000  # no installation runs more; a larger number is a slip of the hand
-# What may change while instances run; everything else would make some of them differ from the fleet's record.
-CHANGEABLE_WHILE_RUNNING = frozenset(
-    {"DisplayName", "ComputeCapacity", "Image", "DisconnectTimeoutInSeconds", "IdleDisconnectTimeoutInSeconds"}
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewFleet:
-    """What CreateFleet says; None takes the default."""
-
-    name: str
-    instance_type: str
-    desired_instances: int
-    image_name: str | None = None
-    image_arn: str | None = None
-    fleet_type: FleetType | None = None
-    stream_view: StreamView | None = None
-    platform: str | None = None
-    max_user_duration_in_seconds: int | None = None
-    disconnect_timeout_in_seconds: int | None = None
-    idle_disconnect_timeout_in_seconds: int | None = None
-    display_name: str | None = None
-    description: str | None = None
-    enable_default_internet_access: bool | None = None
-    tags: Mapping[str, str] | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FleetChange:
-    """What UpdateFleet says; None leaves as it is."""
-
-    instance_type: str | None = None
-    desired_instances: int | None = None
-    image_name: str | None = None
-    image_arn: str | None = None
-    stream_view: StreamView | None = None
-    platform: str | None = None
-    max_user_duration_in_seconds: int | None = None
-    disconnect_timeout_in_seconds: int | None = None
-    idle_disconnect_timeout_in_seconds: int | None = None
-    display_name: str | None = None
-    description: str | None = None
-    enable_default_internet_access: bool | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Capacity:
-    """Instances of a fleet: asked for, powered on, held by users, and free for the next user."""
-
-    desired: int
-    running: int
-    in_use: int
-    available: int
 
 
 @dataclass(frozen=True, slots=True)
 class DescribedFleet:
     fleet: Fleet
     capacity: Capacity
-
-
-def capacity_of(fleet: Fleet, counts: Mapping[InstanceState, int]) -> Capacity:
-    """Return what a fleet has. An ON_DEMAND fleet offers its unassigned instances although none of them is powered on."""
-    ready, in_use = counts.get(InstanceState.READY, 0), counts.get(InstanceState.IN_USE, 0)
-    available = ready
-    if fleet.fleet_type is FleetType.ON_DEMAND:
-        available = max(fleet.desired_instances - in_use, 0) if fleet.state is FleetState.RUNNING else 0
-    return Capacity(desired=fleet.desired_instances, running=ready + in_use, in_use=in_use, available=available)
 
 
 class FleetService:
@@ -103,11 +37,13 @@ class FleetService:
         """Make a STOPPED fleet. Raises AlreadyExists, NotFound (image), NotAvailable (image), IncompatibleImage,
         InvalidCombination, NotSupported (instance type).
         """
-        _check_numbers(wanted)
+        check_numbers(wanted)
+        check_vpc(wanted.vpc_config)
+        desired_instances = _instances_asked_for(wanted)
         async with self._transactions.begin(write=True) as work:
-            image = await _image(work, scope, wanted.image_name, wanted.image_arn)
-            _check_image(image, wanted.instance_type, wanted.platform)
-            fleet = await work.fleets.add(self._new(scope, wanted, image))
+            image = await find_image(work, scope, wanted.image_name, wanted.image_arn)
+            check_image(image, wanted.instance_type, wanted.platform)
+            fleet = await work.fleets.add(self._new(scope, wanted, image, desired_instances))
             await work.tags.put(fleet.arn, wanted.tags or {})
             await work.commit()
         return DescribedFleet(fleet, capacity_of(fleet, {}))
@@ -125,11 +61,11 @@ class FleetService:
 
     async def update(self, scope: Scope, name: str, change: FleetChange) -> DescribedFleet:
         """Change a fleet. Raises NotFound, InUse (the state forbids it), and what `create` raises for the new values."""
-        _check_numbers(change)
+        check_numbers(change)
         async with self._transactions.begin(write=True) as work:
             before = await work.fleets.get(scope, name)
-            after = await _changed(work, before, change)
-            _check_state(before, _differences(before, after))
+            after = await changed(work, before, change)
+            check_state(before, after)
             after = await work.fleets.save(after)
             counts = await work.instances.count_by_state([after.fleet_id])
             await work.commit()
@@ -179,7 +115,7 @@ class FleetService:
             await work.tags.drop(fleet.arn)
             await work.commit()
 
-    def _new(self, scope: Scope, wanted: NewFleet, image: Image) -> Fleet:
+    def _new(self, scope: Scope, wanted: NewFleet, image: Image, desired_instances: int) -> Fleet:
         return Fleet(
             fleet_id=uuid4().hex,
             scope=scope,
@@ -190,13 +126,18 @@ class FleetService:
             image_arn=image.arn_in(scope.region),
             instance_type=wanted.instance_type,
             platform=image.platform,
-            desired_instances=wanted.desired_instances,
+            desired_instances=desired_instances,
+            desired_sessions=wanted.desired_sessions,
+            max_sessions_per_instance=wanted.max_sessions_per_instance,
             max_user_duration=_or_default(wanted.max_user_duration_in_seconds, 57_600),
             disconnect_timeout=_or_default(wanted.disconnect_timeout_in_seconds, 900),
             idle_disconnect_timeout=_or_default(wanted.idle_disconnect_timeout_in_seconds, 0),
             display_name=wanted.display_name,
             description=wanted.description,
             enable_default_internet_access=bool(wanted.enable_default_internet_access),
+            vpc_config=wanted.vpc_config,
+            root_volume_in_gib=wanted.root_volume_in_gib,
+            disable_imdsv1=wanted.disable_imdsv1,
             created_at=self._clock.now(),
         )
 
@@ -207,125 +148,17 @@ async def _page(work: UnitOfWork, scope: Scope, names: Sequence[str], after: str
     return cut(await work.fleets.page(scope, after=after, limit=PAGE_SIZE + 1), PAGE_SIZE)
 
 
+def _instances_asked_for(wanted: NewFleet) -> int:
+    """Raises InvalidCombination unless the capacity is given, in the unit of the fleet."""
+    per_instance = wanted.max_sessions_per_instance
+    check_capacity(wanted.desired_instances, wanted.desired_sessions, is_multi_session=per_instance is not None)
+    if per_instance is not None and wanted.desired_sessions is not None:
+        return instances_for(wanted.desired_sessions, per_instance)
+    if wanted.desired_instances is None:
+        unit = "DesiredInstances" if per_instance is None else "DesiredSessions"
+        raise InvalidCombination(f"ComputeCapacity is missing. Give {unit}.")
+    return wanted.desired_instances
+
+
 def _or_default(seconds: int | None, default: int) -> timedelta:
     return timedelta(seconds=default if seconds is None else seconds)
-
-
-def _check_numbers(asked: NewFleet | FleetChange) -> None:
-    """Hold the documented ranges, which the service model does not declare. Raises InvalidCombination."""
-    _check_range("MaxUserDurationInSeconds", asked.max_user_duration_in_seconds, MAX_USER_DURATION)
-    _check_range("DisconnectTimeoutInSeconds", asked.disconnect_timeout_in_seconds, DISCONNECT_TIMEOUT)
-    if asked.idle_disconnect_timeout_in_seconds != 0:
-        _check_range(
-            "IdleDisconnectTimeoutInSeconds",
-            asked.idle_disconnect_timeout_in_seconds,
-            IDLE_DISCONNECT_TIMEOUT,
-            "0, or ",
-        )
-    _check_range("DesiredInstances", asked.desired_instances, (0, LARGEST_FLEET))
-
-
-def _check_range(member: str, value: int | None, bounds: tuple[int, int], also: str = "") -> None:
-    lowest, highest = bounds
-    if value is not None and not lowest <= value <= highest:
-        raise InvalidCombination(f"{member} is {value}; it must be {also}between {lowest} and {highest}.")
-
-
-async def _image(work: UnitOfWork, scope: Scope, name: str | None, arn: str | None) -> Image:
-    """Return the image that a request names. Raises InvalidCombination, NotFound, NotAvailable."""
-    if not name and not arn:
-        raise InvalidCombination("Name the image: give ImageName or ImageArn.")
-    image = await work.images.find(scope, name=name or "", arn=arn or "")
-    if image is None:
-        if name and arn and await work.images.find(scope, arn=arn) is not None:
-            raise InvalidCombination(f"ImageName {name} and ImageArn {arn} are two images. Give one of them.")
-        raise NotFound("image", arn or name or "")
-    if image.state is not ImageState.AVAILABLE:
-        raise NotAvailable(
-            "image",
-            image.name,
-            f"The image {image.name} is {image.state}. Wait until it is AVAILABLE, or take another.",
-        )
-    return image
-
-
-def _check_image(image: Image, instance_type: str, platform: str | None) -> None:
-    family = size_of(instance_type).family
-    if family not in image.supported_instance_families:
-        known = ", ".join(image.supported_instance_families)
-        raise IncompatibleImage(
-            f"The image {image.name} runs on {known}, and {instance_type} is {family}. Choose another instance type."
-        )
-    if platform is not None and platform != image.platform:
-        raise InvalidCombination(
-            f"The platform of the image {image.name} is {image.platform}, not {platform}. Leave Platform out."
-        )
-
-
-async def _changed(work: UnitOfWork, fleet: Fleet, change: FleetChange) -> Fleet:
-    """Return the fleet as the change wants it. Raises what the new image or instance type is refused with."""
-    instance_type = change.instance_type or fleet.instance_type
-    if change.image_name or change.image_arn:
-        image = await _image(work, fleet.scope, change.image_name, change.image_arn)
-        _check_image(image, instance_type, change.platform)
-        if fleet.state is not FleetState.STOPPED and image.platform != fleet.platform:
-            raise IncompatibleImage(
-                f"The image {image.name} has another operating system than the fleet {fleet.name}. Stop the fleet first."
-            )
-        fleet = replace(
-            fleet, image_name=image.name, image_arn=image.arn_in(fleet.scope.region), platform=image.platform
-        )
-    elif change.instance_type is not None or change.platform is not None:
-        found = await work.images.find(fleet.scope, arn=fleet.image_arn)
-        if found is None:
-            raise NotFound("image", fleet.image_name)
-        _check_image(found, instance_type, change.platform)
-    return replace(fleet, instance_type=instance_type, **_plain_changes(fleet, change))
-
-
-def _plain_changes(fleet: Fleet, change: FleetChange) -> dict[str, Any]:
-    """Return the attributes that a change sets as they are given."""
-    durations = {
-        "max_user_duration": change.max_user_duration_in_seconds,
-        "disconnect_timeout": change.disconnect_timeout_in_seconds,
-        "idle_disconnect_timeout": change.idle_disconnect_timeout_in_seconds,
-    }
-    plain: dict[str, Any] = {
-        name: timedelta(seconds=seconds) for name, seconds in durations.items() if seconds is not None
-    }
-    for name in ("desired_instances", "stream_view", "display_name", "description", "enable_default_internet_access"):
-        value = getattr(change, name)
-        plain[name] = getattr(fleet, name) if value is None else value
-    return plain
-
-
-def _differences(before: Fleet, after: Fleet) -> set[str]:
-    """Return which members, in the API's words, really change."""
-    members = {
-        "DisplayName": "display_name",
-        "ComputeCapacity": "desired_instances",
-        "Image": "image_arn",
-        "DisconnectTimeoutInSeconds": "disconnect_timeout",
-        "IdleDisconnectTimeoutInSeconds": "idle_disconnect_timeout",
-        "MaxUserDurationInSeconds": "max_user_duration",
-        "InstanceType": "instance_type",
-        "StreamView": "stream_view",
-        "Description": "description",
-        "EnableDefaultInternetAccess": "enable_default_internet_access",
-    }
-    return {member for member, name in members.items() if getattr(before, name) != getattr(after, name)}
-
-
-def _check_state(fleet: Fleet, differences: set[str]) -> None:
-    """Raise InUse when the fleet's state does not allow the change."""
-    if fleet.state in (FleetState.STARTING, FleetState.STOPPING):
-        raise InUse(
-            "fleet", fleet.name, f"The fleet {fleet.name} is {fleet.state}. Wait until that is over, then update it."
-        )
-    forbidden = differences - CHANGEABLE_WHILE_RUNNING
-    if fleet.state is FleetState.RUNNING and forbidden:
-        raise InUse(
-            "fleet",
-            fleet.name,
-            f"The fleet {fleet.name} is RUNNING. Stop it before changing {', '.join(sorted(forbidden))}.",
-        )

@@ -40,6 +40,8 @@ class UtcDateTime(TypeDecorator[datetime]):
 Name = String().with_variant(String(collation="C"), "postgresql")
 LongText = Text()
 Json = JSON().with_variant(JSONB(), "postgresql")
+# For columns that may be empty: None is SQL's NULL, not the JSON text "null".
+MaybeJson = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 
 
 def one_of(column: str, kinds: Iterable[StrEnum]) -> CheckConstraint:

@@ -7,7 +7,16 @@ from typing import Any
 from sqlalchemy import bindparam, select
 
 from fanlight.domain.errors import NotFound
-from fanlight.domain.fleets import FLEET, Fleet, FleetError, FleetErrorCode, FleetState, FleetType, StreamView
+from fanlight.domain.fleets import (
+    FLEET,
+    Fleet,
+    FleetError,
+    FleetErrorCode,
+    FleetState,
+    FleetType,
+    StreamView,
+    VpcConfig,
+)
 from fanlight.domain.places import Scope
 from fanlight.store.door import AnyRow, Door
 from fanlight.store.rows import Kind, Rows, Statements
@@ -42,6 +51,11 @@ def _to_row(fleet: Fleet) -> dict[str, Any]:
         ],
         "launch_failures": fleet.launch_failures,
         "retry_at": fleet.retry_at,
+        "vpc_config": _vpc_members(fleet.vpc_config),
+        "max_sessions_per_instance": fleet.max_sessions_per_instance,
+        "desired_sessions": fleet.desired_sessions,
+        "root_volume_in_gib": fleet.root_volume_in_gib,
+        "disable_imdsv1": fleet.disable_imdsv1,
     }
 
 
@@ -76,7 +90,22 @@ def _from_row(row: AnyRow) -> Fleet:
         errors=tuple(map(_error, row[20])),
         launch_failures=row[21],
         retry_at=row[22],
+        vpc_config=None if row[23] is None else _vpc_config(row[23]),
+        max_sessions_per_instance=row[24],
+        desired_sessions=row[25],
+        root_volume_in_gib=row[26],
+        disable_imdsv1=row[27],
     )
+
+
+def _vpc_members(config: VpcConfig | None) -> dict[str, list[str]] | None:
+    if config is None:
+        return None
+    return {"subnet_ids": list(config.subnet_ids), "security_group_ids": list(config.security_group_ids)}
+
+
+def _vpc_config(stored: Mapping[str, Sequence[str]]) -> VpcConfig:
+    return VpcConfig(tuple(stored["subnet_ids"]), tuple(stored["security_group_ids"]))
 
 
 def _error(stored: Mapping[str, str]) -> FleetError:

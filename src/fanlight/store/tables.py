@@ -23,7 +23,7 @@ from fanlight.domain.fleets import FleetState, FleetType, StreamView
 from fanlight.domain.images import ImageState, Visibility
 from fanlight.domain.instances import InstanceState
 from fanlight.domain.streaming_sessions import EndReason, SessionState
-from fanlight.store.columns import Json, LongText, Name, UtcDateTime, one_of
+from fanlight.store.columns import Json, LongText, MaybeJson, Name, UtcDateTime, one_of
 
 metadata = MetaData(
     naming_convention={
@@ -61,6 +61,11 @@ fleets = Table(
     Column("errors", Json, nullable=False),
     Column("launch_failures", Integer, nullable=False),
     Column("retry_at", UtcDateTime),
+    Column("vpc_config", MaybeJson),
+    Column("max_sessions_per_instance", Integer),
+    Column("desired_sessions", Integer),
+    Column("root_volume_in_gib", Integer),
+    Column("disable_imdsv1", Boolean),
     UniqueConstraint("account_id", "region", "name"),
     one_of("state", FleetState),
     one_of("fleet_type", FleetType),

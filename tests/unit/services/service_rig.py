@@ -12,7 +12,7 @@ from fanlight.domain.places import Scope
 from fanlight.domain.ports import Transactions
 from fanlight.domain.streaming_sessions import StreamingGrant
 from fanlight.services import AppStreamServices
-from fanlight.services.fleets import NewFleet
+from fanlight.services.fleet_wishes import NewFleet
 from fanlight.services.image_catalogues import ImageManifest
 
 NOW = datetime(2026, 3, 29, 1, 30, 0, tzinfo=UTC)

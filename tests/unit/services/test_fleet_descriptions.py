@@ -7,9 +7,10 @@ from fanlight.domain.errors import (
     InvalidPageToken,
     NotFound,
 )
+from fanlight.domain.fleet_capacity import Capacity
 from fanlight.domain.fleets import FleetType
 from fanlight.domain.instances import InstanceState
-from fanlight.services.fleets import PAGE_SIZE, Capacity
+from fanlight.services.fleets import PAGE_SIZE
 
 STATES = (
     InstanceState.LAUNCHING,

@@ -20,9 +20,10 @@ from fanlight.domain.errors import (
     NotPermitted,
     NotSupported,
 )
-from fanlight.domain.fleets import FleetError, FleetErrorCode, FleetEvent, FleetState, FleetType, StreamView
+from fanlight.domain.fleet_capacity import Capacity
+from fanlight.domain.fleets import FleetError, FleetErrorCode, FleetEvent, FleetState, FleetType, StreamView, VpcConfig
 from fanlight.domain.images import ImageState
-from fanlight.services.fleets import Capacity, FleetChange
+from fanlight.services.fleet_wishes import FleetChange
 from fanlight.services.stacks import NewStack
 
 PATH_TO = {
@@ -239,6 +240,10 @@ async def test_a_stopped_fleet_changes_in_everything(rig: Rig) -> None:
         display_name="n",
         description="",
         enable_default_internet_access=True,
+        root_volume_in_gib=200,
+        disable_imdsv1=True,
+        subnet_ids=("subnet-1",),
+        security_group_ids=("sg-1",),
     )
     described = await rig.services.fleets.update(HERE, "cad", change)
     assert described.fleet == replace(
@@ -255,6 +260,9 @@ async def test_a_stopped_fleet_changes_in_everything(rig: Rig) -> None:
         display_name="n",
         description="",
         enable_default_internet_access=True,
+        root_volume_in_gib=200,
+        disable_imdsv1=True,
+        vpc_config=VpcConfig(("subnet-1",), ("sg-1",)),
     )
     assert described.capacity.desired == 5
     assert await rig.fleet() == described.fleet
@@ -289,6 +297,9 @@ async def test_a_running_fleet_changes_in_what_its_instances_do_not_carry(rig: R
         (FleetChange(max_user_duration_in_seconds=600), "MaxUserDurationInSeconds"),
         (FleetChange(description="x"), "Description"),
         (FleetChange(enable_default_internet_access=True), "EnableDefaultInternetAccess"),
+        (FleetChange(subnet_ids=("subnet-1",)), "VpcConfig"),
+        (FleetChange(root_volume_in_gib=200), "RootVolumeConfig"),
+        (FleetChange(disable_imdsv1=True), "DisableIMDSV1"),
     ],
 )
 async def test_a_running_fleet_refuses_the_rest_by_name(rig: Rig, change: FleetChange, member: str) -> None:

@@ -1,7 +1,7 @@
 """Fleet operations: typed request → fleet service → typed result."""
 
 from fanlight.api import types
-from fanlight.api.appstream.members import refuse
+from fanlight.api.appstream.members import asks_for_something
 from fanlight.api.appstream.registry import operation
 from fanlight.api.types import (
     ComputeCapacity,
@@ -30,15 +30,34 @@ from fanlight.domain.errors import (
     NotPermitted,
     NotSupported,
 )
-from fanlight.domain.fleets import FleetError, FleetType, StreamView
+from fanlight.domain.fleet_capacity import Capacity, SessionCapacity
+from fanlight.domain.fleets import FleetError, FleetType, StreamView, VpcConfig
 from fanlight.services import AppStreamServices
-from fanlight.services.fleets import DescribedFleet, FleetChange, NewFleet
+from fanlight.services.fleet_wishes import FleetChange, NewFleet
+from fanlight.services.fleets import DescribedFleet
+
+# What AppStream takes for fleets with images and an instance here cannot have.
+_REFUSED = {
+    "DomainJoinInfo": "images are Linux and join no domain. Leave it out.",
+    "IamRoleArn": "instances get no AWS credentials. Leave it out.",
+    "UsbDeviceFilterStrings": "a browser passes no USB devices. Leave it out.",
+}
+_ELASTIC_ONLY = ("MaxConcurrentSessions", "SessionScriptS3Location")
+# The attributes of a fleet behind AttributesToDelete; no fleet here has the others, so they are deleted already.
+_DELETABLE = {
+    types.FleetAttribute.VPC_CONFIGURATION: "vpc_config",
+    types.FleetAttribute.VPC_CONFIGURATION_SECURITY_GROUP_IDS: "security_group_ids",
+    types.FleetAttribute.MAX_SESSIONS_PER_INSTANCE: "max_sessions_per_instance",
+    types.FleetAttribute.VOLUME_CONFIGURATION: "root_volume_in_gib",
+}
 
 
 @operation(
     "CreateFleet",
     raises=(AlreadyExists, NotFound, NotAvailable, IncompatibleImage, InvalidCombination),
-    note="An omitted FleetType means ALWAYS_ON (undocumented).",
+    note="An omitted FleetType means ALWAYS_ON (undocumented); ELASTIC is refused, it comes later. RootVolumeConfig is "
+    "returned only if it was given. DisableIMDSV1 is returned as given: instances have no metadata service.",
+    refuses=_REFUSED,
 )
 async def create_fleet(request: CreateFleetRequest, caller: Caller, services: AppStreamServices) -> CreateFleetResult:
     described = await services.fleets.create(caller.scope, _new_fleet(request))
@@ -58,7 +77,9 @@ async def describe_fleets(
 @operation(
     "UpdateFleet",
     raises=(NotFound, InUse, NotAvailable, IncompatibleImage, InvalidCombination, ChangedMeanwhile),
-    note="A change that needs a STOPPED fleet answers ResourceInUseException; values that stay as they are need nothing.",
+    note="A change that needs a STOPPED fleet answers ResourceInUseException; values that stay as they are need "
+    "nothing. Of VpcConfig, the half that is left out stays as it is.",
+    refuses=_REFUSED,
 )
 async def update_fleet(request: UpdateFleetRequest, caller: Caller, services: AppStreamServices) -> UpdateFleetResult:
     if request.name is None:
@@ -94,18 +115,19 @@ async def delete_fleet(request: DeleteFleetRequest, caller: Caller, services: Ap
 
 
 def _new_fleet(request: CreateFleetRequest) -> NewFleet:
-    _refuse_members(request)
     if request.fleet_type is types.FleetType.ELASTIC:
         raise NotSupported(
-            "FleetType ELASTIC is not supported: Fanlight has no app blocks yet. Use ALWAYS_ON or ON_DEMAND and an image."
+            "FleetType ELASTIC is not supported yet: it comes later, with app blocks. Use ALWAYS_ON or ON_DEMAND and an "
+            "image."
         )
-    desired = _desired_instances(request.compute_capacity)
-    if desired is None:
-        raise InvalidCombination("ComputeCapacity is missing. Give DesiredInstances.")
+    _refuse_elastic_members(request)
+    instances, sessions = _capacity_asked_for(request.compute_capacity)
+    vpc = request.vpc_config if asks_for_something(request.vpc_config) else None
     return NewFleet(
         name=request.name,
         instance_type=request.instance_type,
-        desired_instances=desired,
+        desired_instances=instances,
+        desired_sessions=sessions,
         image_name=request.image_name,
         image_arn=request.image_arn,
         fleet_type=FleetType(request.fleet_type) if request.fleet_type else None,
@@ -117,16 +139,22 @@ def _new_fleet(request: CreateFleetRequest) -> NewFleet:
         display_name=request.display_name,
         description=request.description,
         enable_default_internet_access=request.enable_default_internet_access,
+        vpc_config=VpcConfig(vpc.subnet_ids or (), vpc.security_group_ids or ()) if vpc else None,
+        max_sessions_per_instance=request.max_sessions_per_instance,
+        root_volume_in_gib=request.root_volume_config.volume_size_in_gb if request.root_volume_config else None,
+        disable_imdsv1=request.disable_imdsv1,
         tags=request.tags,
     )
 
 
 def _fleet_change(request: UpdateFleetRequest) -> FleetChange:
-    """AttributesToDelete and DeleteVpcConfig name only what no fleet here can have, so they are fulfilled already."""
-    _refuse_members(request)
+    _refuse_elastic_members(request)
+    instances, sessions = _capacity_asked_for(request.compute_capacity)
+    vpc = request.vpc_config
     return FleetChange(
         instance_type=request.instance_type,
-        desired_instances=_desired_instances(request.compute_capacity),
+        desired_instances=instances,
+        desired_sessions=sessions,
         image_name=request.image_name,
         image_arn=request.image_arn,
         stream_view=StreamView(request.stream_view) if request.stream_view else None,
@@ -137,34 +165,35 @@ def _fleet_change(request: UpdateFleetRequest) -> FleetChange:
         display_name=request.display_name,
         description=request.description,
         enable_default_internet_access=request.enable_default_internet_access,
+        # An empty list asks for nothing: AttributesToDelete removes.
+        subnet_ids=(vpc.subnet_ids or None) if vpc else None,
+        security_group_ids=(vpc.security_group_ids or None) if vpc else None,
+        max_sessions_per_instance=request.max_sessions_per_instance,
+        root_volume_in_gib=request.root_volume_config.volume_size_in_gb if request.root_volume_config else None,
+        disable_imdsv1=request.disable_imdsv1,
+        removed=_removed(request),
     )
 
 
-def _desired_instances(capacity: ComputeCapacity | None) -> int | None:
+def _removed(request: UpdateFleetRequest) -> frozenset[str]:
+    named = {_DELETABLE[attribute] for attribute in request.attributes_to_delete or () if attribute in _DELETABLE}
+    return frozenset(named | ({"vpc_config"} if request.delete_vpc_config else set()))
+
+
+def _capacity_asked_for(capacity: ComputeCapacity | None) -> tuple[int | None, int | None]:
+    """Return instances and sessions. Raises InvalidCombination for a capacity that has neither."""
     if capacity is None:
-        return None
-    refuse(("ComputeCapacity.DesiredSessions", capacity.desired_sessions, _ONE_SESSION))
-    if capacity.desired_instances is None:
+        return None, None
+    if capacity.desired_instances is None and capacity.desired_sessions is None:
         raise InvalidCombination("ComputeCapacity is empty. Give DesiredInstances.")
-    return capacity.desired_instances
+    return capacity.desired_instances, capacity.desired_sessions
 
 
-_ONE_SESSION = "an instance serves one session; give ComputeCapacity.DesiredInstances."
-_ELASTIC_ONLY = "it belongs to ELASTIC fleets, which Fanlight has not yet. Leave it out."
-
-
-def _refuse_members(request: CreateFleetRequest | UpdateFleetRequest) -> None:
-    refuse(
-        ("VpcConfig", request.vpc_config, "instances run in a network of this installation. Leave it out."),
-        ("DomainJoinInfo", request.domain_join_info, "images are Linux and join no domain. Leave it out."),
-        ("IamRoleArn", request.iam_role_arn, "instances get no AWS credentials. Leave it out."),
-        ("MaxConcurrentSessions", request.max_concurrent_sessions, _ELASTIC_ONLY),
-        ("SessionScriptS3Location", request.session_script_s3_location, _ELASTIC_ONLY),
-        ("UsbDeviceFilterStrings", request.usb_device_filter_strings, "a browser passes no USB devices. Leave it out."),
-        ("MaxSessionsPerInstance", request.max_sessions_per_instance, _ONE_SESSION),
-        ("RootVolumeConfig", request.root_volume_config, "the size of the root volume cannot be chosen yet."),
-        ("DisableIMDSV1", request.disable_imdsv1, "instances have no metadata service. Leave it out."),
-    )
+def _refuse_elastic_members(request: CreateFleetRequest | UpdateFleetRequest) -> None:
+    values = (request.max_concurrent_sessions, request.session_script_s3_location)
+    for member, value in zip(_ELASTIC_ONLY, values, strict=True):
+        if value is not None:
+            raise InvalidCombination(f"{member} belongs to ELASTIC fleets. Leave it out.")
 
 
 # A page of a hundred fleets is made by every DescribeFleets, so enums are found by table.
@@ -175,14 +204,13 @@ _PLATFORMS = {platform.value: platform for platform in types.PlatformType}
 
 
 def to_wire(described: DescribedFleet) -> types.Fleet:
-    fleet, capacity = described.fleet, described.capacity
+    fleet = described.fleet
+    size = fleet.root_volume_in_gib
     return types.Fleet(
         arn=fleet.arn,
         name=fleet.name,
         instance_type=fleet.instance_type,
-        compute_capacity_status=types.ComputeCapacityStatus(
-            desired=capacity.desired, running=capacity.running, in_use=capacity.in_use, available=capacity.available
-        ),
+        compute_capacity_status=_capacity_status(described.capacity),
         state=_STATES[fleet.state],
         display_name=fleet.display_name,
         description=fleet.description,
@@ -197,7 +225,42 @@ def to_wire(described: DescribedFleet) -> types.Fleet:
         idle_disconnect_timeout_in_seconds=int(fleet.idle_disconnect_timeout.total_seconds()),
         stream_view=_VIEWS[fleet.stream_view],
         platform=_PLATFORMS[fleet.platform],
+        vpc_config=_vpc_config(fleet.vpc_config),
+        max_sessions_per_instance=fleet.max_sessions_per_instance,
+        root_volume_config=None if size is None else types.VolumeConfig(volume_size_in_gb=size),
+        disable_imdsv1=fleet.disable_imdsv1,
     )
+
+
+def _capacity_status(capacity: Capacity) -> types.ComputeCapacityStatus:
+    sessions = capacity.sessions
+    if sessions is None:
+        return types.ComputeCapacityStatus(
+            desired=capacity.desired, running=capacity.running, in_use=capacity.in_use, available=capacity.available
+        )
+    return _session_status(capacity, sessions)
+
+
+def _session_status(capacity: Capacity, sessions: SessionCapacity) -> types.ComputeCapacityStatus:
+    return types.ComputeCapacityStatus(
+        desired=capacity.desired,
+        running=capacity.running,
+        in_use=capacity.in_use,
+        available=capacity.available,
+        desired_user_sessions=sessions.desired,
+        available_user_sessions=sessions.available,
+        active_user_sessions=sessions.active,
+        actual_user_sessions=sessions.actual,
+        draining=sessions.draining,
+        drain_mode_active_user_sessions=sessions.draining_active,
+        drain_mode_unused_user_sessions=sessions.draining_unused,
+    )
+
+
+def _vpc_config(config: VpcConfig | None) -> types.VpcConfig | None:
+    if config is None:
+        return None
+    return types.VpcConfig(subnet_ids=config.subnet_ids, security_group_ids=config.security_group_ids)
 
 
 def _error(error: FleetError) -> types.FleetError:
