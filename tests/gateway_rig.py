@@ -87,6 +87,7 @@ class SteerableControl:
     grants: dict[str, Grant] = field(default_factory=dict)
     catalog: Catalog = field(default_factory=a_catalog)
     boot_seconds: float = 0.0
+    has_instance: bool = True  # a new session is given one at once
     sessions: dict[str, SessionView] = field(default_factory=dict)
     owners: dict[str, tuple[str, ...]] = field(default_factory=dict)
     refusals: dict[str, Refusal] = field(default_factory=dict)  # path → what to say instead
@@ -175,6 +176,7 @@ class SteerableControl:
                 idle_disconnect_in_seconds=0,
                 disconnect_timeout_in_seconds=900,
                 features=self.features,
+                instance_id="instance-1" if self.has_instance else None,
             )
             self.sessions[session.session_id] = session
             self.owners[session.session_id] = _owner(grant)

@@ -41,7 +41,9 @@ FIRST_PICTURE_SCRIPT = """
     return lit > 64;
   }
   function look() {
-    const inside = document.querySelector("#stage iframe")?.contentDocument;
+    // The page prepares the stream out of sight; what counts is what a person sees.
+    const isInSight = document.body?.dataset.state === "stream";
+    const inside = isInSight && document.querySelector("#stage iframe")?.contentDocument;
     if (inside && [...inside.querySelectorAll("canvas, video")].some(isPainted)) {
       window.__firstPicture = performance.timeOrigin + performance.now();
       return;

@@ -64,6 +64,7 @@ def _first_frames(
             user = f"user-{number}"
             url = administrator.url(fleet, user, APPLICATION)
             with visitor(browser) as person:
+                time.sleep(REST_IN_SECONDS)  # the browser's own window is open before a person follows a link
                 person.open(url)
                 taken.append(person.wait_for_picture())
             administrator.expire(fleet, user)

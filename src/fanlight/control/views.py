@@ -38,7 +38,7 @@ class SessionViews:
             except NotFound:
                 actions = frozenset()
         is_active = session.state is SessionState.ACTIVE and session.instance_id is not None
-        agent = self._agents.status(str(session.instance_id)) if is_active else None
+        agent = self._agents.status(session.instance_id) if session.instance_id else None
         idle_at = idle_disconnect_at(session, agent, fleet, self._clock.now()) if fleet else None
         return SessionView(
             session_id=session.session_id,

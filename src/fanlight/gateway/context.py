@@ -1,6 +1,7 @@
 """What every handler of the gateway needs, and who is asking."""
 
 import asyncio
+import contextlib
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -14,6 +15,8 @@ from fanlight.gateway.cookies import Seals, SignedIn
 from fanlight.gateway.origins import Origins
 from fanlight.gateway.portal_files import PortalFiles
 from fanlight.gateway.streams import Streams
+
+ARRIVAL_LIMIT_IN_SECONDS = 60.0  # as long as a start may take before it counts as failed
 
 
 @dataclass(slots=True)
@@ -87,6 +90,21 @@ class RunningSession:
     view: SessionView
     socket: str
     first_uid: int
+
+
+async def arriving_session(request: web.Request) -> RunningSession:
+    """Return the caller's running session; one whose instance is being prepared is waited for. Raises as running_session.
+
+    The page opens its stream while the session starts, so that the picture need not wait for a browser's round trips.
+    """
+    _, identity = signed_in(request)
+    control = request.app[GATEWAY].control
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(ARRIVAL_LIMIT_IN_SECONDS):
+            view = await control.find_session(identity.grant)
+            while view is not None and view.state == "PENDING" and view.instance_id:
+                view = await control.wait_for_change(view.session_id, view.state)
+    return await running_session(request)
 
 
 async def running_session(request: web.Request, *, feature: str | None = None) -> RunningSession:

@@ -210,6 +210,7 @@ def _session(gateway: Gateway, ref: str, session: SessionView) -> dict[str, Any]
     return {
         "handle": gateway.seals.handle(ref, session.session_id),
         "state": session.state,
+        "isPlaced": session.instance_id is not None,
         "progress": session.progress,
         "streamView": session.stream_view,
         "applicationId": session.application_id,

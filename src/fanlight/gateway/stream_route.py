@@ -4,7 +4,14 @@ import asyncio
 
 from aiohttp import web
 
-from fanlight.gateway.context import GATEWAY, NoStream, RunningSession, require_own_origin, running_session
+from fanlight.gateway.context import (
+    GATEWAY,
+    NoStream,
+    RunningSession,
+    arriving_session,
+    require_own_origin,
+    running_session,
+)
 from fanlight.gateway.relay import Splice, take_over
 from fanlight.gateway.responses import json_error
 from fanlight.gateway.upgrades import Handshake, NotAnUpgrade, UpgradedGuest, upgrade_guest
@@ -19,7 +26,7 @@ async def relay_stream(request: web.Request) -> web.StreamResponse:
         return json_error(426, "UPGRADE_REQUIRED", "This is a WebSocket.")
     require_own_origin(request)
     gateway = request.app[GATEWAY]
-    session = await running_session(request)
+    session = await arriving_session(request)
     if gateway.streams.is_idle(session.view.session_id):
         raise NoStream  # until the user comes back to the page, which attaches itself
     origin = gateway.origins.own(request)

@@ -286,6 +286,24 @@ async def test_a_wait_can_be_cancelled(rig: Rig, new_page: Any) -> None:
     assert rig.control.sessions["session-1"].state == "EXPIRED"
 
 
+async def test_the_stream_is_prepared_out_of_sight_while_the_session_starts(rig: Rig, new_page: Any) -> None:
+    rig.control.boot_seconds = 60
+    page = await new_page()
+    await page.goto(link(rig, "app"))
+    await state_becomes(page, "waiting")
+    frame = page.locator("#stage[inert] iframe")
+    await expect(frame).to_have_count(1)
+    box = await frame.bounding_box()
+    await page.keyboard.press("Tab")
+    await expect(page.get_by_role("button", name="Cancel")).to_be_focused()
+    assert rig.guest.heads == []
+
+    await rig.control.activate("session-1")
+    await streaming(page)
+    await expect(page.locator("#stage[inert]")).to_have_count(0)
+    assert await page.locator("#stage iframe").bounding_box() == box, "the picture keeps its size"
+
+
 async def test_only_what_the_stack_allows_is_on_the_toolbar(rig: Rig, new_page: Any) -> None:
     rig.control.features = ()
     rig.control.catalog = a_catalog(stream_view="DESKTOP", entries=())

@@ -115,6 +115,40 @@ async def test_without_a_running_session_there_is_no_stream(rig: Rig, http: aioh
     assert refusal.value.status == 409
 
 
+async def test_a_stream_asked_for_while_the_session_starts_opens_with_it(rig: Rig, http: aiohttp.ClientSession) -> None:
+    rig.control.boot_seconds = 60
+    page, _ = await open_session(rig, http)
+    asked = asyncio.ensure_future(stream_of(rig, http, page)._coro)
+    await until(lambda: any(call.startswith("GET /v1/sessions/") for call in rig.control.calls))
+    await rig.control.change("session-1", progress="Starting…")
+    await asyncio.sleep(0.1)
+    assert not asked.done()
+    assert rig.guest.heads == []
+
+    await rig.control.activate("session-1")
+    async with await asked as stream:
+        await first_picture(stream)
+
+
+async def test_a_stream_waits_neither_for_a_place_nor_for_a_session_that_ends(
+    rig: Rig, http: aiohttp.ClientSession
+) -> None:
+    rig.control.boot_seconds, rig.control.has_instance = 60, False
+    page, _ = await open_session(rig, http)
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refusal:
+        await stream_of(rig, http, page)
+    assert refusal.value.status == 409
+
+    await rig.control.change("session-1", instance_id="instance-1")
+    asked = asyncio.ensure_future(stream_of(rig, http, page)._coro)
+    await asyncio.sleep(0.1)
+    assert not asked.done()
+    await rig.control.expire("session-1")
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refusal:
+        await asked
+    assert refusal.value.status == 409
+
+
 async def test_a_second_request_behind_a_stream_is_bytes_for_the_guest_only(
     rig: Rig, http: aiohttp.ClientSession
 ) -> None:

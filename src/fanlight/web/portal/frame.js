@@ -3,6 +3,7 @@
 
 const PASSED_ON = new Set(["clipboardContentUpdate", "fileUpload", "printDocument", "serverSettings"]);
 const CHECK_IN_MS = 150;
+const LONE_ACCENT = /^[\^`~\p{Sk}\u00b7\u037a\u0387]$/u;
 
 let socket = null;
 let isOpen = false;
@@ -58,6 +59,12 @@ window.addEventListener("message", (event) => {
     tell({ type: "client", message: event.data });
   }
 });
+
+// The client types a composition while it grows and takes back what changed. Of a dead key that would be a lone accent and
+// a BackSpace, which a terminal that knows no UTF-8 turns into half a character: wait for the letter instead.
+window.addEventListener("compositionupdate", (event) => {
+  if (LONE_ACCENT.test(event.data)) event.stopImmediatePropagation();
+}, true);
 
 // The way out of the stream with the keyboard alone; everything else belongs to the application.
 window.addEventListener("keydown", (event) => {

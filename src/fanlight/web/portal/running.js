@@ -3,7 +3,6 @@
 import { api } from "./api.js";
 import { notice, toast, wait } from "./dom.js";
 import { clipboardPanel, closePanel, confirmEnd, filesPanel, keyboardPanel, launcherPanel, morePanel, qualityPanel, togglePanel } from "./panels.js";
-import { Stream } from "./stream.js";
 import { Toolbar } from "./toolbar.js";
 
 const FIRST_PING_AFTER_MS = 1500;
@@ -14,8 +13,9 @@ const IDLE_WARNING_IN_SECONDS = 60;
 const IDLE_LOOK_EVERY_SECONDS = 5; // while the warning stands, so that it goes soon after a key was pressed
 
 export class Running {
-  /** `to` has viewer, onEnd(), onKilled(), onStale() → the watch's answer, read now. */
-  constructor(catalog, session, now, to) {
+  /** `stream` was prepared while the session started. `to` has onEnd(), onKilled(), onStale() → the watch's answer, read now. */
+  constructor(stream, catalog, session, now, to) {
+    this.stream = stream;
     this.catalog = catalog;
     this.to = to;
     this.isClosed = false;
@@ -23,22 +23,15 @@ export class Running {
     this.delay = null;
     this.update(session, now);
     this.toolbar = new Toolbar(catalog, this.actions());
-    this.open();
-    this.tick();
-    this.measure();
-  }
-
-  /** The frame takes longer to load than the gateway to learn that this page has the stream: both begin at once. */
-  open() {
-    api.attach(this.session.handle, this.to.viewer).catch(() => {}); // what is wrong, the watch of the session says
-    const stage = document.getElementById("stage");
-    this.stream = new Stream(stage, this.catalog.stackName, {
+    this.stream.show({
       streaming: () => this.streaming(),
       lost: () => this.toolbar.setQuality("lost", "reconnecting"),
       killed: () => this.to.onKilled(),
       client: (message) => this.heard(message),
       focusToolbar: () => this.toolbar.focus(),
     });
+    this.tick();
+    this.measure();
   }
 
   update(session, now) {
@@ -88,13 +81,13 @@ export class Running {
     } catch (error) {
       toast(`${application.name} did not start: ${error.message}`, "warning");
     }
-    this.stream?.focus();
+    this.stream.focus();
   }
 
   async end() {
     closePanel();
     if (await confirmEnd()) this.to.onEnd();
-    else this.stream?.focus();
+    else this.stream.focus();
   }
 
   async fullScreen() {
@@ -105,38 +98,38 @@ export class Running {
     try {
       await document.documentElement.requestFullscreen({ navigationUI: "hide" });
       await navigator.keyboard?.lock?.();
-      this.stream?.focus();
+      this.stream.focus();
     } catch {
       toast("This browser does not allow full screen here.", "warning");
     }
   }
 
   showQuality(button) {
-    this.stream?.inside?.ask({ type: "statsOpen", open: true });
+    this.stream.inside?.ask({ type: "statsOpen", open: true });
     togglePanel("quality", "Connection", button, qualityPanel(() => this.readings()), () =>
-      this.stream?.inside?.ask({ type: "statsOpen", open: false }));
+      this.stream.inside?.ask({ type: "statsOpen", open: false }));
   }
 
   readings() {
-    const { framesPerSecond, megabits } = this.stream?.inside?.statistics() ?? {};
+    const { framesPerSecond, megabits } = this.stream.inside?.statistics() ?? {};
     const number = (value, unit) => (Number.isFinite(value) ? `${value} ${unit}` : "–");
     return [
       ["Delay", number(this.delay, "ms")],
       ["Pictures", number(framesPerSecond, "per second")],
       ["Data", number(megabits, "Mbit/s")],
-      ["State", { streaming: "streaming", connected: "waiting for a picture", connecting: "connecting" }[this.stream?.state] ?? "reconnecting"],
+      ["State", { streaming: "streaming", connected: "waiting for a picture", connecting: "connecting" }[this.stream.state] ?? "reconnecting"],
     ];
   }
 
   /** Whether the gateway answers; the stream's own socket may well go on when it does not. */
   reachable(isReachable) {
-    if (isReachable) this.stream?.revive();
+    if (isReachable) this.stream.revive();
     if (!isReachable) this.toolbar.setQuality("lost", "reconnecting");
-    else if (this.toolbar.quality.dataset.level === "lost" && this.stream?.state === "streaming") this.showDelay();
+    else if (this.toolbar.quality.dataset.level === "lost" && this.stream.state === "streaming") this.showDelay();
   }
 
   showDelay() {
-    const isPoor = this.stream?.inside?.statistics().connection === "poor";
+    const isPoor = this.stream.inside?.statistics().connection === "poor";
     if (this.delay === null) this.toolbar.setQuality("good", "");
     else {
       const level = isPoor || this.delay >= FAIR_BELOW_MS ? "poor" : this.delay >= GOOD_BELOW_MS ? "fair" : "good";
@@ -150,8 +143,8 @@ export class Running {
       try {
         await api.ping(); // the first may open a connection; the second measures
         this.delay = Math.max(1, Math.round(await api.ping()));
-        this.stream?.revive();
-        if (this.stream?.state === "streaming") this.showDelay();
+        this.stream.revive();
+        if (this.stream.state === "streaming") this.showDelay();
       } catch {
         // Unreachable: the watch of the session says so.
       }
@@ -194,7 +187,7 @@ export class Running {
     this.idleWarning?.close();
     closePanel();
     this.toolbar.close();
-    this.stream?.close();
+    this.stream.close();
     if (document.fullscreenElement) document.exitFullscreen();
   }
 }

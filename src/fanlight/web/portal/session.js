@@ -4,6 +4,7 @@
 import { ApiError, api } from "./api.js";
 import { inWords, wait } from "./dom.js";
 import { Running } from "./running.js";
+import { Stream } from "./stream.js";
 import { hideView, showCatalogue, showEnded, showLoading, showMessage, showRetrying, showWaiting } from "./views.js";
 
 const viewer = crypto.randomUUID?.() ?? `page-${Date.now()}-${Math.random().toString(36).slice(2)}`;
@@ -13,6 +14,7 @@ const IDLE_LOOK_EVERY_MS = 5000;
 const SHORTEST_WATCH_IN_MS = 20; // answers that come at once, again and again, must not become a storm
 
 let world = null; // the last answer of `state`
+let prepared = null; // a stream that loads out of sight while its session starts
 let running = null; // the stream and its toolbar, while there is one
 let turn = 0; // grows with every change of course; what belongs to an older turn stops by itself
 
@@ -22,6 +24,10 @@ function become(state) {
   if (state !== "stream") {
     running?.close();
     running = null;
+  }
+  if (state !== "waiting" && state !== "stream") {
+    prepared?.close();
+    prepared = null;
   }
   return turn;
 }
@@ -110,6 +116,7 @@ async function enter(first, waiting = null) {
     else {
       line ??= showWaiting(nameOf(session.applicationId), () => cancel(session.handle));
       line.progress(session.progress);
+      if (session.isPlaced) prepare(session);
     }
     try {
       const [answer] = await Promise.all([api.change(session.handle, viewer, session.state), wait(SHORTEST_WATCH_IN_MS)]);
@@ -153,13 +160,22 @@ async function endAndWait(handle) {
   return session;
 }
 
-/** Returns the new turn when the stream was started just now, null when it runs already. */
+/** Load the stream out of sight. The frame takes longer than the gateway to learn that this page has it: both begin at once. */
+function prepare(session) {
+  if (prepared) return;
+  api.attach(session.handle, viewer).catch(() => {}); // what is wrong, the watch of the session says
+  prepared = new Stream(document.getElementById("stage"), world.catalog.stackName);
+}
+
+/** Returns the new turn when the stream was shown just now, null when it runs already. */
 function stream(session) {
   if (running) return null;
+  prepare(session);
   const mine = become("stream");
   hideView();
-  running = new Running(world.catalog, session, world.now, {
-    viewer,
+  const shown = prepared;
+  prepared = null;
+  running = new Running(shown, world.catalog, session, world.now, {
     onEnd: () => end(session.handle),
     onKilled: () => killed(session),
     onStale: () => api.session(session.handle, viewer),

@@ -8,9 +8,9 @@ const LOADING_IN_MS = 5000;
 const RELOAD_PAUSE_IN_MS = 700; // a stream server refuses a second socket within half a second
 
 export class Stream {
-  /** `on` has streaming(), lost(), killed(), client(message), focusToolbar(). */
-  constructor(stage, title, on) {
-    this.on = on;
+  /** Loads at once, out of sight: while the session starts, the client does, and its socket waits at the gateway. */
+  constructor(stage, title) {
+    this.on = null;
     this.stage = stage;
     this.state = "connecting";
     this.cover = null;
@@ -23,9 +23,17 @@ export class Stream {
     this.listener = (event) => this.heard(event);
     window.addEventListener("message", this.listener);
     this.load();
+    stage.inert = true; // what waits out of sight must not take the focus
     stage.replaceChildren(this.frame);
     stage.hidden = false;
-    this.gone(true);
+  }
+
+  /** Come into sight. `on` has streaming(), lost(), killed(), client(message), focusToolbar(). */
+  show(on) {
+    this.on = on;
+    this.stage.inert = false;
+    if (this.state === "streaming") this.became(this.state);
+    else this.gone(true);
   }
 
   /** What the frame offers; null while it loads, and when it could not be loaded. */
@@ -55,6 +63,7 @@ export class Stream {
     if (event.data?.from !== "fanlight-frame") return;
     const { type, state, message } = event.data;
     if (type === "state") this.became(state);
+    else if (!this.on) return;
     else if (type === "killed") this.on.killed();
     else if (type === "client") this.on.client(message);
     else if (type === "focus-toolbar") this.on.focusToolbar();
@@ -62,6 +71,7 @@ export class Stream {
 
   became(state) {
     this.state = state;
+    if (!this.on) return; // not in sight yet
     document.body.dataset.stream = state;
     if (state === "streaming") {
       clearTimeout(this.timer);
