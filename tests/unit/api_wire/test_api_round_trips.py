@@ -66,12 +66,13 @@ def _strings(metadata: Any, least: int, most: int | None) -> st.SearchStrategy[s
         )
     if r"\p{" in metadata["pattern"]:
         return st.text("aZ09é字_-", min_size=least, max_size=10).filter(bool)
-    pattern = metadata["pattern"].removesuffix("$").replace("(?<!\\.)", "")
-    return (
-        st.from_regex(re.compile(pattern, re.ASCII), fullmatch=True)
-        .map(lambda text: text[:most])
-        .filter(lambda text: len(text) >= least and "\n" not in text and not text.endswith("."))
-    )
+    pattern = re.compile(metadata["pattern"].removesuffix("$").replace("(?<!\\.)", ""), re.ASCII)
+
+    def is_legal(text: str) -> bool:
+        """What was cut off at the greatest length may be no match any more."""
+        return len(text) >= least and pattern.fullmatch(text) is not None and not text.endswith((".", "\n"))
+
+    return st.from_regex(pattern, fullmatch=True).map(lambda text: text[:most]).filter(is_legal)
 
 
 def typed(value: Any, shape: Any, name: str = "") -> Any:
