@@ -20,11 +20,12 @@ from typing import Any
 
 from fanlight.config import Settings
 from fanlight.domain.ports import InstanceDriver, InstanceSpec, Power
+from fanlight.drivers.incus.bridges import description_of_subnets
 from fanlight.drivers.incus.client import IncusClient, IncusRefused
 from fanlight.drivers.incus.destruction import destroy
 from fanlight.drivers.incus.driver import IncusDriver
+from fanlight.drivers.incus.guard import guard_table_of
 from fanlight.drivers.incus.images import IncusImageStore
-from fanlight.drivers.incus.preparation import guard_table_of
 from fanlight.drivers.incus.socket_directories import Owner, SocketDirectories
 
 IMAGE = "tiny"
@@ -139,8 +140,8 @@ def _free_subnet() -> str:
 
 
 @contextlib.contextmanager
-def incus_rig() -> Iterator[IncusRig]:
-    """Make it all, and leave nothing behind."""
+def incus_rig(networks: str = "") -> Iterator[IncusRig]:
+    """Make it all, and leave nothing behind. `networks` is the content of the networks file."""
     name = f"flt{secrets.token_hex(3)}"
     # Not below pytest's own directory: others than root must get through, and a socket's path must be short.
     directory = Path(tempfile.mkdtemp(prefix="fanlight-"))
@@ -155,6 +156,10 @@ def incus_rig() -> Iterator[IncusRig]:
         incus_pool_size_in_gib=5,
         incus_subnet=_free_subnet(),
     )
+    if networks:
+        file = directory / "networks.toml"
+        file.write_text(networks)
+        settings = settings.model_copy(update={"networks_file": file})
     runtime = settings.data_dir / "runtime" / "test"
     (runtime / "bin").mkdir(parents=True)
     (runtime / "bin" / "fanlight-init").write_text(INIT)
@@ -200,7 +205,13 @@ async def _remove(settings: Settings) -> None:
             await empty(settings)
             for image in await client.get("images", recursion=1):
                 await client.run("DELETE", f"images/{image['fingerprint']}")
-        for path in (f"projects/{name}", f"networks/{name}", f"network-acls/{name}", f"storage-pools/{name}"):
+        subnets = [
+            network["name"]
+            for network in await client.get("networks", project="default", recursion=1)
+            if network["description"].startswith(description_of_subnets(settings))
+        ]
+        bridges = [f"{kind}/{bridge}" for bridge in (name, *subnets) for kind in ("networks", "network-acls")]
+        for path in (f"projects/{name}", *bridges, f"storage-pools/{name}"):
             with contextlib.suppress(IncusRefused):
                 is_ours = path.startswith("projects/")
                 await client.send("DELETE", path, project=None if is_ours else "default")

@@ -84,6 +84,10 @@ class Settings(BaseSettings):
         "fanlight0", pattern=r"^[a-z][a-z0-9-]{0,14}$", description="Bridge that Fanlight makes."
     )
     incus_subnet: str = Field("10.124.0.1/16", description="Address of the host on that bridge.")
+    networks_file: Path | None = Field(
+        None,
+        description="TOML file that names the subnets and security groups of fleets (see Networks); readable for the group fanlight.",
+    )
     incus_pool: str = Field("fanlight", description="Storage pool; made if it is not there, btrfs if possible.")
     incus_pool_size_in_gib: int = Field(
         30, ge=5, description="Largest size of the pool that is made; less if the disk has less."

@@ -77,7 +77,7 @@ async def _build(
 ) -> list[BuiltImage]:
     driver = IncusDriver(settings)
     try:
-        await driver.prepare()
+        await driver.prepare_store()
         store = IncusImageStore(driver.client, settings.incus_pool)
         built = await build_images(
             settings=settings, store=store, progress=show, recipes=recipes, force=force, cache=cache

@@ -22,7 +22,7 @@ from fanlight.domain.errors import DriverUnavailable, ImageMissing, LaunchRefuse
 from fanlight.domain.ports import Power
 from fanlight.drivers.incus.destruction import destroy
 from fanlight.drivers.incus.driver import IncusDriver
-from fanlight.drivers.incus.preparation import guard_table_of
+from fanlight.drivers.incus.guard import guard_table_of
 from fanlight.drivers.incus.remote import ComputeConnection, RemoteDriver
 from incus_rig import IncusRig, empty, incus_rig, running
 
@@ -187,6 +187,11 @@ async def test_junk_is_refused_and_changes_nothing(process: ComputeProcess, rig:
         {"memory_in_mib": 10**12},
         {"disk_in_gib": -1},
         {"has_internet_access": "yes"},
+        {"subnet_ids": "subnet-1"},
+        {"subnet_ids": ["a b"]},
+        {"subnet_ids": ["s"] * 65},
+        {"security_group_ids": [7]},
+        {"security_group_ids": ["sg-1\naccept"]},
         {"labels": []},
         {"labels": {"a b": "x"}},
         {"labels": {"a": 1}},

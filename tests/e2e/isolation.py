@@ -9,6 +9,7 @@ import contextlib
 import json
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,18 +19,18 @@ from fanlight.domain.ports import InstanceSpec, ObservedInstance
 from fanlight.drivers.incus.driver import IncusDriver
 from incus_rig import IncusRig, incus_rig, running
 
-PORT = 18_473
+PORT, SECOND_PORT = 18_473, 18_474
 # Belongs to the former 6to4 relays: public by its number, and nobody's any more.
 PUBLIC_HOST, PUBLIC_PEER = "192.88.99.1", "192.88.99.2"
 LAN_HOST, LAN_PEER = "172.31.251.1", "172.31.251.2"
 METADATA = "169.254.169.254"
 
 ANSWER = f"""
-import socket
-servers = []
-with socket.create_server(("", {PORT})) as server:
-    print("ready", flush=True)
-    while True:
+import select, socket
+servers = [socket.create_server(("", port)) for port in ({PORT}, {SECOND_PORT})]
+print("ready", flush=True)
+while True:
+    for server in select.select(servers, [], [])[0]:
         connection, _ = server.accept()
         connection.sendall(b"reached")
         connection.close()
@@ -53,13 +54,8 @@ with ThreadPoolExecutor(32) as pool:
 
 
 @dataclass(frozen=True)
-class Scene:
+class World:
     rig: IncusRig
-    first: InstanceSpec
-    second: InstanceSpec
-    offline: InstanceSpec
-    full: InstanceSpec
-    observed: dict[str, ObservedInstance]
 
     def address_of(self, spec: InstanceSpec) -> str:
         return self._run(self._address_of(spec))
@@ -87,6 +83,15 @@ class Scene:
     def reach(self, spec: InstanceSpec, *targets: tuple[str, int]) -> list[str]:
         """Return for each target what its listener said, or the error of trying."""
         return json.loads(self.in_instance(spec, "/bin/python3", "-c", TRY, json.dumps(targets)))
+
+
+@dataclass(frozen=True)
+class Scene(World):
+    first: InstanceSpec
+    second: InstanceSpec
+    offline: InstanceSpec
+    full: InstanceSpec
+    observed: dict[str, ObservedInstance]
 
 
 def ip(*words: str) -> str:
@@ -146,13 +151,21 @@ def listening_host() -> Iterator[None]:
             thread.join()
 
 
-async def _launch(rig: IncusRig, specs: Sequence[InstanceSpec]) -> dict[str, ObservedInstance]:
+def reach_from(neighbour: str, address: str, port: int = PORT) -> str:
+    """Return what somebody beyond the host gets from that address."""
+    program = TRY.replace("sys.argv[1]", repr(json.dumps([(address, port)])))
+    command = ["ip", "netns", "exec", neighbour, sys.executable, "-c", program]
+    (answer,) = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return str(answer)
+
+
+async def launch(rig: IncusRig, specs: Sequence[InstanceSpec]) -> dict[str, ObservedInstance]:
     driver = IncusDriver(rig.settings)
     try:
         await driver.prepare()
         await running(driver, *specs)
         for spec in specs:
-            if spec.has_internet_access:
+            if spec.has_internet_access or spec.subnet_ids:
                 command = ["/bin/python3", "-c", ANSWER]
                 async with rig.client() as client:  # not waited for: it listens until the instance goes
                     body = {"command": command, "interactive": False, "wait-for-websocket": False}
@@ -173,5 +186,5 @@ def isolation_scene() -> Iterator[Scene]:
     ):
         first, second = rig.new_spec(has_internet_access=True), rig.new_spec(has_internet_access=True)
         offline, full = rig.new_spec(), rig.new_spec()
-        observed = asyncio.run(_launch(rig, [first, second, offline, full]))
+        observed = asyncio.run(launch(rig, [first, second, offline, full]))
         yield Scene(rig, first, second, offline, full, observed)

@@ -6,14 +6,14 @@ import itertools
 import json
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 
 import pytest
-from isolation import LAN_PEER, METADATA, PORT, PUBLIC_HOST, PUBLIC_PEER, TRY, Scene, ip, isolation_scene
+from isolation import LAN_PEER, METADATA, PORT, PUBLIC_HOST, PUBLIC_PEER, Scene, ip, isolation_scene, reach_from
 
 from fanlight.drivers.incus.client import IncusRefused
-from fanlight.drivers.incus.preparation import guard_host, guard_table_of
+from fanlight.drivers.incus.driver import IncusDriver
+from fanlight.drivers.incus.guard import guard_table_of
 
 pytestmark = pytest.mark.incus
 
@@ -115,10 +115,7 @@ def test_nothing_from_outside_reaches_an_instance(scene: Scene) -> None:
 
 def _answer_outside(scene: Scene) -> str:
     """Return what somebody beyond the host gets from an instance that listens."""
-    address = scene.address_of(scene.second)
-    program = TRY.replace("sys.argv[1]", repr(json.dumps([(address, PORT)])))
-    command = ["ip", "netns", "exec", "flpublic", sys.executable, "-c", program]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return reach_from("flpublic", scene.address_of(scene.second))
 
 
 def test_an_instance_that_takes_anothers_address_is_cut_off(scene: Scene) -> None:
@@ -272,12 +269,20 @@ def test_our_guard_alone_keeps_the_instances_from_host_private_networks_and_each
     assert scene.reach(scene.first, (LAN_PEER, PORT), (METADATA, PORT)) == ["reached", "reached"]
     assert "reached" in _answer_outside(scene)
 
-    asyncio.run(guard_host(settings))
+    asyncio.run(_prepare(scene))
     assert scene.reach(scene.first, (PUBLIC_PEER, PORT)) == ["reached"]
     assert _addresses_reached_on_the_host(scene) == []
     assert "reached" not in scene.reach(scene.first, (LAN_PEER, PORT), (METADATA, PORT))
     assert "reached" not in _answer_outside(scene)
     assert scene.reach(scene.first, (scene.address_of(scene.second), PORT)) != ["reached"]
+
+
+async def _prepare(scene: Scene) -> None:
+    driver = IncusDriver(scene.rig.settings)
+    try:
+        await driver.prepare()
+    finally:
+        await driver.close()
 
 
 def nft(*words: str) -> None:

@@ -129,6 +129,26 @@ class ImageMissing(DriverError):
         self.image = image
 
 
+class NetworkUnusable(DriverError):
+    """The network that the fleet names cannot be used: base of the causes. Waits for the operator or the administrator."""
+
+
+class SubnetMissing(NetworkUnusable):
+    """The operator offers no such subnet."""
+
+
+class SecurityGroupMissing(NetworkUnusable):
+    """The operator offers no such security group."""
+
+
+class SubnetUnusable(NetworkUnusable):
+    """The operator offers the subnet, and this host could not make it."""
+
+
+class SubnetExhausted(CapacityExhausted):
+    """All addresses of the fleet's subnets are in use."""
+
+
 class LaunchRefused(DriverError):
     """The engine refused the instance for a reason that a repetition does not mend."""
 

@@ -15,6 +15,7 @@ from fanlight.domain.access_keys import AccessKey
 from fanlight.domain.fleets import Fleet
 from fanlight.domain.images import Image
 from fanlight.domain.instances import Instance, InstanceState
+from fanlight.domain.networks import NetworkInterface
 from fanlight.domain.places import Scope
 from fanlight.domain.stacks import Stack
 from fanlight.domain.streaming_sessions import StreamingSession
@@ -35,6 +36,8 @@ class Capabilities:
 class InstanceSpec:
     """Everything an engine needs to run an instance. `labels` come back in `observe` and carry re-adoption.
 
+    It gets a network interface if it `has_internet_access` or `subnet_ids` name where it may have one: in one of them,
+    the engine chooses. Without groups the default group says what it may reach (`domain.networks`).
     The label `runtime_version` chooses the runtime that is mounted; an engine that mounts one adds it when it is missing.
     """
 
@@ -44,6 +47,8 @@ class InstanceSpec:
     memory_in_mib: int
     disk_in_gib: int
     has_internet_access: bool
+    subnet_ids: tuple[str, ...] = ()
+    security_group_ids: tuple[str, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -63,6 +68,7 @@ class ObservedInstance:
     labels: Mapping[str, str]
     first_uid: int | None = None
     detail: str = ""  # the engine's words, when power is FAILED
+    interface: NetworkInterface | None = None  # None: it has none
 
 
 class InstanceDriver(Protocol):
@@ -81,7 +87,7 @@ class InstanceDriver(Protocol):
     async def launch(self, spec: InstanceSpec) -> None:
         """Return once accepted, not once running.
 
-        Raises CapacityExhausted, ImageMissing, LaunchRefused, DriverUnavailable.
+        Raises CapacityExhausted (SubnetExhausted), ImageMissing, NetworkUnusable, LaunchRefused, DriverUnavailable.
         """
 
     async def terminate(self, instance_id: str) -> None:

@@ -1,6 +1,6 @@
 """What Fanlight made in Incus: its project with everything in it, its bridge with ACL and guard, its pool.
 
-Names alone prove nothing: each of them must carry the description that `drivers.incus.preparation` gives it.
+Names alone prove nothing: each of them must carry the description that the driver gives it.
 """
 
 import asyncio
@@ -13,10 +13,11 @@ from typing import Any
 
 from fanlight.config import Settings
 from fanlight.domain.errors import DriverUnavailable
+from fanlight.drivers.incus.bridges import MARK, description_of_subnets
 from fanlight.drivers.incus.client import IncusClient, IncusRefused
 from fanlight.drivers.incus.destruction import destroy
+from fanlight.drivers.incus.guard import guard_table_of
 from fanlight.drivers.incus.instances import is_ours
-from fanlight.drivers.incus.preparation import MARK, guard_table_of
 from fanlight.operations.errors import OperationFailed
 from fanlight.operations.removals import Finding, Removal, Spared
 
@@ -41,10 +42,11 @@ async def _survey(settings: Settings) -> Sequence[Finding]:
     async with IncusClient(settings.incus_socket, settings.incus_project) as client:
         return [
             *await _survey_project(client, settings),
-            *await _survey_marked(client, settings, f"networks/{settings.incus_network}", "network", _remove_network),
-            *await _survey_marked(
-                client, settings, f"network-acls/{settings.incus_network}", "network ACL", _remove_acl
-            ),
+            *[
+                finding
+                for name in (settings.incus_network, *await _subnets(client, settings))
+                for finding in await _survey_network(client, settings, name)
+            ],
             *_survey_guard(settings),
             *await _survey_marked(
                 client, settings, f"storage-pools/{settings.incus_pool}", "storage pool", _remove_pool
@@ -66,6 +68,21 @@ async def _survey_project(client: IncusClient, settings: Settings) -> Sequence[F
     images = await client.get("images")
     detail = f"{len(instances)} instances, {len(images)} images"
     return [Removal(what, detail, lambda: _run(settings, _remove_project))]
+
+
+async def _subnets(client: IncusClient, settings: Settings) -> Sequence[str]:
+    """Return the bridges of subnets, also of those that the networks file names no more."""
+    beginning = description_of_subnets(settings)
+    networks = await client.get("networks", project=_DEFAULT, recursion=1)
+    return sorted(one["name"] for one in networks if one["description"].startswith(beginning))
+
+
+async def _survey_network(client: IncusClient, settings: Settings, name: str) -> Sequence[Finding]:
+    return [
+        finding
+        for path, kind in ((f"networks/{name}", "network"), (f"network-acls/{name}", "network ACL"))
+        for finding in await _survey_marked(client, settings, path, kind, _removal_of(path))
+    ]
 
 
 async def _survey_marked(
@@ -103,12 +120,11 @@ async def _remove_project(client: IncusClient, settings: Settings) -> None:
     await _unless_gone(client.run("DELETE", f"projects/{settings.incus_project}"))
 
 
-async def _remove_network(client: IncusClient, settings: Settings) -> None:
-    await _unless_gone(client.send("DELETE", f"networks/{settings.incus_network}", project=_DEFAULT))
+def _removal_of(path: str) -> _Step:
+    async def remove(client: IncusClient, settings: Settings) -> None:  # noqa: ARG001 - the path names it
+        await _unless_gone(client.send("DELETE", path, project=_DEFAULT))
 
-
-async def _remove_acl(client: IncusClient, settings: Settings) -> None:
-    await _unless_gone(client.send("DELETE", f"network-acls/{settings.incus_network}", project=_DEFAULT))
+    return remove
 
 
 async def _remove_pool(client: IncusClient, settings: Settings) -> None:

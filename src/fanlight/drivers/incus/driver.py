@@ -9,24 +9,36 @@ One driver per project at a time: it hands out the addresses. Neighbours: `prepa
 import asyncio
 import logging
 import pwd
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
 from fanlight.config import Settings
-from fanlight.domain.errors import CapacityExhausted, DriverUnavailable, ImageMissing, LaunchRefused
+from fanlight.domain.errors import (
+    CapacityExhausted,
+    DriverError,
+    DriverUnavailable,
+    ImageMissing,
+    LaunchRefused,
+    SecurityGroupMissing,
+    SubnetMissing,
+    SubnetUnusable,
+)
+from fanlight.domain.networks import Networks
 from fanlight.domain.ports import Capabilities, InstanceSpec, ObservedInstance, Power
 from fanlight.drivers.incus import instances
+from fanlight.drivers.incus.bridges import Bridge, PreparedBridges
 from fanlight.drivers.incus.client import IncusClient, IncusRefused
 from fanlight.drivers.incus.destruction import destroy
+from fanlight.drivers.incus.guard import Guard, Way
 from fanlight.drivers.incus.id_blocks import BLOCK, blocks_of_host, free_block, ids_of
 from fanlight.drivers.incus.images import NO_ROOM
-from fanlight.drivers.incus.preparation import prepare_host
+from fanlight.drivers.incus.preparation import prepare_host, prepare_store
 from fanlight.drivers.incus.socket_directories import Owner, SocketDirectories
+from fanlight.networks_file import NetworksFileInvalid, read_networks
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +65,12 @@ class IncusDriver:
         self._specs: dict[str, InstanceSpec] = {}  # of the launches that are under way
         self._failures: dict[str, ObservedInstance] = {}
         self._blocks: list[int] = []  # of ids, of this host
+        self._guard = Guard(settings.incus_network)
+        self._networks = Networks()
+        self._bridges = PreparedBridges(of_subnet={})
         # By instance; what Incus shows is added at each launch.
-        self._addresses: dict[str, IPv4Interface] = {}
+        self._seats: dict[str, instances.Seat] = {}
+        self._ways: dict[str, Way] = {}
         self._first_uids: dict[str, int] = {}
 
     @property
@@ -92,14 +108,38 @@ class IncusDriver:
             )
         paths = (self._run_dir / "instances", self._runtimes)
         self._blocks = blocks_of_host()
-        driver = await prepare_host(self._client, self._settings, paths)
+        try:
+            self._networks = read_networks(self._settings.networks_file, self._settings.incus_subnet)
+        except NetworksFileInvalid as error:
+            raise DriverUnavailable(str(error)) from error
+        prepared = await prepare_host(self._client, self._settings, self._networks, paths)
+        self._bridges = prepared.bridges
+        await self._guard_host(await self._list_everywhere())
+        await self._guard.restore()
         try:
             directories.prepare()
         except OSError as error:
             raise DriverUnavailable(f"The run directory {self._run_dir} cannot be used: {error}.") from error
         self._capabilities = Capabilities(
-            isolates_network=True, enforces_disk_quota=driver in _QUOTA_DRIVERS, streams_pixels=True
+            isolates_network=True, enforces_disk_quota=prepared.pool_driver in _QUOTA_DRIVERS, streams_pixels=True
         )
+
+    async def prepare_store(self) -> None:
+        """Make pool and project ready, for building images and not for launching. Raises DriverUnavailable."""
+        await prepare_store(self._client, self._settings, (self._run_dir / "instances", self._runtimes))
+
+    async def restore_guard(self) -> bool:
+        """Guard the host again if somebody took the guard away or changed it; return whether that was so.
+
+        Raises DriverUnavailable.
+        """
+        return await self._guard.restore()
+
+    async def _guard_host(self, found: Sequence[Mapping[str, Any]]) -> None:
+        """Load the guard for what Incus shows and what is being launched. Raises DriverUnavailable."""
+        shown = {one["name"]: way for one in found if (way := instances.way_of(one))}
+        ours = {name: way for name, way in shown.items() if way.bridge in self._bridges.names}
+        await self._guard.load(self._bridges, self._networks, ours | self._ways)
 
     async def remove_leftovers(self) -> None:
         """Remove socket directories that have no instance. Raises DriverUnavailable.
@@ -119,7 +159,7 @@ class IncusDriver:
     async def launch(self, spec: InstanceSpec) -> None:
         """Return once accepted, not once running.
 
-        Raises CapacityExhausted, ImageMissing, LaunchRefused, DriverUnavailable. The label `runtime_version` chooses
+        Raises CapacityExhausted, ImageMissing, NetworkUnusable, LaunchRefused, DriverUnavailable. The label `runtime_version` chooses
         the runtime; without it the instance gets the newest that is installed, and the label that says which it was.
         """
         _check(spec)
@@ -183,8 +223,11 @@ class IncusDriver:
     # ── Launch ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _place_of(self, spec: InstanceSpec, runtime: Path) -> instances.Place:
-        """Make the socket directories and choose the address. Raises CapacityExhausted, DriverUnavailable."""
-        settings, directories = self._settings, self._sockets()
+        """Make the socket directories, choose address and ids, open its way out.
+
+        Raises CapacityExhausted, NetworkUnusable, DriverUnavailable.
+        """
+        directories = self._sockets()
         await self._reserve(spec)
         try:
             directories.make(spec.instance_id)
@@ -195,28 +238,52 @@ class IncusDriver:
             host_sockets=directories.host(spec.instance_id),
             guest_sockets=directories.guest(spec.instance_id),
             runtime=runtime,
-            pool=settings.incus_pool,
-            network=settings.incus_network,
+            pool=self._settings.incus_pool,
             first_uid=self._first_uids[spec.instance_id],
-            address=self._addresses.get(spec.instance_id),
-            gateway=IPv4Address(IPv4Interface(settings.incus_subnet).ip),
+            seat=self._seats.get(spec.instance_id),
         )
 
     async def _reserve(self, spec: InstanceSpec) -> None:
-        """Choose address and ids. Raises CapacityExhausted."""
-        try:
-            found = await self._client.get_everywhere("instances", recursion=1)
-        except IncusRefused as refused:
-            raise DriverUnavailable(f"The engine does not list its instances: {refused.text}.") from refused
+        """Choose address and ids, and let the guard know. Raises CapacityExhausted, NetworkUnusable, DriverUnavailable."""
+        bridges = self._bridges_for(spec)
+        found = await self._list_everywhere()
         # No await between choosing and remembering: two launches never get the same.
-        if spec.has_internet_access:
-            used = instances.addresses_of(found) | {str(address.ip) for address in self._addresses.values()}
-            self._addresses[spec.instance_id] = instances.free_address(self._settings.incus_subnet, used)
         ids = {range(first, first + BLOCK) for first in self._first_uids.values()}
         self._first_uids[spec.instance_id] = free_block(self._blocks, ids | ids_of(found))
+        if not bridges:
+            return
+        used = instances.addresses_of(found) | {str(seat.address) for seat in self._seats.values()}
+        try:
+            seat = instances.free_seat(bridges, used)
+            self._seats[spec.instance_id], self._ways[spec.instance_id] = seat, instances.way_to(seat, spec)
+            await self._guard_host(found)
+        except DriverError:
+            self._release(spec.instance_id)
+            raise
+
+    def _bridges_for(self, spec: InstanceSpec) -> list[Bridge]:
+        """Return where the instance may have its interface; none when it gets none. Raises NetworkUnusable."""
+        if missing := self._networks.missing_groups(spec.security_group_ids):
+            raise SecurityGroupMissing(f"The networks file has no security group {', '.join(missing)}.")
+        if not spec.subnet_ids:
+            return [self._bridges.of_subnet[""]] if spec.has_internet_access else []
+        if unknown := [one for one in spec.subnet_ids if one not in self._networks.subnets]:
+            raise SubnetMissing(f"The networks file has no subnet {', '.join(unknown)}.")
+        usable = [self._bridges.of_subnet[one] for one in spec.subnet_ids if one in self._bridges.of_subnet]
+        if not usable:
+            raise SubnetUnusable(" ".join(self._bridges.unusable.get(one, "") for one in spec.subnet_ids).strip())
+        return usable
+
+    async def _list_everywhere(self) -> list[dict[str, Any]]:
+        try:
+            found: list[dict[str, Any]] = await self._client.get_everywhere("instances", recursion=1)
+        except IncusRefused as refused:
+            raise DriverUnavailable(f"The engine does not list its instances: {refused.text}.") from refused
+        return found
 
     def _release(self, instance_id: str) -> None:
-        self._addresses.pop(instance_id, None)
+        self._seats.pop(instance_id, None)
+        self._ways.pop(instance_id, None)
         self._first_uids.pop(instance_id, None)
 
     async def _begin(self, spec: InstanceSpec, place: instances.Place) -> None:

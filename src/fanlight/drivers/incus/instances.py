@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from fanlight.agentwire import GUEST_SOCKETS, HOST_SOCKETS, RUNTIME_DIRECTORY
-from fanlight.domain.errors import CapacityExhausted
+from fanlight.domain.errors import CapacityExhausted, SubnetExhausted
+from fanlight.domain.networks import NetworkInterface, interface_id_of
 from fanlight.domain.ports import InstanceSpec, ObservedInstance, Power
+from fanlight.drivers.incus.bridges import Bridge
+from fanlight.drivers.incus.guard import Way
 
 # Incus's rule for names, in lower case; short enough for the path of a socket.
 INSTANCE_ID = re.compile(r"[a-z](?:[a-z0-9-]{0,38}[a-z0-9])?")
@@ -21,6 +24,8 @@ RUNTIME_VERSION_LABEL = "runtime_version"
 
 _MARK = "user.fanlight.instance"  # says that the instance is ours; others in the project are not our business
 _LABEL = "user.fanlight.label."
+# What the fleet allowed when the instance was launched; the guard is made from these.
+_SUBNET, _GROUPS, _INTERNET = "user.fanlight.subnet", "user.fanlight.security-groups", "user.fanlight.internet"
 
 # Threads of one instance, all programs together. A desktop with a busy browser stays below 1,000.
 PROCESS_LIMIT = 2048
@@ -28,18 +33,33 @@ INIT = f"{RUNTIME_DIRECTORY}/bin/fanlight-init"
 _NEVER = "1970-01-01T00:00:00Z"
 
 
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """An address on a bridge, with the hardware address that goes with it."""
+
+    bridge: Bridge
+    address: ipaddress.IPv4Address
+
+    @property
+    def mac(self) -> str:
+        """Locally administered, and made from the address: no two instances of this host have the same."""
+        return ":".join(f"{byte:02x}" for byte in (0x02, 0xFA, *self.address.packed))
+
+    @property
+    def subnet_id(self) -> str:
+        return self.bridge.subnet.subnet_id if self.bridge.subnet else ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where on this host an instance finds what is mounted into it, and how it reaches the network, if it may."""
+    """Where on this host an instance finds what is mounted into it, and its seat on the network, if it has one."""
 
     host_sockets: Path
     guest_sockets: Path
     runtime: Path
     pool: str
-    network: str
     first_uid: int
-    address: ipaddress.IPv4Interface | None
-    gateway: ipaddress.IPv4Address
+    seat: Seat | None
 
 
 def request_of(spec: InstanceSpec, place: Place) -> dict[str, Any]:
@@ -70,10 +90,16 @@ def _config_of(spec: InstanceSpec, place: Place) -> dict[str, str]:
         "security.nesting": "false",
         "security.guestapi": "false",
     }
-    if place.address:
+    if seat := place.seat:
         # Given before PID 1 runs, so that the network is up at once and the image needs no DHCP client.
-        lxc += [f"lxc.net.0.ipv4.address = {place.address}", f"lxc.net.0.ipv4.gateway = {place.gateway}"]
-        config["environment.FANLIGHT_NAMESERVER"] = str(place.gateway)
+        length, gateway = seat.bridge.host.network.prefixlen, seat.bridge.gateway
+        lxc += [f"lxc.net.0.ipv4.address = {seat.address}/{length}", f"lxc.net.0.ipv4.gateway = {gateway}"]
+        config["environment.FANLIGHT_NAMESERVER"] = str(gateway)
+        config |= {
+            _SUBNET: seat.subnet_id,
+            _GROUPS: " ".join(spec.security_group_ids),
+            _INTERNET: str(spec.has_internet_access).lower(),
+        }
     return config | {"raw.lxc": "\n".join(lxc)}
 
 
@@ -84,12 +110,13 @@ def _devices_of(spec: InstanceSpec, place: Place) -> dict[str, dict[str, str]]:
         "guest": {"type": "disk", "source": str(place.guest_sockets), "path": GUEST_SOCKETS},
         "runtime": {"type": "disk", "source": str(place.runtime), "path": RUNTIME_DIRECTORY, "readonly": "true"},
     }
-    if place.address:
+    if seat := place.seat:
         devices["eth0"] = {
             "type": "nic",
             "name": "eth0",
-            "network": place.network,
-            "ipv4.address": str(place.address.ip),
+            "network": seat.bridge.name,
+            "hwaddr": seat.mac,
+            "ipv4.address": str(seat.address),
             "ipv6.address": "none",
             "security.port_isolation": "true",
             "security.mac_filtering": "true",
@@ -99,13 +126,47 @@ def _devices_of(spec: InstanceSpec, place: Place) -> dict[str, dict[str, str]]:
     return devices
 
 
-def free_address(subnet: str, used: set[str]) -> ipaddress.IPv4Interface:
-    """Return the lowest address of the bridge's network that nobody has. Raises CapacityExhausted."""
-    bridge = ipaddress.IPv4Interface(subnet)
-    for address in bridge.network.hosts():
-        if address != bridge.ip and str(address) not in used:
-            return ipaddress.IPv4Interface(f"{address}/{bridge.network.prefixlen}")
-    raise CapacityExhausted(f"All addresses of {bridge.network} are in use. Set a larger FANLIGHT_INCUS_SUBNET.")
+def free_seat(bridges: Sequence[Bridge], used: set[str]) -> Seat:
+    """Return the lowest free address on that of the bridges with the fewest instances.
+
+    Raises SubnetExhausted, or CapacityExhausted on the default network.
+    """
+    taken = [ipaddress.IPv4Address(address) for address in used]
+    in_use = {bridge: sum(address in bridge.host.network for address in taken) for bridge in bridges}
+    for bridge in sorted(bridges, key=lambda bridge: in_use[bridge]):
+        for address in bridge.host.network.hosts():
+            if address != bridge.host.ip and str(address) not in used:
+                return Seat(bridge, address)
+    full = ", ".join(str(bridge.host.network) for bridge in bridges)
+    if all(bridge.subnet for bridge in bridges):
+        raise SubnetExhausted(f"All addresses of {full} are in use. Name further subnets in the fleet's VpcConfig.")
+    raise CapacityExhausted(f"All addresses of {full} are in use. Set a larger FANLIGHT_INCUS_SUBNET.")
+
+
+def way_of(found: Mapping[str, Any]) -> Way | None:
+    """Return the way of one of ours, as it was launched; None when it has no interface."""
+    device, config = found["devices"].get("eth0", {}), found["config"]
+    if not is_ours(found) or "ipv4.address" not in device:
+        return None
+    return Way(
+        bridge=device["network"],
+        address=ipaddress.IPv4Address(device["ipv4.address"]),
+        subnet_id=config.get(_SUBNET, ""),
+        group_ids=tuple(config.get(_GROUPS, "").split()),
+        # Before there were subnets, an instance had an interface only to reach the internet.
+        has_internet_access=config.get(_INTERNET, "true") == "true",
+    )
+
+
+def way_to(seat: Seat, spec: InstanceSpec) -> Way:
+    """Return the way of an instance that is being launched: what `way_of` will say of it."""
+    return Way(
+        bridge=seat.bridge.name,
+        address=seat.address,
+        subnet_id=seat.subnet_id,
+        group_ids=spec.security_group_ids,
+        has_internet_access=spec.has_internet_access,
+    )
 
 
 def is_ours(found: Mapping[str, Any]) -> bool:
@@ -138,6 +199,17 @@ def observation_of(found: Mapping[str, Any], *, is_being_launched: bool) -> Obse
         labels={key.removeprefix(_LABEL): value for key, value in config.items() if key.startswith(_LABEL)},
         first_uid=int(first_uid) if first_uid.isdigit() else None,
         detail=detail,
+        interface=_interface_of(found),
+    )
+
+
+def _interface_of(found: Mapping[str, Any]) -> NetworkInterface | None:
+    device = found["devices"].get("eth0", {})
+    mac = device.get("hwaddr") or found["config"].get("volatile.eth0.hwaddr")
+    if not mac or "ipv4.address" not in device:
+        return None
+    return NetworkInterface(
+        interface_id=interface_id_of(mac), address=device["ipv4.address"], subnet_id=found["config"].get(_SUBNET, "")
     )
 
 

@@ -9,7 +9,6 @@ import logging
 from fanlight.config import Settings
 from fanlight.domain.errors import DriverUnavailable
 from fanlight.drivers.incus.driver import IncusDriver
-from fanlight.drivers.incus.preparation import guard_host, loaded_guard
 
 log = logging.getLogger(__name__)
 
@@ -22,11 +21,9 @@ async def keep_prepared(driver: IncusDriver, settings: Settings, guard_check_in_
     """Prepare, however long the engine takes to answer, then look after the guard until cancelled."""
     await _prepare(driver)
     await _remove_leftovers(driver)
-    right = await loaded_guard(settings)
     while True:
         await asyncio.sleep(guard_check_in_seconds)
-        if right is None or await loaded_guard(settings) != right:
-            right = await _guard_again(settings)
+        await _look_after_guard(driver, settings)
 
 
 async def _prepare(driver: IncusDriver) -> None:
@@ -53,16 +50,15 @@ async def _remove_leftovers(driver: IncusDriver) -> None:
         log.warning("left-over socket directories stay until the next start", extra={"reason": str(error)})
 
 
-async def _guard_again(settings: Settings) -> str | None:
-    """Load the guard and return it as the kernel has it; None when that failed and must be tried again."""
+async def _look_after_guard(driver: IncusDriver, settings: Settings) -> None:
     try:
-        await guard_host(settings)
+        was_gone = await driver.restore_guard()
     except DriverUnavailable as error:
         log.warning("the host is not guarded from instances", extra={"reason": str(error)})
-        return None
-    log.warning(
-        "the guard of the host was gone or changed and is loaded again; if the firewall was flushed, Incus's own rules "
-        "are gone too, and come back when Incus is restarted",
-        extra={"network": settings.incus_network},
-    )
-    return await loaded_guard(settings)
+        return
+    if was_gone:
+        log.warning(
+            "the guard of the host was gone or changed and is loaded again; if the firewall was flushed, Incus's own "
+            "rules are gone too, and come back when Incus is restarted",
+            extra={"network": settings.incus_network},
+        )

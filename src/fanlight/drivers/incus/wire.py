@@ -6,6 +6,7 @@ exactly the known members, of exactly their types, within their limits.
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from fanlight.domain.errors import (
@@ -14,7 +15,12 @@ from fanlight.domain.errors import (
     DriverUnavailable,
     ImageMissing,
     LaunchRefused,
+    SecurityGroupMissing,
+    SubnetExhausted,
+    SubnetMissing,
+    SubnetUnusable,
 )
+from fanlight.domain.networks import NetworkInterface
 from fanlight.domain.ports import Capabilities, InstanceSpec, ObservedInstance, Power
 from fanlight.drivers.incus.instances import INSTANCE_ID, LABEL_NAME, LONGEST_LABEL_VALUE
 
@@ -22,6 +28,8 @@ SOCKET_NAME = "compute.sock"
 MAX_BODY_IN_BYTES = 128 * 1024
 IMAGE_REF = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 MAX_LABELS = 64
+MAX_NAMES = 64
+NETWORK_NAME = re.compile(r"[A-Za-z0-9-]{1,64}")
 MAX_CPUS, MAX_MEMORY_IN_MIB, MAX_DISK_IN_GIB = 1024, 16 * 1024 * 1024, 64 * 1024
 
 
@@ -36,7 +44,9 @@ def read_instance_id(body: Any) -> str:
 
 def read_spec(body: Any) -> InstanceSpec:
     """Raises MalformedRequest."""
-    return InstanceSpec(**_read(body, _SPEC))
+    members = _read(body, _SPEC)
+    names = {name: tuple(members[name]) for name in ("subnet_ids", "security_group_ids")}
+    return InstanceSpec(**(members | names))
 
 
 def write_spec(spec: InstanceSpec) -> dict[str, Any]:
@@ -47,6 +57,8 @@ def write_spec(spec: InstanceSpec) -> dict[str, Any]:
         "memory_in_mib": spec.memory_in_mib,
         "disk_in_gib": spec.disk_in_gib,
         "has_internet_access": spec.has_internet_access,
+        "subnet_ids": list(spec.subnet_ids),
+        "security_group_ids": list(spec.security_group_ids),
         "labels": dict(spec.labels),
     }
 
@@ -58,12 +70,14 @@ def write_observed(observed: ObservedInstance) -> dict[str, Any]:
         "labels": dict(observed.labels),
         "first_uid": observed.first_uid,
         "detail": observed.detail,
+        "interface": asdict(observed.interface) if observed.interface else None,
     }
 
 
 def read_observed(body: Mapping[str, Any]) -> ObservedInstance:
     """The compute process is trusted: its answers are taken as they are."""
-    return ObservedInstance(**{**body, "power": Power(body["power"])})
+    interface = NetworkInterface(**body["interface"]) if body["interface"] else None
+    return ObservedInstance(**{**body, "power": Power(body["power"]), "interface": interface})
 
 
 def write_capabilities(capabilities: Capabilities) -> dict[str, bool]:
@@ -95,6 +109,10 @@ _ERRORS: dict[str, type[DriverError]] = {
     "DriverUnavailable": DriverUnavailable,
     "ImageMissing": ImageMissing,
     "LaunchRefused": LaunchRefused,
+    "SecurityGroupMissing": SecurityGroupMissing,
+    "SubnetExhausted": SubnetExhausted,
+    "SubnetMissing": SubnetMissing,
+    "SubnetUnusable": SubnetUnusable,
 }
 
 
@@ -104,6 +122,14 @@ def _is_match(pattern: re.Pattern[str]) -> Callable[[Any], bool]:
 
 def _is_between(lowest: int, highest: int) -> Callable[[Any], bool]:
     return lambda value: type(value) is int and lowest <= value <= highest  # a bool is no number here
+
+
+def _are_network_names(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) <= MAX_NAMES
+        and all(isinstance(name, str) and NETWORK_NAME.fullmatch(name) for name in value)
+    )
 
 
 def _are_labels(value: Any) -> bool:
@@ -127,6 +153,8 @@ _SPEC: dict[str, Callable[[Any], bool]] = {
     "memory_in_mib": _is_between(1, MAX_MEMORY_IN_MIB),
     "disk_in_gib": _is_between(1, MAX_DISK_IN_GIB),
     "has_internet_access": lambda value: isinstance(value, bool),
+    "subnet_ids": _are_network_names,
+    "security_group_ids": _are_network_names,
     "labels": _are_labels,
 }
 
