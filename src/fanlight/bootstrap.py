@@ -29,6 +29,7 @@ from fanlight.domain.ports import InstanceDriver
 from fanlight.domain.streaming_sessions import StreamingSession
 from fanlight.drivers.agents import AgentSockets
 from fanlight.installation import INSTALLATION_ID, identity_of
+from fanlight.networks_file import read_networks
 from fanlight.reconcilers import Reconcilers, ReconcilerSettings
 from fanlight.services.bundle import AppStreamServices
 from fanlight.services.image_catalogues import read_catalogues
@@ -148,6 +149,8 @@ async def _driver(settings: Settings, stack: AsyncExitStack) -> InstanceDriver:
         run_dir=settings.effective_run_dir,
         images=SimulatedImageStore(images),
         boot_seconds=settings.boot_seconds,
+        networks=read_networks(settings.networks_file, settings.incus_subnet),
+        default_network=settings.incus_subnet,
     )
     await driver.prepare()
     stack.push_async_callback(driver.close)

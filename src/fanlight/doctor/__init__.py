@@ -9,6 +9,7 @@ from fanlight.config import Settings
 from fanlight.doctor.engines import examine_engine
 from fanlight.doctor.findings import Finding
 from fanlight.doctor.hosts import examine_host
+from fanlight.doctor.networks import examine_networks
 from fanlight.doctor.places import examine_places
 
 __all__ = ["Finding", "examine"]
@@ -16,7 +17,7 @@ __all__ = ["Finding", "examine"]
 
 def examine(settings: Settings) -> list[Finding]:
     """Return what was found, in the order in which it should be mended. Never raises for a bad host."""
-    findings = examine_places(settings)
+    findings = examine_places(settings) + examine_networks(settings)
     if settings.compute == "incus":
         findings += examine_host(settings)
         if os.geteuid() == 0:  # others cannot open the socket, and have been told to become root

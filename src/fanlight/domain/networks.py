@@ -5,10 +5,12 @@ public internet if its fleet has EnableDefaultInternetAccess, and to the `routes
 has; to nothing else. Other instances, the host and its services are never on the way, whatever a group says.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+
+from fanlight.domain.errors import SecurityGroupMissing, SubnetMissing
 
 EVERYWHERE = IPv4Network("0.0.0.0/0")
 # Nothing in these belongs to the public internet: private, shared, link-local (cloud metadata), loopback,
@@ -117,6 +119,13 @@ class Networks:
             return (self.groups.get(DEFAULT_GROUP_ID, DEFAULT_GROUP),)
         return tuple(self.groups[one] for one in group_ids if one in self.groups)
 
+    def check(self, subnet_ids: Sequence[str], group_ids: Sequence[str]) -> None:
+        """Raise SubnetMissing or SecurityGroupMissing for what is not offered."""
+        if missing := [one for one in subnet_ids if one not in self.subnets]:
+            raise SubnetMissing(f"The operator offers no subnet {', '.join(missing)}.")
+        if missing := [one for one in group_ids if one not in self.groups]:
+            raise SecurityGroupMissing(f"The operator offers no security group {', '.join(missing)}.")
+
     def _offers(self, subnet_id: str, account_id: str) -> bool:
         subnet = self.subnets.get(subnet_id)
         return subnet is not None and (not subnet.accounts or account_id in subnet.accounts)
@@ -131,9 +140,29 @@ class NetworkInterface:
     subnet_id: str = ""
 
 
+def mac_of(address: IPv4Address) -> str:
+    """Return the hardware address that goes with an address: locally administered, and as unique as that is."""
+    return ":".join(f"{byte:02x}" for byte in (0x02, 0xFA, *address.packed))
+
+
 def interface_id_of(mac: str) -> str:
     """Return the id of the interface with this hardware address: in the service's form, and found again by it."""
     return f"eni-{mac.replace(':', '').lower():0>17}"
+
+
+def free_address(
+    hosts: Sequence[IPv4Interface], used: Collection[IPv4Address]
+) -> tuple[IPv4Interface, IPv4Address] | None:
+    """Return the lowest free address in that of the networks with the fewest in use; None when all are full.
+
+    `hosts` are the host's addresses on them.
+    """
+    in_use = {host: sum(address in host.network for address in used) for host in hosts}
+    for host in sorted(hosts, key=lambda host: in_use[host]):
+        for address in host.network.hosts():
+            if address != host.ip and address not in used:
+                return host, address
+    return None
 
 
 def mistakes_in(networks: Networks, default: IPv4Interface) -> list[str]:

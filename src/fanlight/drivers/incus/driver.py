@@ -23,8 +23,6 @@ from fanlight.domain.errors import (
     DriverUnavailable,
     ImageMissing,
     LaunchRefused,
-    SecurityGroupMissing,
-    SubnetMissing,
     SubnetUnusable,
 )
 from fanlight.domain.networks import Networks
@@ -263,12 +261,9 @@ class IncusDriver:
 
     def _bridges_for(self, spec: InstanceSpec) -> list[Bridge]:
         """Return where the instance may have its interface; none when it gets none. Raises NetworkUnusable."""
-        if missing := self._networks.missing_groups(spec.security_group_ids):
-            raise SecurityGroupMissing(f"The networks file has no security group {', '.join(missing)}.")
+        self._networks.check(spec.subnet_ids, spec.security_group_ids)
         if not spec.subnet_ids:
             return [self._bridges.of_subnet[""]] if spec.has_internet_access else []
-        if unknown := [one for one in spec.subnet_ids if one not in self._networks.subnets]:
-            raise SubnetMissing(f"The networks file has no subnet {', '.join(unknown)}.")
         usable = [self._bridges.of_subnet[one] for one in spec.subnet_ids if one in self._bridges.of_subnet]
         if not usable:
             raise SubnetUnusable(" ".join(self._bridges.unusable.get(one, "") for one in spec.subnet_ids).strip())

@@ -10,7 +10,7 @@ from typing import Any
 
 from fanlight.agentwire import GUEST_SOCKETS, HOST_SOCKETS, RUNTIME_DIRECTORY
 from fanlight.domain.errors import CapacityExhausted, SubnetExhausted
-from fanlight.domain.networks import NetworkInterface, interface_id_of
+from fanlight.domain.networks import NetworkInterface, free_address, interface_id_of, mac_of
 from fanlight.domain.ports import InstanceSpec, ObservedInstance, Power
 from fanlight.drivers.incus.bridges import Bridge
 from fanlight.drivers.incus.guard import Way
@@ -42,8 +42,7 @@ class Seat:
 
     @property
     def mac(self) -> str:
-        """Locally administered, and made from the address: no two instances of this host have the same."""
-        return ":".join(f"{byte:02x}" for byte in (0x02, 0xFA, *self.address.packed))
+        return mac_of(self.address)
 
     @property
     def subnet_id(self) -> str:
@@ -131,12 +130,10 @@ def free_seat(bridges: Sequence[Bridge], used: set[str]) -> Seat:
 
     Raises SubnetExhausted, or CapacityExhausted on the default network.
     """
-    taken = [ipaddress.IPv4Address(address) for address in used]
-    in_use = {bridge: sum(address in bridge.host.network for address in taken) for bridge in bridges}
-    for bridge in sorted(bridges, key=lambda bridge: in_use[bridge]):
-        for address in bridge.host.network.hosts():
-            if address != bridge.host.ip and str(address) not in used:
-                return Seat(bridge, address)
+    of_host = {bridge.host: bridge for bridge in bridges}
+    if found := free_address(list(of_host), {ipaddress.IPv4Address(address) for address in used}):
+        host, address = found
+        return Seat(of_host[host], address)
     full = ", ".join(str(bridge.host.network) for bridge in bridges)
     if all(bridge.subnet for bridge in bridges):
         raise SubnetExhausted(f"All addresses of {full} are in use. Name further subnets in the fleet's VpcConfig.")

@@ -5,9 +5,11 @@ import os
 import shutil
 import time
 from collections.abc import AsyncIterator, Sequence
+from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 
-from fanlight.domain.errors import CapacityExhausted, ImageMissing
+from fanlight.domain.errors import CapacityExhausted, ImageMissing, SubnetExhausted
+from fanlight.domain.networks import NetworkInterface, Networks, free_address, interface_id_of, mac_of
 from fanlight.domain.ports import Capabilities, InstanceSpec, ObservedInstance, Power
 from fanlight.drivers.hints import Hints
 from fanlight.drivers.simulated.faults import Faults
@@ -27,8 +29,11 @@ class SimulatedDriver:
         images: SimulatedImageStore,
         boot_seconds: float = 0.0,
         faults: Faults | None = None,
+        networks: Networks | None = None,
+        default_network: str = "10.124.0.1/16",
     ) -> None:
         self.faults = faults or Faults()
+        self._networks, self._default_network = networks or Networks(), IPv4Interface(default_network)
         self._homes = run_dir / "instances"
         self._images, self._boot_seconds = images, boot_seconds
         self._records = Records(data_dir / "simulated" / "instances")
@@ -65,7 +70,14 @@ class SimulatedDriver:
         if self.faults.capacity is not None and len(self._known) >= self.faults.capacity:
             raise CapacityExhausted(f"The simulated engine has room for {self.faults.capacity} instances.")
         boot = self.faults.boot_seconds
-        record = Record(spec=spec, launched_at=time.time(), boot_seconds=self._boot_seconds if boot is None else boot)
+        subnet_id, address = self._seat_for(spec)
+        record = Record(
+            spec=spec,
+            launched_at=time.time(),
+            boot_seconds=self._boot_seconds if boot is None else boot,
+            address=address,
+            subnet_id=subnet_id,
+        )
         self._records.save(record)
         self._known[spec.instance_id] = record
         self._power_on(record)
@@ -86,7 +98,11 @@ class SimulatedDriver:
         self._check()
         return [
             ObservedInstance(
-                instance_id=instance_id, power=record.power, labels=dict(record.spec.labels), first_uid=os.getuid()
+                instance_id=instance_id,
+                power=record.power,
+                labels=dict(record.spec.labels),
+                first_uid=os.getuid(),
+                interface=_interface_of(record),
             )
             for instance_id, record in self._known.items()
         ]
@@ -107,6 +123,20 @@ class SimulatedDriver:
         self._known.pop(instance_id)
         await self._power_off(instance_id)
         self._records.remove(instance_id)
+
+    def _seat_for(self, spec: InstanceSpec) -> tuple[str, str]:
+        """Return subnet and address, chosen as the real engine does. Raises NetworkUnusable, SubnetExhausted."""
+        self._networks.check(spec.subnet_ids, spec.security_group_ids)
+        hosts = {self._networks.subnets[one].host: one for one in spec.subnet_ids}
+        if not hosts and spec.has_internet_access:
+            hosts = {self._default_network: ""}
+        if not hosts:
+            return "", ""
+        used = {IPv4Address(record.address) for record in self._known.values() if record.address}
+        found = free_address(list(hosts), used)
+        if found is None:
+            raise SubnetExhausted("All addresses of the fleet's subnets are in use.")
+        return hosts[found[0]], str(found[1])
 
     def _check(self) -> None:
         if self.faults.unavailable is not None:
@@ -132,3 +162,10 @@ class SimulatedDriver:
         if task := self._guests.pop(instance_id, None):
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+
+def _interface_of(record: Record) -> NetworkInterface | None:
+    if not record.address:
+        return None
+    interface_id = interface_id_of(mac_of(IPv4Address(record.address)))
+    return NetworkInterface(interface_id=interface_id, address=record.address, subnet_id=record.subnet_id)

@@ -18,6 +18,8 @@ class Record:
     launched_at: float
     boot_seconds: float
     power: Power = Power.RUNNING
+    address: str = ""  # "": no network interface
+    subnet_id: str = ""
     begun: dict[str, Any] | None = None
     has_ended: bool = False
     launched: list[str] = field(default_factory=list)  # display lines of applications
@@ -48,8 +50,10 @@ class Records:
     def all(self) -> Iterator[Record]:
         for path in sorted(self._directory.glob("*.json")):
             members = json.loads(path.read_text(encoding="utf-8"))
-            spec = InstanceSpec(**members.pop("spec"))
-            yield Record(spec=spec, power=Power(members.pop("power")), **members)
+            wished = members.pop("spec")
+            for name in ("subnet_ids", "security_group_ids"):
+                wished[name] = tuple(wished.get(name, ()))
+            yield Record(spec=InstanceSpec(**wished), power=Power(members.pop("power")), **members)
 
     def _path(self, instance_id: str) -> Path:
         return self._directory / f"{check_id(instance_id)}.json"
