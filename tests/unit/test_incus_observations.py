@@ -24,5 +24,5 @@ ONCE = "2026-11-21T07:05:54Z"
 def test_a_stopped_instance_is_only_starting_while_it_is_being_launched(
     status: str, last_used_at: str, *, is_being_launched: bool, power: Power
 ) -> None:
-    found = {"name": "i-1", "status": status, "last_used_at": last_used_at, "config": {}}
+    found = {"name": "i-1", "status": status, "last_used_at": last_used_at, "config": {}, "devices": {}}
     assert observation_of(found, is_being_launched=is_being_launched).power is power
