@@ -20,7 +20,7 @@ from fanlight.domain.fleets import FleetError, FleetErrorCode, FleetState, Fleet
 from fanlight.domain.images import ImageState, Visibility
 from fanlight.domain.instances import InstanceState
 from fanlight.domain.ports import Transactions
-from fanlight.domain.stacks import PreferredProtocol, UrlRedirection, UserAction
+from fanlight.domain.stacks import PreferredProtocol, UrlRedirection, UserAction, UserSettings
 from fanlight.domain.streaming_sessions import EndReason, SessionEvent, SessionState
 from fanlight.store import Store, open_store
 from fanlight.store.door import PART_SIZE
@@ -231,6 +231,8 @@ class StoreContentsContract:
             end_reason=EndReason.INSTANCE_LOST,
             ended_at=NOW,
             progress="Starting",
+            user_settings=UserSettings(enabled_actions=frozenset({UserAction.FILE_UPLOAD}), max_copy_from=7),
+            time_zone="Europe/Berlin",
         )
         await put(store.transactions, whole)
         async with store.transactions.begin() as work:

@@ -12,12 +12,14 @@ import re
 import shlex
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 from fanlight.agent.accounts import USER, environment_of
 from fanlight.agent.processes import Processes, Program
 from fanlight.agent.session_scripts import SessionScripts
+from fanlight.agent.time_zones import with_known_zone
 from fanlight.agentwire.messages import ApplicationToLaunch, BeginSession, EndSession, LaunchApplication, Message
 
 log = logging.getLogger(__name__)
@@ -121,6 +123,7 @@ class InstanceLife:
             self._begin(message)
 
     def _begin(self, message: BeginSession) -> None:
+        message = replace(message, environment=with_known_zone(message.environment, self._root))
         self._wanted = message
         self.session_id = message.session_id
         self._set(STARTING_SESSION)

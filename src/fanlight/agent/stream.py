@@ -18,6 +18,9 @@ import sys
 import time
 from typing import Any
 
+from fanlight.agent import copy_limits
+from fanlight.agent.copy_limits import CopyLimits
+
 WARM = b"warm\n"
 INITIAL_SIZE = "1280x800"  # until the browser says its own; the X server starts as large as it can ever be
 X_WAIT_IN_SECONDS = 20.0
@@ -67,7 +70,8 @@ def _shrink_display() -> None:
 
 
 def _serve(settings: dict[str, str]) -> None:
-    """Be Selkies until told to stop. `settings` are Selkies' names in its own spelling."""
+    """Be Selkies until told to stop. `settings` are Selkies' names in its own spelling, and ours for CopyLimits."""
+    limits = CopyLimits.taken_from(settings)
     os.environ.update({f"SELKIES_{name.upper()}": value for name, value in settings.items()})
     sys.argv = ["selkies"]
     # The gateway connects as another user, and uploaded files must be the user's to edit: both are kept from everybody
@@ -75,6 +79,9 @@ def _serve(settings: dict[str, str]) -> None:
     os.umask(0)
     entry = importlib.import_module("selkies.__main__")
     _hand_uploads_to_the_user(importlib.import_module("selkies.stream_server"))
+    copy_limits.enforce(
+        limits, importlib.import_module("selkies.input_handler"), importlib.import_module("selkies.websockets_mode")
+    )
     logging.getLogger(__name__).info("stream server starts")
     entry.main()
 

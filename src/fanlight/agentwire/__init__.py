@@ -19,3 +19,7 @@ GUEST_SOCKETS = "/run/fanlight/guest"  # the 1 MiB tmpfs RUN_DIR/instances/<id>/
 RUNTIME_DIRECTORY = "/opt/fanlight/runtime"  # read-only mount of the pinned runtime
 AGENT_SOCKET_NAME = "agent.sock"
 STREAM_SOCKET_NAME = "stream.sock"
+
+# Members of BeginSession.stream_settings that are the agent's and not Selkies': the longest copy into and out of the
+# session, in characters of text, in bytes of anything else.
+MAX_COPY_IN, MAX_COPY_OUT = "fanlight_max_copy_in", "fanlight_max_copy_out"

@@ -17,7 +17,7 @@ from fanlight.control.answers import refusal, refusing
 from fanlight.control.bodies import MalformedBody, grant_to_wire, read_body, read_grant
 from fanlight.control.changes import SessionChanges
 from fanlight.control.views import SessionViews, catalog_view
-from fanlight.controlwire.messages import SessionView, to_json
+from fanlight.controlwire.messages import TIME_ZONE, SessionView, to_json
 from fanlight.domain.errors import NotFound
 from fanlight.domain.ports import AgentChannel, Clock, Transactions
 from fanlight.domain.streaming_sessions import EndReason, SessionState, StreamingGrant, StreamingSession
@@ -97,9 +97,12 @@ class _Handlers:
         return web.json_response(to_json(catalog_view(catalog)))
 
     async def open(self, request: web.Request) -> web.Response:
-        body = read_body(await _json(request), {"grant": "object", "application_id": "text or null"})
+        members = {"grant": "object", "application_id": "text or null", "time_zone": "text or null"}
+        body = read_body(await _json(request), members)
+        if body["time_zone"] and not TIME_ZONE.fullmatch(body["time_zone"]):
+            raise MalformedBody("time_zone must be the name of a time zone.")
         grant = read_grant(body["grant"])
-        session = await self._sessions.open_session(grant, body["application_id"])
+        session = await self._sessions.open_session(grant, body["application_id"], body["time_zone"])
         if session.state is SessionState.ACTIVE:
             await self._launch_again(session, grant, body["application_id"])
         return await self._answer(session)

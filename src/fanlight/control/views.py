@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fanlight.agentwire import STREAM_SOCKET_NAME
 from fanlight.controlwire.messages import Catalog, CatalogEntry, SessionView
-from fanlight.domain.errors import DriverUnavailable, NotFound
+from fanlight.domain.errors import DriverUnavailable
 from fanlight.domain.ports import AgentChannel, AgentStatus, Clock, Transactions
 from fanlight.domain.session_plan import idle_disconnect_at, whole_minutes
 from fanlight.domain.streaming_sessions import SessionState, StreamingSession
@@ -33,10 +33,6 @@ class SessionViews:
         """Raises DriverUnavailable while an ACTIVE session cannot be reached because the engine has not been seen."""
         async with self._transactions.begin() as work:
             fleet = await work.fleets.find(session.fleet_id)
-            try:
-                actions = (await work.stacks.get(session.scope, session.stack_name)).enabled_actions
-            except NotFound:
-                actions = frozenset()
         is_active = session.state is SessionState.ACTIVE and session.instance_id is not None
         agent = self._agents.status(session.instance_id) if session.instance_id else None
         idle_at = idle_disconnect_at(session, agent, fleet, self._clock.now()) if fleet else None
@@ -53,7 +49,7 @@ class SessionViews:
             stream_socket=str(self._socket_of(str(session.instance_id))) if is_active else None,
             first_uid=self._uid_of(str(session.instance_id)) if is_active else None,
             end_reason=session.end_reason,
-            features=tuple(sorted(actions)),
+            features=tuple(sorted(session.user_settings.enabled_actions)),
             idle_disconnect_at=idle_at.timestamp() if idle_at else None,
             runtime_version=_runtime_of(agent),
             has_script_failed=agent is not None and agent.has_script_failed,

@@ -1,7 +1,11 @@
 """Bodies of the control socket. Times are epoch seconds (float), absent values None."""
 
+import re
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+# How the names of time zones look (Europe/Berlin, America/Argentina/Ushuaia, Etc/GMT+5): no way out of a directory.
+TIME_ZONE = re.compile(r"(?=.{1,64}$)[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +47,7 @@ class SessionView:
 
     `stream_socket` and `first_uid` are set while state is ACTIVE: where to connect, and whose socket it must be (the
     instance's 65,536 uids from there). `end_reason` is an `EndReason` when state is EXPIRED. `features` are the actions
-    of the stack's UserSettings that are ENABLED. `idle_disconnect_at` is when the stream will be cut because nothing was
+    that were ENABLED in the stack's UserSettings when the session was made. `idle_disconnect_at` is when the stream will be cut because nothing was
     typed or clicked, None while it will not. `runtime_version` is the runtime that the instance mounts, None if unknown.
     `has_script_failed` when a script that the image runs at the start of a session failed.
     """

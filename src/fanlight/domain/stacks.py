@@ -24,6 +24,8 @@ class UserAction(StrEnum):
 DISABLED_BY_DEFAULT = frozenset(
     {UserAction.DOMAIN_SMART_CARD_SIGNIN, UserAction.AUTO_TIME_ZONE_REDIRECTION, UserAction.SMART_CARD_REDIRECTION}
 )
+DEFAULT_ACTIONS = frozenset(UserAction) - DISABLED_BY_DEFAULT
+LONGEST_COPY = 20_971_520  # characters; what MaximumLength may be at most, and is when it is not said
 CLIPBOARD_ACTIONS = frozenset({UserAction.CLIPBOARD_COPY_FROM_LOCAL_DEVICE, UserAction.CLIPBOARD_COPY_TO_LOCAL_DEVICE})
 
 
@@ -57,6 +59,19 @@ class UrlRedirection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UserSettings:
+    """What users may do in a session. `enabled_actions` is the full truth: an action that is not in it is DISABLED.
+
+    `max_copy_from` and `max_copy_to` are the longest text, in characters, that may be copied from the user's device
+    into the session and back; of anything but text, bytes are counted.
+    """
+
+    enabled_actions: frozenset[UserAction] = DEFAULT_ACTIONS
+    max_copy_from: int = LONGEST_COPY
+    max_copy_to: int = LONGEST_COPY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stack:
     """`enabled_actions` is the full truth: an action that is not in it is DISABLED.
 
@@ -73,7 +88,7 @@ class Stack:
     description: str | None = None
     redirect_url: str | None = None
     feedback_url: str | None = None
-    enabled_actions: frozenset[UserAction] = field(default=frozenset(UserAction) - DISABLED_BY_DEFAULT)
+    enabled_actions: frozenset[UserAction] = DEFAULT_ACTIONS
     maximum_lengths: Mapping[UserAction, int] = field(default_factory=dict)
     settings_group: str | None = None
     embed_host_domains: tuple[str, ...] = ()
@@ -86,6 +101,16 @@ class Stack:
     @property
     def arn(self) -> str:
         return self.scope.arn(f"stack/{self.name}")
+
+    @property
+    def user_settings(self) -> UserSettings:
+        """What a session that is made now allows."""
+        most = self.maximum_lengths
+        return UserSettings(
+            enabled_actions=self.enabled_actions,
+            max_copy_from=most.get(UserAction.CLIPBOARD_COPY_FROM_LOCAL_DEVICE, LONGEST_COPY),
+            max_copy_to=most.get(UserAction.CLIPBOARD_COPY_TO_LOCAL_DEVICE, LONGEST_COPY),
+        )
 
     @property
     def settings_bucket(self) -> str | None:

@@ -1,11 +1,12 @@
 """Streaming sessions: one user of one stack on one instance."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
 from fanlight.domain.machine import Machine
 from fanlight.domain.places import Scope
+from fanlight.domain.stacks import UserSettings
 
 
 class SessionState(StrEnum):
@@ -53,6 +54,8 @@ class StreamingSession:
     """`connected_since` is set while at least one stream socket is open; `disconnected_at` while none is.
 
     `max_expires_at` is fixed when the session is made and does not slide. `progress` is what the waiting page shows.
+    `user_settings` are those of the stack when the session was made: a change of the stack holds for later sessions.
+    `time_zone` is the browser's, by its IANA name; None unless the stack redirects time zones and the browser knew it.
     """
 
     session_id: str
@@ -77,6 +80,8 @@ class StreamingSession:
     end_reason: EndReason | None = None
     ended_at: datetime | None = None
     progress: str = ""
+    user_settings: UserSettings = field(default=UserSettings())
+    time_zone: str | None = None
 
     @property
     def is_live(self) -> bool:

@@ -56,8 +56,9 @@ class ControlClient:
     async def catalog(self, grant: Grant) -> Catalog:
         return _catalog(await self._ask("POST", "/v1/catalog", to_json(grant)))
 
-    async def open_session(self, grant: Grant, application_id: str | None) -> SessionView:
-        body = {"grant": to_json(grant), "application_id": application_id}
+    async def open_session(self, grant: Grant, application_id: str | None, time_zone: str | None = None) -> SessionView:
+        """`time_zone` is "" when the browser does not know it, and None when it was not asked."""
+        body = {"grant": to_json(grant), "application_id": application_id, "time_zone": time_zone}
         return _view(await self._ask("POST", "/v1/sessions", body))
 
     async def find_session(self, grant: Grant) -> SessionView | None:

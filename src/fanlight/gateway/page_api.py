@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from fanlight.controlwire.messages import Catalog, SessionView
+from fanlight.controlwire.messages import TIME_ZONE, Catalog, SessionView
 from fanlight.gateway.bodies import body_pieces
 from fanlight.gateway.context import GATEWAY, Forbidden, Gateway, require_own_origin, signed_in
 from fanlight.gateway.control_client import Refused
@@ -49,13 +49,16 @@ async def read_state(request: web.Request) -> web.StreamResponse:
 
 
 async def open_session(request: web.Request) -> web.StreamResponse:
-    """POST open {applicationId}: make the session, or rejoin the live one (and launch the application in it)."""
+    """POST open {applicationId, timeZone}: make the session, or rejoin the live one (and launch the application in it)."""
     gateway, ref, identity = _page_request(request)
     body = await _body(request)
     application_id = _text(body, "applicationId", may_be_absent=True) or identity.grant.application_id
     if not identity.may_start(gateway.seals.now()) and await gateway.control.find_session(identity.grant) is None:
         raise Refused("EXPIRED", "The link has expired. Ask for a new one.", 403)
-    session = await gateway.control.open_session(identity.grant, application_id)
+    time_zone = _text(body, "timeZone", may_be_absent=True) or ""
+    if time_zone and not TIME_ZONE.fullmatch(time_zone):
+        raise BadRequest("timeZone must be the name of a time zone.")
+    session = await gateway.control.open_session(identity.grant, application_id, time_zone)
     answer = json_answer({"session": _session(gateway, ref, session), "now": gateway.seals.now()})
     _remember_start(request, answer, ref, identity, session)
     return answer

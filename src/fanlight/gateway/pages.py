@@ -130,7 +130,8 @@ async def _started_early(request: web.Request, gateway: Gateway, grant: Grant) -
                     if not is_plain_client or not catalog.entries:
                         return False
                     application_id = catalog.entries[0].application_id
-            session = await gateway.control.open_session(grant, application_id)
+            zone = "" if is_plain_client else None  # only the page can ask a browser for its time zone
+            session = await gateway.control.open_session(grant, application_id, zone)
     except (Refused, ControlAway, TimeoutError):
         return False
     return session.state == "ACTIVE"

@@ -1,18 +1,17 @@
-"""From a session, its stack, fleet and image to what the agent is told."""
+"""From a session, its fleet and image to what the agent is told."""
 
 from datetime import UTC
 
 from fanlight.agentwire.messages import ApplicationToLaunch, BeginSession
 from fanlight.domain.fleets import Fleet
 from fanlight.domain.images import Application, Image
-from fanlight.domain.stacks import Stack
 from fanlight.domain.streaming_sessions import StreamingSession
 from fanlight.reconcilers.stream_settings import stream_settings_of
 
 ACCESS_MODES = {"API": "custom", "SAML": "saml", "USERPOOL": "userpool", "AWS_AD": "saml"}
 
 
-def begin_message(session: StreamingSession, stack: Stack, fleet: Fleet, image: Image | None) -> BeginSession:
+def begin_message(session: StreamingSession, fleet: Fleet, image: Image | None) -> BeginSession:
     """Return the message; an application that left the catalogue meanwhile is not launched, the session begins."""
     return BeginSession(
         session_id=session.session_id,
@@ -21,13 +20,14 @@ def begin_message(session: StreamingSession, stack: Stack, fleet: Fleet, image: 
         environment=user_environment(session),
         machine_environment=machine_environment(fleet),
         session_context=session.session_context or "",
-        stream_settings=stream_settings_of(stack.enabled_actions),
+        stream_settings=stream_settings_of(session.user_settings),
         application=_application(session, image),
     )
 
 
 def user_environment(session: StreamingSession) -> dict[str, str]:
     """Return the variables of the session's user, spelled as programs written for the service expect them."""
+    zone = {"TZ": session.time_zone} if session.time_zone else {}
     reserved_at = (session.started_at or session.created_at).astimezone(UTC)
     return {
         "AppStream_Stack_Name": session.stack_name,
@@ -35,6 +35,7 @@ def user_environment(session: StreamingSession) -> dict[str, str]:
         "AppStream_Session_Reservation_DateTime": f"{reserved_at:%Y-%m-%dT%H:%M:%SZ}",
         "AppStream_UserName": session.user_id,
         "AppStream_Session_ID": session.session_id,
+        **zone,
     }
 
 

@@ -228,9 +228,9 @@ class SessionReconciler:
             return True
         try:
             async with self.transactions.begin() as work:
-                stack = await work.stacks.get(session.scope, session.stack_name)
+                await work.stacks.get(session.scope, session.stack_name)  # one that is gone starts nothing
                 image = await work.images.find(fleet.scope, arn=fleet.image_arn)
-            message = begin_message(session, stack, fleet, image)
+            message = begin_message(session, fleet, image)
             await self.agents.send(instance.instance_id, {"type": BeginSession.TYPE, **asdict(message)})
         except AgentUnreachable:
             return False

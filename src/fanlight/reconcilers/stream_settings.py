@@ -4,16 +4,14 @@ Everything here is final: an enum with one value and a switch with `|locked` can
 stack forbids is refused by Selkies itself and not merely hidden.
 """
 
-from collections.abc import Set as AbstractSet
-
-from fanlight.domain.stacks import UserAction
+from fanlight.agentwire import MAX_COPY_IN, MAX_COPY_OUT
+from fanlight.domain.stacks import UserAction, UserSettings
 
 _LOCKED_OFF = "false|locked"
 _ALWAYS = {
     "audio_enabled": "true|locked",
     "clipboard_seamless": "true",
     "command_enabled": _LOCKED_OFF,
-    "enable_binary_clipboard": _LOCKED_OFF,
     "enable_dual_mode": _LOCKED_OFF,  # its other transport would call STUN servers of third parties
     "enable_resize": "true",
     "encoder": "h264enc",
@@ -33,8 +31,9 @@ _ALWAYS = {
 _SHARING = ("enable_sharing", "enable_shared", "enable_collab", "enable_player2", "enable_player3", "enable_player4")
 
 
-def stream_settings_of(actions: AbstractSet[UserAction]) -> dict[str, str]:
-    """Return the Selkies settings for the enabled actions of a stack."""
+def stream_settings_of(user_settings: UserSettings) -> dict[str, str]:
+    """Return the Selkies settings for what a session's user may do, and those that the agent adds to Selkies."""
+    actions = user_settings.enabled_actions
     clipboard = {
         (False, False): "false",
         (True, False): "in",
@@ -53,6 +52,9 @@ def stream_settings_of(actions: AbstractSet[UserAction]) -> dict[str, str]:
         **_ALWAYS,
         **dict.fromkeys(_SHARING, _LOCKED_OFF),
         "enable_clipboard": clipboard,
+        "enable_binary_clipboard": _LOCKED_OFF if clipboard == "false" else "true|locked",  # pictures
+        MAX_COPY_IN: str(user_settings.max_copy_from),
+        MAX_COPY_OUT: str(user_settings.max_copy_to),
         "file_transfers": ",".join(transfers) or "none",
         "printing_enabled": "true|locked" if UserAction.PRINTING_TO_LOCAL_DEVICE in actions else _LOCKED_OFF,
     }

@@ -13,16 +13,19 @@ from urllib.parse import urlsplit
 from fanlight.domain.errors import InvalidCombination, NotSupported
 from fanlight.domain.stacks import (
     CLIPBOARD_ACTIONS,
-    DISABLED_BY_DEFAULT,
+    DEFAULT_ACTIONS,
+    LONGEST_COPY,
     PreferredProtocol,
     Stack,
     UrlRedirection,
     UserAction,
 )
 
-# Nothing behind them yet. Accepting them would promise users what they do not get.
-NOT_BUILT_ACTIONS = frozenset({UserAction.AUTO_TIME_ZONE_REDIRECTION, UserAction.SMART_CARD_REDIRECTION})
-LARGEST_LENGTH = 20_971_520  # characters, as the service documents it
+# Nothing is behind these. To accept them would promise users what they do not get.
+CANNOT_BE_ENABLED = {
+    UserAction.DOMAIN_SMART_CARD_SIGNIN: "Fanlight joins instances to no domain",
+    UserAction.SMART_CARD_REDIRECTION: "Fanlight does not pass smart cards on",
+}
 # A host name as pages spell it. The model says the same; it stands in a header, so nothing else may ever reach it.
 _DOMAIN = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9][a-z0-9-]{0,61}[a-z0-9]")
 _LONGEST_DOMAIN = 128
@@ -112,10 +115,10 @@ def applied(stack: Stack, members: StackMembers, known_endpoints: Collection[str
 def enabled_actions(permissions: Permissions | None) -> frozenset[UserAction]:
     """Return all enabled actions when some are given. Raises NotSupported, InvalidCombination."""
     given = permissions or {}
-    for action in sorted(NOT_BUILT_ACTIONS):
+    for action, why in CANNOT_BE_ENABLED.items():
         if given.get(action):
-            raise NotSupported(f"UserSettings: {action} cannot be ENABLED; Fanlight does not offer it yet.")
-    enabled = frozenset(action for action in UserAction if given.get(action, action not in DISABLED_BY_DEFAULT))
+            raise NotSupported(f"UserSettings: {action} cannot be ENABLED: {why}. Leave it DISABLED.")
+    enabled = frozenset(action for action in UserAction if given.get(action, action in DEFAULT_ACTIONS))
     if not enabled & {UserAction.DOMAIN_PASSWORD_SIGNIN, UserAction.DOMAIN_SMART_CARD_SIGNIN}:
         raise InvalidCombination(
             "UserSettings: one of DOMAIN_PASSWORD_SIGNIN and DOMAIN_SMART_CARD_SIGNIN must be ENABLED."
@@ -131,12 +134,10 @@ def _check_lengths(permissions: Permissions, lengths: Mapping[UserAction, int]) 
             )
         if not permissions.get(action):
             raise InvalidCombination(f"UserSettings: {action} is DISABLED, so it has no MaximumLength. Leave it out.")
-        if not 1 <= length <= LARGEST_LENGTH:
+        if not 1 <= length <= LONGEST_COPY:
             raise InvalidCombination(
-                f"UserSettings: MaximumLength of {action} is {length}; it must be between 1 and {LARGEST_LENGTH}."
+                f"UserSettings: MaximumLength of {action} is {length}; it must be between 1 and {LONGEST_COPY}."
             )
-    for action in lengths:
-        raise NotSupported(f"UserSettings: MaximumLength of {action} is not supported: it is not enforced yet.")
 
 
 def _settings_group(settings: ApplicationSettings) -> str | None:

@@ -13,7 +13,7 @@ from fanlight.domain.fleets import Fleet, FleetState, StreamView
 from fanlight.domain.images import Application, Image
 from fanlight.domain.places import Scope
 from fanlight.domain.ports import Clock, Transactions, UnitOfWork, Wake
-from fanlight.domain.stacks import Stack
+from fanlight.domain.stacks import Stack, UserAction
 from fanlight.domain.streaming_sessions import EndReason, StreamingGrant, StreamingSession
 from fanlight.services.page_tokens import PageTokens, cut
 from fanlight.services.streaming_urls import StreamingUrls
@@ -99,20 +99,26 @@ class StreamingSessionService:
         enabled = tuple(application for application in image.applications if application.enabled)
         return SessionCatalog(stack=stack, fleet=fleet, image=image, applications=enabled)
 
-    async def open_session(self, grant: StreamingGrant, application_id: str | None) -> StreamingSession:
+    async def open_session(
+        self, grant: StreamingGrant, application_id: str | None, time_zone: str | None = ""
+    ) -> StreamingSession:
         """Return the user's live session, made now if there is none.
+
+        `time_zone` is what the browser says ("" when it does not know), None before it was asked: then no session is
+        made for a stack that redirects time zones.
 
         `application_id` is what the user chose, else the URL's. A session of None shows the desktop. For a session
         that was there already the choice is not recorded: launching it there is the caller's next step.
         Raises UrlRefused (as `catalog`; SESSION_ENDING while the user's last session is being ended; NO_APPLICATION
-        in APP view without a choice), NotFound (application), InvalidCombination (the desktop in APP view).
+        in APP view without a choice; NO_TIME_ZONE), NotFound (application), InvalidCombination (the desktop in APP view).
         """
         async with self._transactions.begin(write=True) as work:
-            _, fleet = await _served_by(work, grant)
+            stack, fleet = await _served_by(work, grant)
             chosen = _choice(fleet, await _image_of(work, fleet), application_id or grant.application_id)
             live = await _live_of(work, grant)
             if live is None:
-                live = await self._make(work, grant, fleet, chosen)
+                zone = _zone_for(stack, time_zone)
+                live = await self._make(work, grant, stack, fleet, chosen, zone)
                 await work.commit()
         if live.end_requested is not None:
             raise UrlRefused("SESSION_ENDING", "Your last session is just being closed. Try again in a few seconds.")
@@ -206,8 +212,14 @@ class StreamingSessionService:
         page, has_more = cut(found, size)
         return tuple(page), self._tokens.issue(scope, asked, page[-1].session_id) if has_more else None
 
-    async def _make(
-        self, work: UnitOfWork, grant: StreamingGrant, fleet: Fleet, application_id: str | None
+    async def _make(  # noqa: PLR0917 - called once, above
+        self,
+        work: UnitOfWork,
+        grant: StreamingGrant,
+        stack: Stack,
+        fleet: Fleet,
+        application_id: str | None,
+        time_zone: str | None,
     ) -> StreamingSession:
         now = self._clock.now()
         session = StreamingSession(
@@ -223,6 +235,8 @@ class StreamingSessionService:
             created_at=now,
             max_expires_at=now + fleet.max_user_duration,
             progress="Waiting for an instance",
+            user_settings=stack.user_settings,
+            time_zone=time_zone,
         )
         try:
             return await work.sessions.add(session)
@@ -231,6 +245,15 @@ class StreamingSessionService:
             if (winner := await _live_of(work, grant)) is not None:
                 return winner
             raise
+
+
+def _zone_for(stack: Stack, said: str | None) -> str | None:
+    """Return the time zone of a new session. Raises UrlRefused when the browser must be asked first."""
+    if UserAction.AUTO_TIME_ZONE_REDIRECTION not in stack.enabled_actions:
+        return None
+    if said is None:
+        raise UrlRefused("NO_TIME_ZONE", "The browser has not said its time zone yet.")
+    return said or None
 
 
 def _checked_validity(seconds: int | None) -> timedelta:

@@ -7,11 +7,14 @@ from typing import Any
 from sqlalchemy import bindparam, delete, select
 
 from fanlight.domain.places import Scope
+from fanlight.domain.stacks import UserAction, UserSettings
 from fanlight.domain.streaming_sessions import SESSION, EndReason, SessionState, StreamingSession
 from fanlight.store.door import AnyRow, Door
 from fanlight.store.rows import Kind, Rows, Statements
 from fanlight.store.tables import IS_LIVE
 from fanlight.store.tables import streaming_sessions as table
+
+_DEFAULTS, _NOTHING = UserSettings(), UserSettings(enabled_actions=frozenset())
 
 
 def _to_row(session: StreamingSession) -> dict[str, Any]:
@@ -39,6 +42,8 @@ def _to_row(session: StreamingSession) -> dict[str, Any]:
         "end_reason": session.end_reason,
         "ended_at": session.ended_at,
         "progress": session.progress,
+        "user_settings": _settings_to_json(session.user_settings),
+        "time_zone": session.time_zone,
     }
 
 
@@ -66,7 +71,28 @@ def _from_row(row: AnyRow) -> StreamingSession:
         end_reason=EndReason(row.end_reason) if row.end_reason else None,
         ended_at=row.ended_at,
         progress=row.progress,
+        user_settings=_settings_of_json(row.user_settings),
+        time_zone=row.time_zone,
     )
+
+
+def _settings_to_json(settings: UserSettings) -> dict[str, Any]:
+    """Most sessions have the defaults; those take no room."""
+    if settings == _DEFAULTS:
+        return {}
+    return {
+        "enabled_actions": sorted(settings.enabled_actions),
+        "max_copy_from": settings.max_copy_from,
+        "max_copy_to": settings.max_copy_to,
+    }
+
+
+def _settings_of_json(kept: dict[str, Any] | None) -> UserSettings:
+    """A session that is older than the column is allowed nothing: what its stack said then is not known."""
+    if not kept:
+        return _NOTHING if kept is None else _DEFAULTS
+    actions = frozenset(UserAction(action) for action in kept["enabled_actions"])
+    return UserSettings(enabled_actions=actions, max_copy_from=kept["max_copy_from"], max_copy_to=kept["max_copy_to"])
 
 
 KIND = Kind(

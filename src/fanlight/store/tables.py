@@ -183,6 +183,8 @@ streaming_sessions = Table(
     Column("end_reason", String),
     Column("ended_at", UtcDateTime),
     Column("progress", LongText, nullable=False),
+    Column("user_settings", Json),
+    Column("time_zone", String),
     one_of("state", SessionState),
     one_of("end_requested", EndReason),
     one_of("end_reason", EndReason),

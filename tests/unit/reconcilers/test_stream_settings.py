@@ -1,5 +1,7 @@
 """What a stack allows, in Selkies' own words."""
 
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -8,10 +10,15 @@ from fanlight.agentwire.messages import ApplicationToLaunch, decode, encode
 from fanlight.domain.fleets import Fleet, StreamView
 from fanlight.domain.images import Application, Image
 from fanlight.domain.places import Scope
-from fanlight.domain.stacks import Stack, UserAction
+from fanlight.domain.stacks import UserAction, UserSettings
 from fanlight.domain.streaming_sessions import StreamingSession
 from fanlight.reconcilers.begin_messages import begin_message
 from fanlight.reconcilers.stream_settings import stream_settings_of
+
+
+def settings_for(actions: AbstractSet[UserAction]) -> dict[str, str]:
+    return stream_settings_of(UserSettings(enabled_actions=frozenset(actions)))
+
 
 ACTIONS = {action.value: action for action in UserAction}
 
@@ -30,15 +37,17 @@ ACTIONS = {action.value: action for action in UserAction}
         ("", "printing_enabled", "false|locked"),
         ("PRINTING_TO_LOCAL_DEVICE", "printing_enabled", "true|locked"),
         ("AUTO_TIME_ZONE_REDIRECTION DOMAIN_PASSWORD_SIGNIN", "enable_clipboard", "false"),
+        ("", "enable_binary_clipboard", "false|locked"),
+        ("CLIPBOARD_COPY_TO_LOCAL_DEVICE", "enable_binary_clipboard", "true|locked"),
     ],
 )
 def test_each_action_switches_its_setting(actions: str, setting: str, value: str) -> None:
-    assert stream_settings_of({ACTIONS[word] for word in actions.split()})[setting] == value
+    assert settings_for({ACTIONS[word] for word in actions.split()})[setting] == value
 
 
 @pytest.mark.parametrize("actions", [frozenset(), frozenset(UserAction)])
 def test_what_no_stack_allows_is_locked_off(actions: frozenset[UserAction]) -> None:
-    settings = stream_settings_of(actions)
+    settings = settings_for(actions)
     for name in (
         "microphone_enabled", "webcam_enabled", "gamepad_enabled", "second_screen", "command_enabled", "enable_dual_mode",
         "enable_sharing", "enable_shared", "enable_collab", "enable_player2", "enable_player3", "enable_player4",
@@ -50,10 +59,15 @@ def test_what_no_stack_allows_is_locked_off(actions: frozenset[UserAction]) -> N
     assert all(isinstance(value, str) for value in settings.values())
 
 
+def test_how_much_may_be_copied_is_said_for_each_direction() -> None:
+    settings = stream_settings_of(UserSettings(max_copy_from=1, max_copy_to=20))
+    assert (settings["fanlight_max_copy_in"], settings["fanlight_max_copy_out"]) == ("1", "20")
+    assert settings_for(frozenset())["fanlight_max_copy_in"] == "20971520"
+
+
 NOW = datetime(2026, 1, 1, 12, 30, 15, 999, tzinfo=UTC)
 SCOPE = Scope("000000000000", "us-east-1")
 ARN = "arn:aws:appstream:us-east-1::image/Sample"
-STACK = Stack(stack_id="s", scope=SCOPE, name="design", created_at=NOW)
 FLEET = Fleet(
     fleet_id="f", scope=SCOPE, name="cad", stream_view=StreamView.DESKTOP, image_name="Sample", image_arn=ARN,
     instance_type="stream.standard.small", platform="UBUNTU_PRO_2404", desired_instances=1, created_at=NOW,
@@ -75,7 +89,7 @@ def session(application_id: str | None, context: str | None = None) -> Streaming
 
 
 def test_the_instance_is_told_the_session_in_the_services_own_variables() -> None:
-    message = begin_message(session("editor", "a=1"), STACK, FLEET, IMAGE)
+    message = begin_message(session("editor", "a=1"), FLEET, IMAGE)
     assert message.environment == {
         "AppStream_Stack_Name": "design",
         "AppStream_User_Access_Mode": "custom",
@@ -100,4 +114,10 @@ def test_the_instance_is_told_the_session_in_the_services_own_variables() -> Non
     ("application_id", "image"), [(None, IMAGE), ("gone", IMAGE), ("hidden", IMAGE), ("editor", None)]
 )
 def test_what_is_not_in_the_catalogue_is_not_launched(application_id: str | None, image: Image | None) -> None:
-    assert begin_message(session(application_id), STACK, FLEET, image).application is None
+    assert begin_message(session(application_id), FLEET, image).application is None
+
+
+def test_the_browsers_time_zone_becomes_the_sessions() -> None:
+    message = begin_message(replace(session("editor"), time_zone="Europe/Berlin"), FLEET, IMAGE)
+    assert message.environment["TZ"] == "Europe/Berlin"
+    assert "TZ" not in begin_message(session("editor"), FLEET, IMAGE).environment

@@ -100,6 +100,11 @@ async def test_a_stack_is_answered_whole(call: Call) -> None:
         "SMART_CARD_REDIRECTION": "DISABLED",
     }
 
+    lengths = {
+        "CLIPBOARD_COPY_FROM_LOCAL_DEVICE": {"MaximumLength": 20_971_520},
+        "CLIPBOARD_COPY_TO_LOCAL_DEVICE": {"MaximumLength": 20_971_520},
+    }
+
     def answer(**changes: Any) -> dict[str, Any]:
         return {
             "Arn": f"{ARN}:stack/design",
@@ -107,7 +112,10 @@ async def test_a_stack_is_answered_whole(call: Call) -> None:
             "CreatedTime": SECONDS,
             "StorageConnectors": [],
             "StackErrors": [],
-            "UserSettings": [{"Action": action, "Permission": state} for action, state in permissions.items()],
+            "UserSettings": [
+                {"Action": action, "Permission": state, **lengths.get(action, {})}
+                for action, state in permissions.items()
+            ],
             "ApplicationSettings": {"Enabled": False},
             "AccessEndpoints": [],
             "EmbedHostDomains": [],
@@ -117,8 +125,13 @@ async def test_a_stack_is_answered_whole(call: Call) -> None:
 
     assert await call("CreateStack", **STACK) == {"Stack": answer()}
     assert await call("DescribeStacks", Names=["design"]) == {"Stacks": [answer()]}
-    permissions["FILE_UPLOAD"] = "DISABLED"
-    upload = [{"Action": "FILE_UPLOAD", "Permission": "DISABLED"}]
+    permissions["FILE_UPLOAD"] = permissions["CLIPBOARD_COPY_TO_LOCAL_DEVICE"] = "DISABLED"
+    lengths = {"CLIPBOARD_COPY_FROM_LOCAL_DEVICE": {"MaximumLength": 100}}
+    upload = [
+        {"Action": "FILE_UPLOAD", "Permission": "DISABLED"},
+        {"Action": "CLIPBOARD_COPY_TO_LOCAL_DEVICE", "Permission": "DISABLED"},
+        {"Action": "CLIPBOARD_COPY_FROM_LOCAL_DEVICE", "Permission": "ENABLED", "MaximumLength": 100},
+    ]
     changed = answer(RedirectURL="https://a.example", Description="d")
     assert await call(
         "UpdateStack", Name="design", UserSettings=upload, RedirectURL="https://a.example", Description="d"
@@ -438,8 +451,8 @@ AGENT_ACCESS = {
         ("AgentAccessConfig", AGENT_ACCESS, "AgentAccessConfig is not supported: "),
         (
             "UserSettings",
-            [{"Action": "CLIPBOARD_COPY_TO_LOCAL_DEVICE", "Permission": "ENABLED", "MaximumLength": 100}],
-            "UserSettings: MaximumLength of CLIPBOARD_COPY_TO_LOCAL_DEVICE is not supported: ",
+            [{"Action": "SMART_CARD_REDIRECTION", "Permission": "ENABLED"}],
+            "UserSettings: SMART_CARD_REDIRECTION cannot be ENABLED: ",
         ),
     ],
 )

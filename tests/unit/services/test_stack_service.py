@@ -16,11 +16,12 @@ from fanlight.domain.errors import (
     NotFound,
     NotSupported,
 )
-from fanlight.domain.stacks import UserAction
+from fanlight.domain.stacks import UserAction, UserSettings
 from fanlight.domain.streaming_sessions import SessionEvent
 from fanlight.services import associations
 from fanlight.services.stacks import PAGE_SIZE, NewStack, StackChange
 
+COPY_FROM, COPY_TO = UserAction.CLIPBOARD_COPY_FROM_LOCAL_DEVICE, UserAction.CLIPBOARD_COPY_TO_LOCAL_DEVICE
 DEFAULT_ACTIONS = frozenset(
     {
         UserAction.CLIPBOARD_COPY_FROM_LOCAL_DEVICE,
@@ -42,9 +43,24 @@ async def test_a_new_stack_has_the_documented_defaults(rig: Rig) -> None:
 
 
 async def test_settings_that_are_not_given_have_their_defaults(rig: Rig) -> None:
-    permissions = {UserAction.FILE_UPLOAD: False, UserAction.DOMAIN_SMART_CARD_SIGNIN: True}
+    permissions = {UserAction.FILE_UPLOAD: False, UserAction.AUTO_TIME_ZONE_REDIRECTION: True}
     stack = await rig.services.stacks.create(HERE, NewStack(name="design", permissions=permissions))
-    assert stack.enabled_actions == (DEFAULT_ACTIONS - {UserAction.FILE_UPLOAD}) | {UserAction.DOMAIN_SMART_CARD_SIGNIN}
+    enabled = (DEFAULT_ACTIONS - {UserAction.FILE_UPLOAD}) | {UserAction.AUTO_TIME_ZONE_REDIRECTION}
+    assert stack.user_settings == UserSettings(enabled_actions=enabled)
+
+
+async def test_the_longest_copy_is_kept_for_each_direction_and_forgotten_with_the_settings(rig: Rig) -> None:
+    wanted = NewStack(name="design", permissions={COPY_TO: True}, maximum_lengths={COPY_TO: 100})
+    stack = await rig.services.stacks.create(HERE, wanted)
+    assert stack.user_settings == UserSettings(max_copy_to=100)
+    stack = await rig.services.stacks.update(HERE, "design", StackChange(description="x"))
+    assert stack.user_settings == UserSettings(max_copy_to=100)
+    stack = await rig.services.stacks.update(
+        HERE, "design", StackChange(permissions={COPY_FROM: True}, maximum_lengths={COPY_FROM: 1})
+    )
+    assert stack.user_settings == UserSettings(max_copy_from=1)
+    stack = await rig.services.stacks.update(HERE, "design", StackChange(deleted={"USER_SETTINGS"}))
+    assert stack.user_settings == UserSettings()
 
 
 @pytest.mark.parametrize(
@@ -57,14 +73,34 @@ async def test_settings_that_are_not_given_have_their_defaults(rig: Rig) -> None
         ({"feedback_url": "https://a.b/\r\nX: y"}, InvalidCombination, "FeedbackURL is not a web address."),
         ({"feedback_url": "data:text/html,x"}, InvalidCombination, "FeedbackURL is not a web address."),
         (
-            {"permissions": {UserAction.AUTO_TIME_ZONE_REDIRECTION: True}},
+            {"permissions": {UserAction.DOMAIN_SMART_CARD_SIGNIN: True}},
             NotSupported,
-            "UserSettings: AUTO_TIME_ZONE_REDIRECTION cannot be ENABLED; Fanlight does not offer it yet.",
+            "UserSettings: DOMAIN_SMART_CARD_SIGNIN cannot be ENABLED: Fanlight joins instances to no domain.",
         ),
         (
             {"permissions": {UserAction.SMART_CARD_REDIRECTION: True}},
             NotSupported,
-            "UserSettings: SMART_CARD_REDIRECTION cannot be ENABLED; Fanlight does not offer it yet.",
+            "UserSettings: SMART_CARD_REDIRECTION cannot be ENABLED: Fanlight does not pass smart cards on.",
+        ),
+        (
+            {"permissions": {COPY_TO: True}, "maximum_lengths": {COPY_TO: 0}},
+            InvalidCombination,
+            "UserSettings: MaximumLength of CLIPBOARD_COPY_TO_LOCAL_DEVICE is 0; it must be between 1 and 20971520.",
+        ),
+        (
+            {"permissions": {COPY_FROM: True}, "maximum_lengths": {COPY_FROM: 20_971_521}},
+            InvalidCombination,
+            "UserSettings: MaximumLength of CLIPBOARD_COPY_FROM_LOCAL_DEVICE is 20971521; it must be",
+        ),
+        (
+            {"permissions": {COPY_FROM: False}, "maximum_lengths": {COPY_FROM: 1}},
+            InvalidCombination,
+            "UserSettings: CLIPBOARD_COPY_FROM_LOCAL_DEVICE is DISABLED, so it has no MaximumLength.",
+        ),
+        (
+            {"permissions": {UserAction.FILE_UPLOAD: True}, "maximum_lengths": {UserAction.FILE_UPLOAD: 1}},
+            InvalidCombination,
+            "UserSettings: FILE_UPLOAD has no MaximumLength; only the two CLIPBOARD_COPY actions have one.",
         ),
         (
             {"permissions": {UserAction.DOMAIN_PASSWORD_SIGNIN: False}},

@@ -10,6 +10,7 @@ from service_rig import ELSEWHERE, HERE, NOW, Rig, grant
 
 from fanlight.domain.errors import DomainError, InvalidCombination, InvalidPageToken, NotFound, UrlRefused
 from fanlight.domain.fleets import StreamView
+from fanlight.domain.stacks import UserAction, UserSettings
 from fanlight.domain.streaming_sessions import (
     ConnectionState,
     EndReason,
@@ -17,6 +18,7 @@ from fanlight.domain.streaming_sessions import (
     SessionState,
     StreamingSession,
 )
+from fanlight.services.stacks import StackChange
 from fanlight.store import open_store
 
 
@@ -103,6 +105,31 @@ async def test_what_is_not_offered_is_not_opened(
     with pytest.raises(error, match=text):
         await pair.services.sessions.open_session(grant(), chosen)
     assert await pair.services.sessions.find_live(grant()) is None
+
+
+async def test_what_a_session_allows_is_fixed_when_it_is_made(pair: Rig) -> None:
+    session = await pair.services.sessions.open_session(grant(), "Editor")
+    assert (session.user_settings, session.time_zone) == (UserSettings(), None)
+    change = StackChange(permissions={UserAction.FILE_DOWNLOAD: False})
+    await pair.services.stacks.update(HERE, "design", change)
+    assert (await pair.services.sessions.open_session(grant(), "Editor")).user_settings == UserSettings()
+    later = await pair.services.sessions.open_session(grant(user_id="bob"), "Editor")
+    assert UserAction.FILE_DOWNLOAD not in later.user_settings.enabled_actions
+
+
+async def test_the_browser_is_asked_for_its_time_zone_where_the_stack_redirects_it(pair: Rig) -> None:
+    elsewhere = await pair.services.sessions.open_session(grant(user_id="eve"), "Editor", "Europe/Berlin")
+    assert elsewhere.time_zone is None
+    change = StackChange(permissions={UserAction.AUTO_TIME_ZONE_REDIRECTION: True})
+    await pair.services.stacks.update(HERE, "design", change)
+    with pytest.raises(UrlRefused) as raised:
+        await pair.services.sessions.open_session(grant(), "Editor", None)
+    assert raised.value.code == "NO_TIME_ZONE"
+    session = await pair.services.sessions.open_session(grant(), "Editor", "Europe/Berlin")
+    assert session.time_zone == "Europe/Berlin"
+    assert await pair.services.sessions.open_session(grant(), "Editor", None) == session
+    unknown = await pair.services.sessions.open_session(grant(user_id="bob"), "Editor", "")
+    assert unknown.time_zone is None
 
 
 async def test_a_grant_opens_nothing_after_its_fleet_stopped_or_in_another_scope(pair: Rig) -> None:

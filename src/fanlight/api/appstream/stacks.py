@@ -16,7 +16,15 @@ from fanlight.api.types import (
 )
 from fanlight.domain.access_keys import Caller
 from fanlight.domain.errors import AlreadyExists, ChangedMeanwhile, InUse, InvalidCombination, NotFound
-from fanlight.domain.stacks import PreferredProtocol, Stack, StackError, UrlRedirection, UserAction
+from fanlight.domain.stacks import (
+    CLIPBOARD_ACTIONS,
+    LONGEST_COPY,
+    PreferredProtocol,
+    Stack,
+    StackError,
+    UrlRedirection,
+    UserAction,
+)
 from fanlight.services import AppStreamServices
 from fanlight.services.stack_members import AgentAccess, ApplicationSettings, StorageConnector
 from fanlight.services.stacks import NewStack, StackChange
@@ -26,7 +34,8 @@ from fanlight.services.stacks import NewStack, StackChange
     "CreateStack",
     raises=(AlreadyExists, InvalidCombination),
     note="Refused with a reason: StorageConnectors, StorageConnectorAuthentication FORCE_REAUTHENTICATION, ContentRedirection "
-    "with Enabled true, AgentAccessConfig, MaximumLength, AUTO_TIME_ZONE_REDIRECTION and SMART_CARD_REDIRECTION ENABLED. "
+    "with Enabled true, AgentAccessConfig, DOMAIN_SMART_CARD_SIGNIN and SMART_CARD_REDIRECTION ENABLED. "
+    "DOMAIN_PASSWORD_SIGNIN has no effect, as on Linux fleets of the service. "
     "PreferredProtocol UDP is stored; browsers are streamed to over TCP, as in the service. ApplicationSettings are stored "
     "and returned; nothing is kept for users before there are home folders.",
 )
@@ -38,7 +47,7 @@ async def create_stack(request: CreateStackRequest, caller: Caller, services: Ap
 @operation(
     "DescribeStacks",
     raises=(NotFound, InvalidCombination),
-    note="UserSettings lists every action; StreamingExperienceSettings and ApplicationSettings are always there. StackErrors: "
+    note="UserSettings lists every action, an ENABLED clipboard with its MaximumLength; StreamingExperienceSettings and ApplicationSettings are always there. StackErrors: "
     "INTERNAL_SERVICE_ERROR for an interface endpoint that is not configured any more; STORAGE_CONNECTOR_ERROR cannot occur "
     "yet.",
     is_pure_read=True,
@@ -56,7 +65,7 @@ async def describe_stacks(
 @operation(
     "UpdateStack",
     raises=(NotFound, InvalidCombination, ChangedMeanwhile),
-    note="UserSettings replaces all settings: actions that are not given go back to their defaults. A member that is both "
+    note="UserSettings replaces all settings: actions that are not given go back to their defaults. It holds for sessions that begin later. A member that is both "
     "given and in AttributesToDelete is InvalidParameterCombinationException. Refused members as in CreateStack.",
 )
 async def update_stack(request: UpdateStackRequest, caller: Caller, services: AppStreamServices) -> UpdateStackResult:
@@ -158,6 +167,7 @@ def _agent_access(config: types.AgentAccessConfig | types.AgentAccessConfigForUp
 
 
 # A page of a hundred stacks is made by every DescribeStacks, so what is always the same is made once.
+_DEFAULT_LENGTHS = dict.fromkeys(CLIPBOARD_ACTIONS, LONGEST_COPY)
 _ACTIONS = {action: types.Action(action) for action in UserAction}
 _PROTOCOLS = {
     protocol: types.StreamingExperienceSettings(preferred_protocol=types.PreferredProtocol(protocol))
@@ -204,7 +214,9 @@ def _user_settings(stack: Stack) -> tuple[types.UserSetting, ...]:
         types.UserSetting(
             action=wire,
             permission=types.Permission.ENABLED if action in stack.enabled_actions else types.Permission.DISABLED,
-            maximum_length=stack.maximum_lengths.get(action),
+            maximum_length=stack.maximum_lengths.get(action, _DEFAULT_LENGTHS.get(action))
+            if action in stack.enabled_actions
+            else None,
         )
         for action, wire in _ACTIONS.items()
     )

@@ -41,9 +41,15 @@ async function call(method, path, body, signal) {
   return content;
 }
 
+/** The browser's time zone by its name; null when it has none that a server would know. */
+function timeZone() {
+  const name = Intl.DateTimeFormat().resolvedOptions().timeZone ?? "";
+  return /^[A-Za-z][\w+-]*(\/[\w+-]+){0,2}$/.test(name) ? name : null;
+}
+
 export const api = {
   state: () => call("GET", "state"),
-  open: (applicationId) => call("POST", "open", { applicationId }),
+  open: (applicationId) => call("POST", "open", { applicationId, timeZone: timeZone() }),
   session: (handle, viewer) => call("GET", `sessions/${handle}?viewer=${viewer}`),
   change: (handle, viewer, from, signal) => call("GET", `sessions/${handle}?viewer=${viewer}&from=${from}`, undefined, signal),
   attach: (handle, viewer) => call("POST", `sessions/${handle}/attach`, { viewer }),
