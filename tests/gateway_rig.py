@@ -83,7 +83,7 @@ class SteerableControl:
     """`grants`: what each signature redeems to. `boot_seconds`: how long a new session stays PENDING."""
 
     stream_socket: str = "/nonexistent"
-    first_uid: int = field(default_factory=os.geteuid)
+    stream_uid: int = field(default_factory=os.geteuid)
     grants: dict[str, Grant] = field(default_factory=dict)
     catalog: Catalog = field(default_factory=a_catalog)
     boot_seconds: float = 0.0
@@ -197,7 +197,7 @@ class SteerableControl:
             progress="",
             instance_id="instance-1",
             stream_socket=self.stream_socket,
-            first_uid=self.first_uid,
+            stream_uid=self.stream_uid,
         )
 
     async def _find(self, request: web.Request) -> web.Response:

@@ -14,7 +14,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fanlight.agentwire.messages import Message, Status, decode, encode
+from fanlight.agentwire import stream_socket_name
+from fanlight.agentwire.messages import Message, SessionReport, Status, decode, encode
 from fanlight.config import Settings
 from fanlight.domain.ports import InstanceSpec
 from fanlight.drivers.incus.driver import IncusDriver
@@ -90,7 +91,7 @@ class Guest:
 
     @property
     def stream_socket(self) -> Path:
-        return self.directory / "guest" / "stream.sock"
+        return self.directory / "guest" / stream_socket_name(0)
 
     def say(self, message: Message) -> None:
         assert self.writer is not None, "the agent has not connected"
@@ -112,6 +113,24 @@ class Guest:
         found = await self.until(lambda status: status.phase in (phase, "FAILED"), timeout=timeout)
         assert found.phase == phase, found.detail
         return found
+
+    def session(self, session_id: str = "session-1") -> SessionReport | None:
+        """Return what the newest status says of a session."""
+        reports = self.status.sessions if self.status else ()
+        return next((report for report in reports if report.session_id == session_id), None)
+
+    async def until_session(self, phase: str, session_id: str = "session-1", *, timeout: float = 30.0) -> SessionReport:
+        """Return the first report of the session in that phase; a failure ends the wait at once."""
+
+        def is_so(_: Status) -> bool:
+            report = self.session(session_id)
+            return report is not None and report.phase in (phase, "FAILED")
+
+        await self.until(is_so, timeout=timeout)
+        report = self.session(session_id)
+        assert report is not None
+        assert report.phase == phase, report.detail
+        return report
 
     async def hear(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.writer = writer

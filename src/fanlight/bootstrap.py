@@ -199,7 +199,7 @@ async def _serve_control(settings: Settings, parts: _Parts, stack: AsyncExitStac
         agents=parts.agents,
         changes=parts.changes,
         run_dir=settings.effective_run_dir,
-        first_uid_of=parts.reconcilers.first_uid_of,
+        stream_uid_of=parts.reconcilers.stream_uid_of,
         heard=parts.reconcilers.heard,
         clock=SystemClock(),
         connection_changed=audit,

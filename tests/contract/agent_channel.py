@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 from instance_driver import eventually
 
-from fanlight.agentwire import MAX_LINE_BYTES, MAX_MESSAGES_PER_SECOND, PROTOCOL
-from fanlight.agentwire.messages import EndSession, MalformedMessage, Status, encode
+from fanlight.agentwire import MAX_LINE_BYTES, MAX_MESSAGES_PER_SECOND, MAX_SEATS, PROTOCOL
+from fanlight.agentwire.messages import EndSession, MalformedMessage, SessionReport, Status, encode
 from fanlight.domain.errors import AgentUnreachable
-from fanlight.domain.ports import AgentChannel, AgentPhase, AgentStatus
+from fanlight.domain.ports import AgentChannel, AgentPhase, AgentStatus, SessionPhase
 
 SocketOf = Callable[[str], Path]
 END = {"type": EndSession.TYPE, "session_id": "s-1"}
@@ -28,6 +28,10 @@ END = {"type": EndSession.TYPE, "session_id": "s-1"}
 
 def status(**members: Any) -> bytes:
     return encode(Status(**{"protocol": PROTOCOL, "runtime_version": "1", "phase": "READY"} | members))
+
+
+def report(**members: Any) -> SessionReport:
+    return SessionReport(**{"session_id": "s-1", "seat": 0, "phase": "IN_SESSION"} | members)
 
 
 class Peer:
@@ -95,13 +99,23 @@ class AgentChannelContract:
         hint = asyncio.create_task(anext(hints))
         await asyncio.sleep(0)
         peer = await connect(path)
-        await peer.say(status(phase="IN_SESSION", session_id="s-1", idle_seconds=7.0, detail="d" * 600))
+        reports = (report(idle_seconds=7.0, detail="e" * 600), report(session_id="s-2", seat=3, phase="ENDED"))
+        await peer.say(status(sessions=reports, detail="d" * 600))
         said = await self.heard(channel, "i-1", lambda s: True)
-        assert (said.phase, said.session_id, said.runtime_version) == (AgentPhase.IN_SESSION, "s-1", "1")
+        assert (said.phase, said.runtime_version) == (AgentPhase.READY, "1")
+        assert [(s.session_id, s.seat, s.phase) for s in said.sessions] == [
+            ("s-1", 0, SessionPhase.IN_SESSION),
+            ("s-2", 3, SessionPhase.ENDED),
+        ]
+        first, second = said.sessions
+        assert said.session("s-2") is second
+        assert said.session("s-3") is None
         assert said.is_connected
         assert len(said.detail) == 500
-        assert said.idle_since is not None
-        assert round((said.reported_at - said.idle_since).total_seconds()) == 7
+        assert len(first.detail) == 500
+        assert first.idle_since is not None
+        assert round((said.reported_at - first.idle_since).total_seconds()) == 7
+        assert second.idle_since is None
         assert await asyncio.wait_for(hint, 5) == "i-1"
         await hints.aclose()  # type: ignore[attr-defined]
 
@@ -198,9 +212,15 @@ class AgentChannelContract:
             b"[" * 50_000 + b"\n",
             status(protocol=PROTOCOL + 1),
             status(phase="HACKED"),
-            status(session_id="s" * 129),
-            status().replace(b"-1.0", b"1e999"),
-            status().replace(b"-1.0", b"NaN"),
+            status(sessions=(report(phase="READY"),)),
+            status(sessions=(report(session_id="s" * 129),)),
+            status(sessions=(report(seat=-1),)),
+            status(sessions=(report(seat=MAX_SEATS),)),
+            status(sessions=(report(),)).replace(b"-1.0", b"1e999"),
+            status(sessions=(report(),)).replace(b"-1.0", b"NaN"),
+            status().replace(b"[]", b"{}"),
+            status().replace(b"[]", b"[7]"),
+            status().replace(b"[]", b'[{"session_id": "s-1"}]'),
             status().replace(b'"READY"', b"7"),
             status()[:-2] + b', "more": 1}\n',
             b"x" * (MAX_LINE_BYTES + 1),
@@ -264,7 +284,7 @@ class AgentChannelContract:
         peer = await connect(path)
         for number in range(MAX_MESSAGES_PER_SECOND - 5):
             with contextlib.suppress(ConnectionError, RuntimeError):  # uvloop says the latter
-                await peer.say(status(phase=("IN_SESSION", "STARTING_SESSION")[number % 2]))
+                await peer.say(status(sessions=(report(phase=("IN_SESSION", "STARTING_SESSION")[number % 2]),)))
             await asyncio.sleep(0.002)
         assert await peer.is_dropped()
         assert 5 <= len(hints) <= 25

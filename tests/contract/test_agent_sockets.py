@@ -63,7 +63,7 @@ class TestAgentSockets(AgentChannelContract):
         await channel.open("i-4", 23_456)
         script = (
             "import socket,sys,os;os.setuid(int(sys.argv[2]));s=socket.socket(socket.AF_UNIX);s.connect(sys.argv[1]);"
-            's.sendall(b\'{"type":"status","protocol":1,"runtime_version":"1","phase":"READY"}\\n\');s.recv(1)'
+            's.sendall(b\'{"type":"status","protocol":2,"runtime_version":"1","phase":"READY"}\\n\');s.recv(1)'
         )
         processes = []
         try:

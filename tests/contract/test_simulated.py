@@ -18,7 +18,7 @@ from PIL import Image
 
 from fanlight.agentwire.messages import ApplicationToLaunch, BeginSession, EndSession, LaunchApplication
 from fanlight.domain.errors import CapacityExhausted, DriverUnavailable, ImageMissing
-from fanlight.domain.ports import AgentPhase, AgentStatus, InstanceSpec, Power
+from fanlight.domain.ports import AgentPhase, AgentStatus, InstanceSpec, Power, SessionPhase, SessionReport
 from fanlight.drivers.agents import AgentSockets
 from fanlight.drivers.simulated import Faults, SimulatedDriver, SimulatedImageStore, write_catalogues
 from fanlight.drivers.simulated.keys import typed_after
@@ -138,7 +138,7 @@ class Host:
     def __init__(self, driver: SimulatedDriver, run_dir: Path, instance_id: str) -> None:
         self.agents = AgentSockets(run_dir, WallClock())
         self.driver, self.instance_id = driver, instance_id
-        self.stream_socket = run_dir / "instances" / instance_id / "guest" / "stream.sock"
+        self.stream_socket = run_dir / "instances" / instance_id / "guest" / "stream-0.sock"
 
     async def phase(self, phase: AgentPhase) -> AgentStatus:
         async def probe() -> AgentStatus | None:
@@ -148,6 +148,16 @@ class Host:
         status = await eventually(probe, within=5, what=f"agent {phase}")
         assert isinstance(status, AgentStatus)
         return status
+
+    async def session(self, session_id: str, phase: SessionPhase) -> SessionReport:
+        async def probe() -> SessionReport | None:
+            status = self.agents.status(self.instance_id)
+            report = status.session(session_id) if status and status.is_connected else None
+            return report if report and report.phase is phase else None
+
+        report = await eventually(probe, within=5, what=f"session {session_id} {phase}")
+        assert isinstance(report, SessionReport)
+        return report
 
     async def begin(self, session_id: str) -> None:
         message = BeginSession(
@@ -188,18 +198,21 @@ class TestGuest:
         await host.phase(AgentPhase.READY)
         assert not host.stream_socket.exists()
         await host.begin("s-1")
-        assert (await host.phase(AgentPhase.IN_SESSION)).session_id == "s-1"
+        assert (await host.session("s-1", SessionPhase.IN_SESSION)).seat == 0
         await host.begin("s-2")
         await asyncio.sleep(0.05)
-        assert (await host.phase(AgentPhase.IN_SESSION)).session_id == "s-1"
+        assert [s.session_id for s in (await host.phase(AgentPhase.READY)).sessions] == ["s-1"]
         await host.agents.send(host.instance_id, {"type": EndSession.TYPE, "session_id": "s-1"})
-        await host.phase(AgentPhase.ENDED)
+        await host.session("s-1", SessionPhase.ENDED)
         assert not host.stream_socket.exists()
+        await host.begin("s-2")
+        await asyncio.sleep(0.05)
+        assert [s.session_id for s in (await host.phase(AgentPhase.READY)).sessions] == ["s-1"]
 
     async def test_a_client_sees_a_picture_that_its_keys_change(self, host: Host) -> None:
         await host.phase(AgentPhase.READY)
         await host.begin("s-1")
-        await host.phase(AgentPhase.IN_SESSION)
+        await host.session("s-1", SessionPhase.IN_SESSION)
         connector = aiohttp.UnixConnector(path=str(host.stream_socket))
         async with aiohttp.ClientSession(connector=connector) as http:
             async with http.get("http://guest/api/health") as health:
@@ -232,7 +245,7 @@ class TestGuest:
     async def test_junk_from_a_client_harms_nothing(self, host: Host) -> None:
         await host.phase(AgentPhase.READY)
         await host.begin("s-1")
-        await host.phase(AgentPhase.IN_SESSION)
+        await host.session("s-1", SessionPhase.IN_SESSION)
         connector = aiohttp.UnixConnector(path=str(host.stream_socket))
         async with (
             aiohttp.ClientSession(connector=connector) as http,
@@ -255,7 +268,7 @@ class TestGuest:
     async def test_a_second_client_takes_the_display(self, host: Host) -> None:
         await host.phase(AgentPhase.READY)
         await host.begin("s-1")
-        await host.phase(AgentPhase.IN_SESSION)
+        await host.session("s-1", SessionPhase.IN_SESSION)
         connector = aiohttp.UnixConnector(path=str(host.stream_socket))
         async with aiohttp.ClientSession(connector=connector) as http:
             first = await http.ws_connect("http://guest/api/websockets")
@@ -269,7 +282,7 @@ class TestGuest:
     ) -> None:
         await host.phase(AgentPhase.READY)
         await host.begin("s-1")
-        await host.phase(AgentPhase.IN_SESSION)
+        await host.session("s-1", SessionPhase.IN_SESSION)
         application = ApplicationToLaunch(name="calculator", launch_path="/usr/bin/galculator")
         launch = LaunchApplication(session_id="s-1", launch_id="l-1", application=application)
         for _ in range(2):
@@ -284,11 +297,12 @@ class TestGuest:
             await picture(socket)
         await host.driver.close()
         record = next(iter(host.driver._records.all()))
-        assert (record.typed, record.launched) == ("A", ["text-editor", "calculator"])
+        [session] = record.sessions
+        assert (session.typed, session.launched) == ("A", ["text-editor", "calculator"])
         successor = make(tmp_path)
         await successor.prepare()
         assert [o.power for o in await successor.observe()] == [Power.RUNNING]
-        assert (await host.phase(AgentPhase.IN_SESSION)).session_id == "s-1"
+        await host.session("s-1", SessionPhase.IN_SESSION)
         assert host.stream_socket.is_socket()
         await successor.close()
 

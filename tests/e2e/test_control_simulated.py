@@ -61,7 +61,7 @@ async def socket(system: System, data_dir: Path, uids: set[int], audited: list[t
         agents=system.agents,
         changes=changes,
         run_dir=data_dir / "run",
-        first_uid_of=system.reconcilers.first_uid_of,
+        stream_uid_of=system.reconcilers.stream_uid_of,
         heard=system.reconcilers.heard,
         allowed_uids=uids,
         clock=system.clock,
@@ -116,9 +116,9 @@ async def test_a_session_from_url_to_end(system: System, client: ControlClient, 
     assert await wait_active(client, opened.session_id) == "ACTIVE"
     view = await client.session(opened.session_id)
     assert view.instance_id is not None
-    assert view.stream_socket == str(data_dir / "run" / "instances" / view.instance_id / "guest" / "stream.sock")
+    assert view.stream_socket == str(data_dir / "run" / "instances" / view.instance_id / "guest" / "stream-0.sock")
     assert Path(view.stream_socket).is_socket()
-    assert view.first_uid == os.getuid()
+    assert view.stream_uid == os.getuid()
     assert (view.disconnect_timeout_in_seconds, view.idle_disconnect_in_seconds) == (900.0, 0.0)
     assert "FILE_UPLOAD" in view.features
     assert await client.find_session(grant) == view

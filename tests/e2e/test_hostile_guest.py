@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fanlight.agentwire import STREAM_SOCKET_NAME
+from fanlight.agentwire import display_uid_of, stream_socket_name, user_uid_of
 from fanlight.domain.ports import InstanceSpec
 from fanlight.drivers.incus.driver import IncusDriver
 from fanlight.gateway.guest_socket import GuestUnreachable, connect_guest
@@ -41,7 +41,11 @@ class Guest:
 
     @property
     def stream(self) -> Path:
-        return self.own / "guest" / STREAM_SOCKET_NAME
+        return self.own / "guest" / stream_socket_name(0)
+
+    @property
+    def stream_uid(self) -> int:
+        return self.first_uid + display_uid_of(0)
 
     async def shell(self, script: str) -> Said:
         return await self.rig.run_in(self.spec.instance_id, "/bin/sh", "-c", script)
@@ -69,7 +73,7 @@ class Guest:
         """Return why the gateway does not connect; it must say so without waiting longer than it was told to."""
         began = time.monotonic()
         with pytest.raises(GuestUnreachable) as refusal:
-            await connect_guest(str(self.stream), self.first_uid, timeout_in_seconds=PATIENCE_IN_SECONDS)
+            await connect_guest(str(self.stream), self.stream_uid, timeout_in_seconds=PATIENCE_IN_SECONDS)
         assert time.monotonic() - began < PATIENCE_IN_SECONDS + 1
         return str(refusal.value)
 
@@ -90,9 +94,10 @@ async def guest(rig: IncusRig) -> AsyncIterator[Guest]:
 
 
 LISTEN = """
-import socket, time
+import os, socket, time
+os.setuid({uid})
 server = socket.socket(socket.AF_UNIX)
-server.bind("/run/fanlight/guest/stream.sock")
+server.bind("/run/fanlight/guest/stream-0.sock")
 server.listen({backlog})
 {then}
 time.sleep(300)
@@ -100,15 +105,15 @@ time.sleep(300)
 
 
 async def test_an_honest_listener_is_reached(guest: Guest) -> None:
-    await guest.listens(LISTEN.format(backlog=5, then="server.accept()[0].sendall(b'pixels')"))
-    link = await connect_guest(str(guest.stream), guest.first_uid, timeout_in_seconds=5)
+    await guest.listens(LISTEN.format(uid=display_uid_of(0), backlog=5, then="server.accept()[0].sendall(b'pixels')"))
+    link = await connect_guest(str(guest.stream), guest.stream_uid, timeout_in_seconds=5)
     with link:
         assert await asyncio.get_running_loop().sock_recv(link, 100) == b"pixels"
 
 
 async def test_a_symlink_to_the_engines_socket_leads_nowhere(guest: Guest) -> None:
     engine = guest.rig.settings.incus_socket
-    await guest.does(f"ln -s {engine} stream.sock")
+    await guest.does(f"ln -s {engine} stream-0.sock")
     assert engine.is_socket()
     await guest.is_refused()
     # Neither does it for a program that takes no care: the mount itself follows no symlink.
@@ -121,13 +126,13 @@ async def test_a_symlink_to_the_engines_socket_leads_nowhere(guest: Guest) -> No
 @pytest.mark.parametrize(
     "plant",
     [
-        "ln -s /etc/passwd stream.sock",
-        "ln -s ../host/agent.sock stream.sock",
-        "ln -s stream.sock stream.sock",
-        "mkfifo stream.sock",
-        "mkdir stream.sock",
-        "echo text >stream.sock",
-        "mkdir -p stream.sock/stream.sock/stream.sock && ln -s / stream.sock/up",
+        "ln -s /etc/passwd stream-0.sock",
+        "ln -s ../host/agent.sock stream-0.sock",
+        "ln -s stream-0.sock stream-0.sock",
+        "mkfifo stream-0.sock",
+        "mkdir stream-0.sock",
+        "echo text >stream-0.sock",
+        "mkdir -p stream-0.sock/stream-0.sock/stream-0.sock && ln -s / stream-0.sock/up",
     ],
 )
 async def test_whatever_else_stands_in_place_of_the_socket_is_refused_at_once(guest: Guest, plant: str) -> None:
@@ -138,13 +143,13 @@ async def test_whatever_else_stands_in_place_of_the_socket_is_refused_at_once(gu
 
 
 async def test_a_socket_with_nobody_behind_it_is_refused(guest: Guest) -> None:
-    await guest.python("import socket; socket.socket(socket.AF_UNIX).bind('/run/fanlight/guest/stream.sock')")
+    await guest.python("import socket; socket.socket(socket.AF_UNIX).bind('/run/fanlight/guest/stream-0.sock')")
     assert guest.stream.is_socket()
     await guest.is_refused()
 
 
 async def test_a_listener_that_never_accepts_costs_no_more_than_the_time_out(guest: Guest) -> None:
-    await guest.listens(LISTEN.format(backlog=0, then=""))
+    await guest.listens(LISTEN.format(uid=display_uid_of(0), backlog=0, then=""))
     with contextlib.ExitStack() as stack:
         for _ in range(2):  # what the backlog takes
             with contextlib.suppress(BlockingIOError):
@@ -161,9 +166,19 @@ async def test_a_listener_that_is_not_the_instances_own_is_refused(guest: Guest)
         assert "somebody else" in await guest.is_refused()
 
 
+@pytest.mark.parametrize("uid", [0, user_uid_of(0), display_uid_of(1)])
+async def test_a_listener_of_somebody_else_in_the_same_instance_is_refused(guest: Guest, uid: int) -> None:
+    await guest.listens(LISTEN.format(uid=uid, backlog=5, then="kept = server.accept()"))
+    assert "somebody else" in await guest.is_refused()
+
+
 async def test_garbage_from_the_listener_stays_bytes(guest: Guest) -> None:
-    await guest.listens(LISTEN.format(backlog=5, then="c = server.accept()[0]; c.sendall(bytes(range(256)) * 64)"))
-    link = await connect_guest(str(guest.stream), guest.first_uid, timeout_in_seconds=5)
+    await guest.listens(
+        LISTEN.format(
+            uid=display_uid_of(0), backlog=5, then="c = server.accept()[0]; c.sendall(bytes(range(256)) * 64)"
+        )
+    )
+    link = await connect_guest(str(guest.stream), guest.stream_uid, timeout_in_seconds=5)
     with link:
         received = b""
         async with asyncio.timeout(10):
@@ -201,8 +216,8 @@ async def test_a_deep_tree_of_the_guest_does_not_hinder_the_end(guest: Guest) ->
 
 
 async def test_a_stream_that_the_gateway_holds_does_not_hinder_the_end(guest: Guest) -> None:
-    await guest.listens(LISTEN.format(backlog=5, then="kept = server.accept()"))
-    link = await connect_guest(str(guest.stream), guest.first_uid, timeout_in_seconds=5)
+    await guest.listens(LISTEN.format(uid=display_uid_of(0), backlog=5, then="kept = server.accept()"))
+    link = await connect_guest(str(guest.stream), guest.stream_uid, timeout_in_seconds=5)
     with link:
         await guest.driver.terminate(guest.spec.instance_id)
         assert not guest.own.exists()

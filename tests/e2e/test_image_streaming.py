@@ -54,7 +54,7 @@ async def in_session(rig: IncusRig, message: BeginSession) -> AsyncIterator[Gues
     async with guest(rig) as made:
         await made.until_phase("READY")
         made.say(message)
-        await made.until_phase("IN_SESSION")
+        await made.until_session("IN_SESSION")
         yield made
 
 
@@ -68,7 +68,7 @@ async def as_user(rig: IncusRig, made: Guest, script: str) -> Said:
                 "command": ["/bin/sh", "-c", script],
                 "user": 1000,
                 "group": 1000,
-                "environment": {"HOME": "/home/user", "DISPLAY": ":0"},
+                "environment": {"HOME": "/home/user", "DISPLAY": ":0", "XAUTHORITY": "/run/seats/0/user.xauth"},
                 "record-output": True,
                 "interactive": False,
                 "wait-for-websocket": False,
@@ -88,7 +88,7 @@ async def test_boot_is_fast_and_the_session_shows_pictures_and_takes_keys(rig: I
         ready_after = made.statuses[-1][0]
         assert ready_after < 3.0, f"READY {ready_after:.2f} s after the launch"
         made.say(session(EDITOR))
-        await made.until_phase("IN_SESSION")
+        await made.until_session("IN_SESSION")
         began_after = made.statuses[-1][0] - ready_after
         assert began_after < 1.5, f"IN_SESSION {began_after:.2f} s after READY"
         async with viewing(made.stream_socket) as viewer:
@@ -135,7 +135,7 @@ async def test_user_sees_the_session_and_cannot_leave_it(rig: IncusRig) -> None:
         for attempt in (
             "ls /run/fanlight/",
             "ls /run/fanlight/guest",
-            "python3 -c 'import socket; socket.socket(socket.AF_UNIX).connect(\"/run/fanlight/guest/stream.sock\")'",
+            "python3 -c 'import socket; socket.socket(socket.AF_UNIX).connect(\"/run/fanlight/guest/stream-0.sock\")'",
             "pkill -9 -f fanlight-stream",
             "pkill -9 Xvfb",
             "kill -9 1",
@@ -144,6 +144,7 @@ async def test_user_sees_the_session_and_cannot_leave_it(rig: IncusRig) -> None:
             "touch /opt/fanlight/runtime/x",
             "touch /etc/profile.d/x.sh",
             "cat /run/user/1001/*",
+            "cat /run/seats/0/display.xauth",
         ):
             said = await as_user(rig, made, attempt)
             assert not said.is_success, f"{attempt} succeeded: {said.output}"
@@ -154,20 +155,21 @@ async def test_user_sees_the_session_and_cannot_leave_it(rig: IncusRig) -> None:
         assert bound.endswith("\n500\n")
         seen = (await as_user(rig, made, "ps -eo user= | sort -u")).output.split()
         assert seen == ["user"]
-        assert made.status is not None
-        assert made.status.phase == "IN_SESSION"
+        report = made.session()
+        assert report is not None
+        assert report.phase == "IN_SESSION"
 
 
 async def test_idle_time_grows_until_the_user_does_something(rig: IncusRig) -> None:
     async with in_session(rig, session(EDITOR)) as made, viewing(made.stream_socket) as viewer:
         await viewer.until_still()
-        await made.until(lambda status: status.idle_seconds > 3, timeout=15)
+        await made.until(lambda status: status.sessions[0].idle_seconds > 3, timeout=15)
         typing = asyncio.create_task(_type_for(viewer, seconds=7))  # longer than the time between two statuses
-        await made.until(lambda status: 0 <= status.idle_seconds < 2, timeout=15)
+        await made.until(lambda status: 0 <= status.sessions[0].idle_seconds < 2, timeout=15)
         await typing
         # What a program of the user draws is no activity.
         await as_user(rig, made, "xset -q >/dev/null 2>&1; mousepad >/dev/null 2>&1 & sleep 2")
-        await made.until(lambda status: status.idle_seconds > 3, timeout=15)
+        await made.until(lambda status: status.sessions[0].idle_seconds > 3, timeout=15)
 
 
 async def _type_for(viewer: StreamViewer, *, seconds: int) -> None:
@@ -226,7 +228,7 @@ async def test_end_stops_the_users_programs_also_those_that_do_not_want_to(rig: 
             await as_user(rig, made, "(trap '' TERM; while :; do sleep 0.1; done) >/dev/null 2>&1 & sleep 0.1")
         ).is_success
         made.say(EndSession(session_id="session-1"))
-        await made.until_phase("ENDED", timeout=10)
+        await made.until_session("ENDED", timeout=10)
         left = await as_user(rig, made, "ps -u user -o comm= | grep -v -e ^ps$ -e ^sh$ -e ^grep$ || true")
         assert left.output.strip() == ""
         with pytest.raises(aiohttp.ClientError):
@@ -263,9 +265,7 @@ async def test_sound_of_the_user_is_streamed(rig: IncusRig) -> None:
         await viewer.until_still()
         await viewer.send("START_AUDIO")
         await asyncio.sleep(1.0)
-        tone = (
-            "PULSE_SERVER=unix:/run/pulse/native timeout 4 pacat --format=s16le --rate=48000 --channels=2 /dev/urandom"
-        )
+        tone = "PULSE_SERVER=unix:/run/pulse/0/native timeout 4 pacat --format=s16le --rate=48000 --channels=2 /dev/urandom"
         playing = asyncio.create_task(as_user(rig, made, tone))
         async with asyncio.timeout(10):
             while viewer.heard < 50:
@@ -287,14 +287,15 @@ async def test_stream_server_that_dies_comes_back_with_its_settings(rig: IncusRi
                         break
                 await asyncio.sleep(0.1)
         assert (await rig_root(rig, made, "pgrep -f fanlight-stream")).output.split() != before
-        assert made.status is not None
-        assert made.status.phase == "IN_SESSION"
+        report = made.session()
+        assert report is not None
+        assert report.phase == "IN_SESSION"
 
 
 async def test_lost_display_is_told_as_a_failure(rig: IncusRig) -> None:
     async with in_session(rig, session(EDITOR)) as made:
         await rig_root(rig, made, "pkill -9 Xvfb")
-        failed = await made.until_phase("FAILED", timeout=10)
+        failed = await made.until_session("FAILED", timeout=10)
         assert "x-server" in failed.detail
 
 

@@ -217,7 +217,7 @@ class TestSessions:
         assert time.monotonic() - began < 1
         assert active.instance_id == used
         assert active.started_at is not None
-        assert (system.driver._homes / used / "guest" / "stream.sock").is_socket()
+        assert (system.driver._homes / used / "guest" / "stream-0.sock").is_socket()
         await system.services.sessions.request_end(session.session_id, EndReason.USER)
         ended = await system.session_becomes(session.session_id, is_over)
         assert (ended.end_reason, ended.connected_since) == (EndReason.USER, None)

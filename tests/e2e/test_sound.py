@@ -12,7 +12,7 @@ from e2e.sounds import LISTEN_SCRIPT, tone
 
 pytestmark = [pytest.mark.incus, pytest.mark.browser]
 
-PULSE_SERVER = "unix:/run/pulse/native"
+PULSE_SERVER = "unix:/run/pulse/0/native"
 QUIETEST_LEVEL_IN_DB = -40.0
 
 

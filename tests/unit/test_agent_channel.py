@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fanlight.agent.channel import HostChannel
-from fanlight.agentwire import MAX_MESSAGES_PER_SECOND
+from fanlight.agentwire import MAX_MESSAGES_PER_SECOND, PROTOCOL
 from fanlight.agentwire.messages import EndSession, Message, Status, decode, encode
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -25,7 +25,7 @@ class Bench:
         self.channel = HostChannel(status=self._status, handle=self.handled.append, path=str(path))
 
     async def _status(self) -> Status:
-        return Status(protocol=1, runtime_version="test", phase=self.phase)
+        return Status(protocol=PROTOCOL, runtime_version="test", phase=self.phase)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.writers.append(writer)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fanlight.agent.accounts import USER
+from fanlight.agent.accounts import Seat
 from fanlight.agent.processes import ExitHandler, Program
 from fanlight.agent.script_configs import (
     CONFIG_PATH,
@@ -196,9 +196,14 @@ async def run(root: Path, document: Any, statuses: dict[str, int], printed: str 
     for context in ScriptContext:
         place(root, f"/var/log/fanlight/session-start-{context}.log", "earlier lines\n")
     processes = PrintingProcesses(root, statuses, printed)
-    scripts = SessionScripts(processes, clock=lambda: 0.0, root=root, owner=ME)
-    environment = {"HOME": USER.home, "XDG_RUNTIME_DIR": "/run/user/1000", "AppStream_UserName": "ada", "DISPLAY": ":0"}
-    return await scripts.start(USER, environment), processes.started
+    scripts = SessionScripts(processes, log_directory="/var/log/fanlight", clock=lambda: 0.0, root=root, owner=ME)
+    environment = {
+        "HOME": Seat(0).user.home,
+        "XDG_RUNTIME_DIR": "/run/user/1000",
+        "AppStream_UserName": "ada",
+        "DISPLAY": ":0",
+    }
+    return await scripts.start(Seat(0).user, environment), processes.started
 
 
 async def test_a_system_script_runs_as_root_beside_that_of_the_user(tmp_path: Path) -> None:
@@ -217,7 +222,11 @@ async def test_a_system_script_runs_as_root_beside_that_of_the_user(tmp_path: Pa
     assert (system.environment["HOME"], system.environment["AppStream_UserName"]) == ("/root", "ada")
     assert system.environment["DISPLAY"] == ":0"
     assert "XDG_RUNTIME_DIR" not in system.environment
-    assert (user.name, user.account, user.environment["HOME"]) == ("session-start-user", USER, USER.home)
+    assert (user.name, user.account, user.environment["HOME"]) == (
+        "session-start-user",
+        Seat(0).user,
+        Seat(0).user.home,
+    )
 
 
 async def test_what_fails_is_told_with_the_end_of_its_output_on_one_line(tmp_path: Path) -> None:

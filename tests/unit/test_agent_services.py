@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from fanlight.agent.accounts import DISPLAY, Account
+from fanlight.agent.accounts import Account, Seat
 from fanlight.agent.processes import ExitHandler, KernelProcesses, Program
 from fanlight.agent.services import RESTART_WINDOW_IN_SECONDS, RESTARTS_ALLOWED, Service
 
@@ -45,7 +45,7 @@ class Bench:
         self.now = 0.0
         self.failures: list[str] = []
         self.service = Service(
-            lambda: Program(name="sound", arguments=["/bin/sound"], account=DISPLAY),
+            lambda: Program(name="sound", log_directory="/nowhere", arguments=["/bin/sound"], account=Seat(0).display),
             processes=self.processes,
             clock=lambda: self.now,
             on_failure=self.failures.append,

@@ -1,4 +1,4 @@
-"""The life of an instance, with a desktop and processes that only note what is asked of them."""
+"""The life of a seat, with a desktop and processes that only note what is asked of them."""
 
 import asyncio
 import json
@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from fanlight.agent.accounts import USER, Account
+from fanlight.agent.accounts import Account, Seat
 from fanlight.agent.desktop import NotReady
 from fanlight.agent.processes import ExitHandler, Program
 from fanlight.agent.script_configs import CONFIG_PATH
 from fanlight.agent.session_scripts import SessionScripts
-from fanlight.agent.sessions import GRACE_IN_SECONDS, InstanceLife
+from fanlight.agent.sessions import GRACE_IN_SECONDS, SeatLife
 from fanlight.agentwire.messages import ApplicationToLaunch, BeginSession, EndSession, LaunchApplication
 
 EDITOR = ApplicationToLaunch(name="editor", launch_path="/usr/bin/editor", launch_parameters="--new 'a b'")
@@ -46,7 +46,7 @@ class NotedProcesses:
         self.killed_groups.append(pid)
 
     def signal_all_of(self, account: Account, number: int) -> bool:
-        assert account is USER
+        assert account == Seat(0).user
         self.signals.append(number)
         return self.stubborn and signal.SIGKILL not in self.signals
 
@@ -75,6 +75,9 @@ class NotedDesktop:
         if self.fault:
             raise self.fault
 
+    async def idle_seconds(self) -> float:
+        return 7.0
+
     def release(self) -> None:
         self.calls.append("release")
 
@@ -83,7 +86,7 @@ class NotedDesktop:
 
 
 class Bench:
-    """An instance's life with everything around it noted; `slept` is the fake clock."""
+    """A seat's life with everything around it noted; `slept` is the fake clock."""
 
     def __init__(self, root: Path) -> None:
         for directory in ("etc/profile.d", "home/user", "work"):
@@ -94,11 +97,14 @@ class Bench:
         self.slept = 0.0
         self.patience_ends = asyncio.Event()
         self.phases: list[str] = []
-        self.life = InstanceLife(
+        self.life = SeatLife(
             self.desktop,
             self.processes,
+            Seat(0),
             on_change=lambda: self.phases.append(self.life.phase),
-            scripts=SessionScripts(self.processes, sleep=self._wait_for_scripts, root=root, owner=os.getuid()),
+            scripts=SessionScripts(
+                self.processes, log_directory="/logs", sleep=self._wait_for_scripts, root=root, owner=os.getuid()
+            ),
             sleep=self._sleep,
             root=root,
         )
@@ -155,7 +161,7 @@ async def test_application_starts_before_the_stream_accepts(bench: Bench) -> Non
     await bench.settle()
     assert bench.life.phase == "STARTING_SESSION"
     assert bench.processes.started[0].arguments == ["/usr/bin/editor", "--new", "a b"]
-    assert bench.processes.started[0].account is USER
+    assert bench.processes.started[0].account == Seat(0).user
 
 
 async def test_repeated_wish_changes_nothing(bench: Bench) -> None:
@@ -178,7 +184,7 @@ async def test_wish_during_boot_is_kept(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("while_booting", [True, False])
-async def test_instance_never_takes_a_second_user(bench: Bench, *, while_booting: bool) -> None:
+async def test_seat_never_takes_a_second_user(bench: Bench, *, while_booting: bool) -> None:
     if while_booting:
         bench.life.handle(begin("s1"))
     else:
@@ -186,11 +192,11 @@ async def test_instance_never_takes_a_second_user(bench: Bench, *, while_booting
     before = bench.life.phase
     bench.life.handle(begin("s2"))
     await bench.settle()
-    assert (bench.life.phase, bench.life.detail) == (before, "this instance belongs to session s1")
+    assert (bench.life.phase, bench.life.detail) == (before, "this seat belongs to session s1")
     assert len(bench.desktop.begun) == (0 if while_booting else 1)
 
 
-async def test_ended_instance_begins_nothing(bench: Bench) -> None:
+async def test_ended_seat_begins_nothing(bench: Bench) -> None:
     await bench.in_session(begin())
     bench.life.handle(EndSession(session_id="s1"))
     await bench.settle()
@@ -331,7 +337,11 @@ async def test_the_session_is_shown_after_its_start_script(bench: Bench) -> None
     bench.life.handle(begin(application=EDITOR, session_context="c", environment={"AppStream_UserName": "ada"}))
     await bench.settle()
     (script,) = bench.processes.started
-    assert (script.arguments, script.account, script.working_directory) == (["/opt/start.sh"], USER, USER.home)
+    assert (script.arguments, script.account, script.working_directory) == (
+        ["/opt/start.sh"],
+        Seat(0).user,
+        Seat(0).user.home,
+    )
     assert script.environment["AppStream_UserName"] == "ada"
     assert script.environment["APPSTREAM_SESSION_CONTEXT"] == "c"
     assert "AppStream_UserName=ada" in (bench.root / "etc/profile.d/appstream_user_vars.sh").read_text()
@@ -410,3 +420,20 @@ async def test_a_configuration_that_is_wrong_runs_nothing_and_is_told(bench: Ben
     assert (
         "config.json: may have SessionStart, SessionTermination, each once; it has 'SessionBegin'" in bench.life.detail
     )
+
+
+async def test_idle_time_is_known_only_while_there_is_a_display(bench: Bench) -> None:
+    assert await bench.life.idle_seconds() == -1
+    await bench.in_session(begin())
+    assert await bench.life.idle_seconds() == 7
+    bench.life.handle(EndSession(session_id="s1"))
+    await bench.settle()
+    assert await bench.life.idle_seconds() == -1
+
+
+async def test_failed_session_can_still_be_ended(bench: Bench) -> None:
+    await bench.in_session(begin())
+    bench.life.fail("x-server ended")
+    bench.life.handle(EndSession(session_id="s1"))
+    await bench.settle()
+    assert bench.phases[-2:] == ["FAILED", "ENDED"]

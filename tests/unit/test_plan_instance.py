@@ -23,7 +23,7 @@ from fanlight.domain.instance_plan import (
 )
 from fanlight.domain.instances import Instance, InstanceState
 from fanlight.domain.places import Scope
-from fanlight.domain.ports import AgentPhase, AgentStatus, ObservedInstance, Power
+from fanlight.domain.ports import AgentPhase, AgentStatus, ObservedInstance, Power, SessionPhase, SessionReport
 from fanlight.domain.streaming_sessions import SessionState, StreamingSession
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -47,18 +47,21 @@ def row(state: InstanceState = LAUNCHING, **members: Any) -> Instance:
     return Instance(**defaults | members)
 
 
-def agent(phase: AgentPhase, session_id: str | None = None, **members: Any) -> AgentStatus:
+def agent(phase: AgentPhase, *sessions: SessionReport, **members: Any) -> AgentStatus:
     defaults: dict[str, Any] = {
         "instance_id": "i-1",
         "phase": phase,
-        "session_id": session_id,
+        "sessions": sessions,
         "runtime_version": "1",
         "detail": "no X server",
-        "idle_since": None,
         "reported_at": NOW,
         "is_connected": True,
     }
     return AgentStatus(**defaults | members)
+
+
+def said(phase: SessionPhase, session_id: str) -> SessionReport:
+    return SessionReport(session_id=session_id, seat=0, phase=phase)
 
 
 def engine(power: Power = Power.RUNNING, first_uid: int | None = 1000, detail: str = "") -> ObservedInstance:
@@ -105,13 +108,13 @@ BOOTED = [NoteReady()]
         (row(), None, sight(agent=agent(AgentPhase.FAILED)), [Retire("its agent failed: no X server", is_failure=True)]),
         (row(IN_USE, ready_at=None), SESSION, sight(agent=agent(AgentPhase.READY)), BOOTED),
         (row(READY), None, sight(agent=agent(AgentPhase.READY)), []),
-        (row(READY), None, sight(agent=agent(AgentPhase.IN_SESSION, "s-9")), [Retire("its agent is IN_SESSION without a session")]),
-        (row(READY), None, sight(agent=agent(AgentPhase.FAILED)), [Retire("its agent is FAILED without a session")]),
+        (row(READY), None, sight(agent=agent(AgentPhase.READY, said(SessionPhase.IN_SESSION, "s-9"))), [Retire("its agent has a session that nobody gave it")]),
+        (row(READY), None, sight(agent=agent(AgentPhase.FAILED)), [Retire("its agent failed: no X server")]),
         (row(READY), None, sight(), [LookAgain(LAUNCHED + SILENCE_GRACE)]),
         (row(READY), None, sight(listening_since=NOW - SILENCE_GRACE), [Retire("its agent is silent")]),
         (row(READY), None, sight(agent=agent(AgentPhase.READY, is_connected=False)), [LookAgain(NOW + SILENCE_GRACE)]),
-        (row(IN_USE), SESSION, sight(agent=agent(AgentPhase.IN_SESSION, "s-1")), []),
-        (row(IN_USE), SESSION, sight(agent=agent(AgentPhase.IN_SESSION, "s-1", is_connected=False)), []),
+        (row(IN_USE), SESSION, sight(agent=agent(AgentPhase.READY, said(SessionPhase.IN_SESSION, "s-1"))), []),
+        (row(IN_USE), SESSION, sight(agent=agent(AgentPhase.READY, said(SessionPhase.IN_SESSION, "s-1"), is_connected=False)), []),
         (row(READY), None, GONE, [Retire("the engine does not have it any more")]),
         (row(IN_USE), SESSION, GONE, [Retire("the engine does not have it any more")]),
         (row(), None, GONE, [Retire("the engine does not have it any more", is_failure=True)]),
@@ -120,16 +123,16 @@ BOOTED = [NoteReady()]
         (row(IN_USE), SESSION, sight(observed=engine(Power.FAILED, detail="disk")), [Retire("the engine reports FAILED: disk")]),
         (row(IN_USE), None, sight(), [Retire("session s-1 is over")]),
         (row(IN_USE), OVER, sight(), [Retire("session s-1 is over")]),
-        (row(IN_USE), OVER, sight(agent=agent(AgentPhase.IN_SESSION, "s-1")), [TellEnd("s-1"), LookAgain(NOW + timedelta(seconds=1))]),
-        (row(IN_USE), OVER, sight(agent=agent(AgentPhase.IN_SESSION, "s-1", is_connected=False)), [Retire("session s-1 is over")]),
-        (row(IN_USE), OVER, sight(agent=agent(AgentPhase.ENDED, "s-1")), [Retire("session s-1 is over")]),
+        (row(IN_USE), OVER, sight(agent=agent(AgentPhase.READY, said(SessionPhase.IN_SESSION, "s-1"))), [TellEnd("s-1"), LookAgain(NOW + timedelta(seconds=1))]),
+        (row(IN_USE), OVER, sight(agent=agent(AgentPhase.READY, said(SessionPhase.IN_SESSION, "s-1"), is_connected=False)), [Retire("session s-1 is over")]),
+        (row(IN_USE), OVER, sight(agent=agent(AgentPhase.READY, said(SessionPhase.ENDED, "s-1"))), [Retire("session s-1 is over")]),
         (row(IN_USE), OVER, sight(agent=agent(AgentPhase.READY)), [Retire("session s-1 is over")]),
         # Scripts of the image run for as long as the agent is heard, but not for ever
-        (row(IN_USE), replace(OVER, ended_at=NOW - END_GRACE), sight(agent=agent(AgentPhase.IN_SESSION, "s-1")),
+        (row(IN_USE), replace(OVER, ended_at=NOW - END_GRACE), sight(agent=agent(AgentPhase.READY, said(SessionPhase.IN_SESSION, "s-1"))),
          [TellEnd("s-1"), LookAgain(NOW + timedelta(seconds=1))]),
-        (row(IN_USE), replace(OVER, ended_at=NOW - END_GRACE), sight(agent=agent(AgentPhase.IN_SESSION, "s-1", reported_at=NOW - END_GRACE)),
+        (row(IN_USE), replace(OVER, ended_at=NOW - END_GRACE), sight(agent=agent(AgentPhase.READY, said(SessionPhase.IN_SESSION, "s-1"), reported_at=NOW - END_GRACE)),
          [Retire("session s-1 is over")]),
-        (row(IN_USE), replace(OVER, ended_at=NOW - END_LIMIT), sight(agent=agent(AgentPhase.IN_SESSION, "s-1")), [Retire("session s-1 is over")]),
+        (row(IN_USE), replace(OVER, ended_at=NOW - END_LIMIT), sight(agent=agent(AgentPhase.READY, said(SessionPhase.IN_SESSION, "s-1"))), [Retire("session s-1 is over")]),
         (row(RETIRING), None, sight(), [Destroy()]),
         (row(RETIRING), None, GONE, [Destroy()]),
     ],

@@ -10,7 +10,7 @@ from fanlight.domain.fleets import Fleet, FleetState
 from fanlight.domain.instance_plan import BOOT_GRACE
 from fanlight.domain.instances import Instance, InstanceState
 from fanlight.domain.places import Scope
-from fanlight.domain.ports import AgentPhase, AgentStatus
+from fanlight.domain.ports import AgentPhase, AgentStatus, SessionPhase, SessionReport
 from fanlight.domain.session_plan import (
     AGENT_FRESHNESS,
     AGENT_SILENCE_GRACE,
@@ -61,10 +61,17 @@ IDLE_FLEET = replace(FLEET, idle_disconnect_timeout=timedelta(seconds=90))  # co
 REFUSED = {"fleet": FAILING, "instance": UNACCEPTED}
 
 
-def says(phase: str, session_id: str | None = None, **members: Any) -> AgentStatus:
+def says(
+    phase: str, session_id: str | None = None, *, idle_since: datetime | None = None, **members: Any
+) -> AgentStatus:
+    """Return what the agent says of the instance, or of one session in it."""
+    sessions = (SessionReport(session_id="another", seat=0, phase=SessionPhase.IN_SESSION),)
+    if session_id is not None:
+        report = SessionReport(session_id=session_id, seat=1, phase=SessionPhase(phase), idle_since=idle_since)
+        phase, sessions = "READY", (*sessions, report)
     defaults: dict[str, Any] = {
-        "instance_id": "i", "phase": AgentPhase(phase), "session_id": session_id, "runtime_version": "1",
-        "detail": "", "idle_since": None, "reported_at": NOW, "is_connected": True,
+        "instance_id": "i", "phase": AgentPhase(phase), "sessions": sessions, "runtime_version": "1",
+        "detail": "", "reported_at": NOW, "is_connected": True,
     }  # fmt: skip
     return AgentStatus(**defaults | members)
 
@@ -160,7 +167,7 @@ def test_the_next_steps_of_a_session(
         (3000, idle_since(0, at=2984), [LookAgain(NOW + 3000 * SECOND + AGENT_FRESHNESS)]),
         (3000, idle_since(0, at=2985), [DisconnectIdle(NOW)]),
         (3000, replace(idle_since(0, at=3000), is_connected=False), [LookAgain(NOW + 3000 * SECOND + AGENT_FRESHNESS)]),
-        (3000, replace(idle_since(0, at=3000), idle_since=None), [LookAgain(NOW + 3000 * SECOND + AGENT_FRESHNESS)]),
+        (3000, says("IN_SESSION", "s", reported_at=NOW + 3000 * SECOND), [LookAgain(NOW + 3000 * SECOND + AGENT_FRESHNESS)]),
     ],
 )  # fmt: skip
 def test_an_idle_user_is_disconnected_after_whole_minutes(

@@ -6,15 +6,18 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 
 from fanlight.agent import system
+from fanlight.agent.accounts import Seat
 from fanlight.agent.channel import HostChannel
 from fanlight.agent.desktop import Desktop
+from fanlight.agent.instance import InstanceLife
 from fanlight.agent.processes import KernelProcesses
 from fanlight.agent.screen import Screen
 from fanlight.agent.session_scripts import SessionScripts
-from fanlight.agent.sessions import BOOTING, FAILED, InstanceLife
+from fanlight.agent.sessions import SeatLife
 from fanlight.agentwire import PROTOCOL, RUNTIME_DIRECTORY
 from fanlight.agentwire.messages import Status
 
@@ -23,6 +26,7 @@ log = logging.getLogger(__name__)
 # Incus asks with SIGPWR; an administrator's tools with the others.
 SHUTDOWN_SIGNALS = (signal.SIGPWR, signal.SIGTERM, signal.SIGINT)
 NAME_SERVER_VARIABLE = "FANLIGHT_NAMESERVER"  # from the engine, when the instance has a way out
+PLACES_VARIABLE = "FANLIGHT_SESSIONS"  # from the engine: how many sessions there may be at a time
 SHUTDOWN_GRACE_IN_SECONDS = 0.3  # instances are thrown away: nothing here is worth waiting for
 STANDARD_LOG_RECORD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -38,6 +42,7 @@ class _LineFormatter(logging.Formatter):
 def main() -> None:
     """Run the instance until it is told to shut down."""
     name_server = os.environ.get(NAME_SERVER_VARIABLE, "")
+    places = int(os.environ.get(PLACES_VARIABLE, "1"))
     os.environ.clear()
     os.environ["GCONV_PATH"] = f"{RUNTIME_DIRECTORY}/lib"  # or the C library would load the image's converters
     handler = logging.StreamHandler(sys.stdout)
@@ -48,54 +53,61 @@ def main() -> None:
         problem = ""
     except OSError as error:
         problem = str(error)
-    asyncio.run(_run(problem))
+    asyncio.run(_run(problem, places))
     os.sync()
 
 
-async def _run(problem: str) -> None:
+async def _run(problem: str, places: int) -> None:
     processes = KernelProcesses()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGCHLD, processes.reap)
     stop = asyncio.Event()
     for number in SHUTDOWN_SIGNALS:
         loop.add_signal_handler(number, stop.set)
+    tasks: set[asyncio.Task[None]] = set()
 
-    # The three know each other in a circle; the names are bound before anything happens.
-    screen = Screen()
-    desktop = Desktop(processes, screen, on_failure=lambda detail: life.fail(detail))  # noqa: PLW0108
+    def in_background(work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    # They know each other in a circle; the names are bound before anything happens.
     life = InstanceLife(
-        desktop,
-        processes,
+        lambda number: _open_seat(Seat(number), processes, on_change=lambda: life.seat_changed()),  # noqa: PLW0108
+        places=places,
         on_change=lambda: channel.status_changed(),  # noqa: PLW0108
-        scripts=SessionScripts(processes),
+        in_background=in_background,
     )
     version = _runtime_version()
 
     async def status() -> Status:
-        seconds = -1.0 if life.phase in (BOOTING, FAILED) else await screen.idle_seconds()
+        sessions = await life.reports()
         return Status(
-            protocol=PROTOCOL,
-            runtime_version=version,
-            phase=life.phase,
-            session_id=life.session_id,
-            idle_seconds=seconds,
-            detail=life.detail,
-            has_script_failed=life.has_script_failed,
+            protocol=PROTOCOL, runtime_version=version, phase=life.phase, sessions=sessions, detail=life.detail
         )
 
     channel = HostChannel(status=status, handle=life.handle)
-    tasks = [asyncio.create_task(channel.run())]
+    in_background(channel.run())
     if problem:
         life.fail(f"boot: {problem}")
     else:
-        tasks.append(asyncio.create_task(life.boot()))
+        life.boot()
     await stop.wait()
     log.info("shutting down")
-    for task in tasks:
+    running = list(tasks)
+    for task in running:
         task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.gather(*running, return_exceptions=True)
     os.kill(-1, signal.SIGTERM)
     await asyncio.sleep(SHUTDOWN_GRACE_IN_SECONDS)
+
+
+def _open_seat(seat: Seat, processes: KernelProcesses, *, on_change: Callable[[], None]) -> SeatLife:
+    # The two know each other; the name is bound before anything happens.
+    desktop = Desktop(processes, Screen(seat.x_socket), seat, on_failure=lambda detail: life.fail(detail))  # noqa: PLW0108
+    scripts = SessionScripts(processes, log_directory=seat.log_directory)
+    life = SeatLife(desktop, processes, seat, on_change=on_change, scripts=scripts)
+    return life
 
 
 def _runtime_version() -> str:

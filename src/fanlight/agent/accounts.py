@@ -1,49 +1,115 @@
-"""Who is who in an instance. The numbers are fixed: the base image makes these accounts, the host counts on them.
+"""Who is who in an instance. The numbers are fixed: the base image makes the first seat's accounts, the host counts on all.
 
-Applications run as USER. X server, window manager, sound and Selkies run as DISPLAY, so that a user's program can
-neither read, stop nor reconfigure them.
+A seat is the place of one session: two accounts, a display, a sound server, a stream socket. Applications run as its
+user. X server, sound and Selkies run as its display account, so that a user's program can neither read, stop nor
+reconfigure them; and no account of one seat reaches anything of another seat. A seat serves one session, ever: the
+next one sits on the next seat, with numbers that nobody had before.
 """
 
 from dataclasses import dataclass
 
+from fanlight.agentwire import GUEST_SOCKETS, display_uid_of, stream_socket_name, user_uid_of
+
+# All display accounts run in this group. It passes to the sockets' directory; a stream socket then belongs to it and
+# shuts it out, so that the gateway may connect and the display accounts of other seats may not.
+STREAMS_GROUP = 9_999
+LOG_DIRECTORY = "/var/log/fanlight"
+SEATS_DIRECTORY = "/run/seats"  # what the agent makes for each seat, in the sight of root alone or of who owns it
+PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games"
+
 
 @dataclass(frozen=True, slots=True)
 class Account:
+    """`group` is the one of its own; what it runs may have another main group besides."""
+
     name: str
     uid: int
-    gid: int
+    group: int
     home: str
+    main_group: int
+    runs_applications: bool
 
     @property
     def runtime_directory(self) -> str:
         return f"/run/user/{self.uid}"
 
 
-USER = Account("user", 1000, 1000, "/home/user")
-DISPLAY = Account("display", 1001, 1001, "/run/user/1001")
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """Everything that has a name and belongs to one session."""
 
-FILES_DIRECTORY = f"{USER.home}/MyFiles"  # what the browser uploads to and downloads from
-LOG_DIRECTORY = "/var/log/fanlight"
-X_DISPLAY = ":0"
-X_SOCKET = "/tmp/.X11-unix/X0"  # noqa: S108 - where X clients look for display :0
-PULSE_DIRECTORY = "/run/pulse"
-PULSE_SERVER = f"unix:{PULSE_DIRECTORY}/native"
-PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games"
+    number: int
 
+    @property
+    def user(self) -> Account:
+        name, uid = "user" + (str(self.number) if self.number else ""), user_uid_of(self.number)
+        return Account(name, uid, uid, f"/home/{name}", uid, runs_applications=True)
 
-def environment_of(account: Account) -> dict[str, str]:
-    """Return the whole environment a program of this account starts with."""
-    return {
-        "HOME": account.home,
-        "USER": account.name,
-        "LOGNAME": account.name,
-        "SHELL": "/bin/bash",
-        "PATH": PATH,
-        "LANG": "en_US.UTF-8",
-        "DISPLAY": X_DISPLAY,
-        "PULSE_SERVER": PULSE_SERVER,
-        "XDG_RUNTIME_DIR": account.runtime_directory,
-        "DBUS_SESSION_BUS_ADDRESS": f"unix:path={account.runtime_directory}/bus",
-        "NO_AT_BRIDGE": "1",  # there is no accessibility bus; toolkits would look for one
-        "GTK_A11Y": "none",
-    }
+    @property
+    def display(self) -> Account:
+        name, uid = "display" + (str(self.number) if self.number else ""), display_uid_of(self.number)
+        return Account(name, uid, uid, f"/run/user/{uid}", STREAMS_GROUP, runs_applications=False)
+
+    @property
+    def accounts(self) -> tuple[Account, Account]:
+        return self.user, self.display
+
+    @property
+    def files_directory(self) -> str:
+        """What the browser uploads to and downloads from."""
+        return f"{self.user.home}/MyFiles"
+
+    @property
+    def directory(self) -> str:
+        """What root writes for the programs of this seat."""
+        return f"{SEATS_DIRECTORY}/{self.number}"
+
+    @property
+    def log_directory(self) -> str:
+        return f"{LOG_DIRECTORY}/{self.number}"
+
+    @property
+    def variables_directory(self) -> str:
+        """Where login shells look for the session's variables."""
+        return "/etc/profile.d" if self.number == 0 else f"{self.directory}/profile.d"
+
+    @property
+    def x_display(self) -> str:
+        return f":{self.number}"
+
+    @property
+    def x_socket(self) -> str:
+        return f"/tmp/.X11-unix/X{self.number}"  # noqa: S108 - where X clients look for the display
+
+    @property
+    def pulse_directory(self) -> str:
+        return f"/run/pulse/{self.number}"
+
+    @property
+    def pulse_server(self) -> str:
+        return f"unix:{self.pulse_directory}/native"
+
+    @property
+    def stream_socket(self) -> str:
+        return f"{GUEST_SOCKETS}/{stream_socket_name(self.number)}"
+
+    def x_authority_of(self, account: Account) -> str:
+        return f"{self.directory}/{account.name}.xauth"
+
+    def environment_of(self, account: Account) -> dict[str, str]:
+        """Return the whole environment that a program of this account starts with."""
+        return {
+            "HOME": account.home,
+            "USER": account.name,
+            "LOGNAME": account.name,
+            "SHELL": "/bin/bash",
+            "PATH": PATH,
+            "LANG": "en_US.UTF-8",
+            "DISPLAY": self.x_display,
+            "XAUTHORITY": self.x_authority_of(account),
+            "PULSE_SERVER": self.pulse_server,
+            "XDG_RUNTIME_DIR": account.runtime_directory,
+            "DBUS_SESSION_BUS_ADDRESS": f"unix:path={account.runtime_directory}/bus",
+            "NO_AT_BRIDGE": "1",  # there is no accessibility bus; toolkits would look for one
+            "GTK_A11Y": "none",
+        }

@@ -1,31 +1,21 @@
-"""Display, sound, window manager and stream server of an instance: which programs, started how, ready when."""
+"""Display, sound, window manager and stream server of a seat: which programs, started how, ready when."""
 
 import asyncio
 import json
 import signal
 import socket
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
-from fanlight.agent import wm
-from fanlight.agent.accounts import (
-    DISPLAY,
-    FILES_DIRECTORY,
-    PULSE_DIRECTORY,
-    USER,
-    X_DISPLAY,
-    X_SOCKET,
-    environment_of,
-)
+from fanlight.agent import seats, wm
+from fanlight.agent.accounts import Account, Seat
 from fanlight.agent.processes import Processes, Program
 from fanlight.agent.screen import Screen
 from fanlight.agent.services import Service
 from fanlight.agent.stream import WARM
-from fanlight.agentwire import GUEST_SOCKETS, RUNTIME_DIRECTORY, STREAM_SOCKET_NAME
+from fanlight.agentwire import RUNTIME_DIRECTORY
 
-CONFIG_DIRECTORY = "/run/desktop"
-STREAM_SOCKET = f"{GUEST_SOCKETS}/{STREAM_SOCKET_NAME}"
 # Bounds every later resize; memory is taken only for pixels that were ever drawn.
 LARGEST_SCREEN = "4096x4096x24"
 BACKGROUND = 0x3A4A5E
@@ -34,21 +24,14 @@ BOOT_LIMIT_IN_SECONDS = 30.0
 STREAM_LIMIT_IN_SECONDS = 20.0
 # The stream server alone may load modules, at boot; what it asks for later (a sink, a microphone) is made here already,
 # because a program of the user could ask the same.
-PULSE_SCRIPT = f"""load-module module-native-protocol-unix auth-anonymous=1 socket={PULSE_DIRECTORY}/native
+# Whoever gets into the socket's directory may come: that are the two accounts of the seat.
+PULSE_SCRIPT = """load-module module-native-protocol-unix auth-anonymous=1 socket={directory}/native
 load-module module-null-sink sink_name=output sink_properties=device.description=Speakers
 load-module module-null-sink sink_name=input sink_properties=device.description=Input
 load-module module-virtual-source source_name=SelkiesVirtualMic master=input.monitor
 set-default-sink output
 set-default-source SelkiesVirtualMic
 """
-# What only the instance can know. These win over what the host says.
-OWN_STREAM_SETTINGS = {
-    "unix_socket": STREAM_SOCKET,
-    "enable_basic_auth": "false",  # the socket is private; the gateway authorises
-    "mode": "websockets",
-    "file_manager_path": FILES_DIRECTORY,
-    "audio_device_name": "output.monitor",
-}
 
 
 class NotReady(Exception):
@@ -60,14 +43,15 @@ class Desktop:
         self,
         processes: Processes,
         screen: Screen,
+        seat: Seat,
         *,
         on_failure: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._screen = screen
+        self._screen, self._seat = screen, seat
         self._stream_channel: socket.socket | None = None
         self._stream_settings: dict[str, str] | None = None
-        self._session_environment = environment_of(USER)
+        self._session_environment = seat.environment_of(seat.user)
 
         def service(prepare: Callable[[], Program], *, may_restart: bool = True) -> Service:
             return Service(prepare, processes=processes, clock=clock, on_failure=on_failure, may_restart=may_restart)
@@ -81,14 +65,19 @@ class Desktop:
         self._stream = service(self._stream_program)
 
     async def boot(self) -> None:
-        """Bring up everything that needs no session. Raises NotReady."""
-        _write_config("sound.pa", PULSE_SCRIPT)
+        """Bring up everything that needs no session. Raises NotReady, OSError."""
+        self._screen.cookie = seats.prepare(self._seat)
+        self._write_config("sound.pa", PULSE_SCRIPT.format(directory=self._seat.pulse_directory))
         for each in (self._x_server, self._stream, self._sound, self._message_bus):
             each.start()
-        await _until(lambda: _accepts(X_SOCKET), "the X server", BOOT_LIMIT_IN_SECONDS)
+        await _until(lambda: _accepts(self._seat.x_socket), "the X server", BOOT_LIMIT_IN_SECONDS)
         await self._screen.paint_background(BACKGROUND)
-        await _until(lambda: _accepts(f"{PULSE_DIRECTORY}/native"), "the sound server", BOOT_LIMIT_IN_SECONDS)
-        await _until(lambda: _accepts(f"{USER.runtime_directory}/bus"), "the message bus", BOOT_LIMIT_IN_SECONDS)
+        await _until(
+            lambda: _accepts(f"{self._seat.pulse_directory}/native"), "the sound server", BOOT_LIMIT_IN_SECONDS
+        )
+        await _until(
+            lambda: _accepts(f"{self._seat.user.runtime_directory}/bus"), "the message bus", BOOT_LIMIT_IN_SECONDS
+        )
         await _until(self._is_warm, "the stream server", BOOT_LIMIT_IN_SECONDS)
 
     def begin(
@@ -99,14 +88,18 @@ class Desktop:
         `environment` is the whole environment of the user's programs, for what is started from panel and menu.
         """
         self._session_environment = dict(environment)
-        self._stream_settings = {**stream_settings, **OWN_STREAM_SETTINGS}
+        self._stream_settings = {**stream_settings, **self._own_stream_settings()}
         self._tell_stream_settings()
-        _write_config("openbox.xml", wm.openbox_config(stream_view))
+        self._write_config("openbox.xml", wm.openbox_config(stream_view))
         self._window_manager.start()
         if stream_view == "DESKTOP":
-            _write_config("panel.conf", wm.PANEL)
+            self._write_config("panel.conf", wm.PANEL)
             self._panel.start()
-        return _until(lambda: _accepts(STREAM_SOCKET), "the stream", STREAM_LIMIT_IN_SECONDS)
+        return _until(lambda: _accepts(self._seat.stream_socket), "the stream", STREAM_LIMIT_IN_SECONDS)
+
+    async def idle_seconds(self) -> float:
+        """Return seconds since the last key or pointer event, negative when unknown."""
+        return await self._screen.idle_seconds()
 
     def release(self) -> None:
         """Stop what belongs to the user's side of the desktop, for good."""
@@ -114,7 +107,7 @@ class Desktop:
             each.stop(signal.SIGTERM)
 
     def end(self) -> None:
-        """Stop what streams, for good; the instance is destroyed afterwards."""
+        """Stop what streams, for good."""
         for each in (self._stream, self._sound, self._x_server):
             each.stop(signal.SIGTERM)
 
@@ -122,35 +115,35 @@ class Desktop:
 
     def _x_server_program(self) -> Program:
         arguments = [
-            "/usr/bin/Xvfb", X_DISPLAY, "-screen", "0", LARGEST_SCREEN, "-dpi", "96", "-nolisten", "tcp", "-ac",
-            "-noreset", "-nocursor", "-s", "0", "-dpms",
+            "/usr/bin/Xvfb", self._seat.x_display, "-screen", "0", LARGEST_SCREEN, "-dpi", "96", "-nolisten", "tcp",
+            "-auth", self._seat.x_authority_of(self._seat.display), "-noreset", "-nocursor", "-s", "0", "-dpms",
         ]  # fmt: skip
-        return Program(name="x-server", arguments=arguments, account=DISPLAY, environment=environment_of(DISPLAY))
+        return self._program("x-server", arguments, self._seat.display)
 
     def _sound_program(self) -> Program:
         arguments = [
             "/usr/bin/pulseaudio", "-n", "--daemonize=no", "--exit-idle-time=-1", "--disallow-exit",
             "--disallow-module-loading", "--use-pid-file=no", "--realtime=no",
             "--high-priority=no", "--log-target=stderr",
-            f"--file={CONFIG_DIRECTORY}/sound.pa",
+            f"--file={self._seat.directory}/sound.pa",
         ]  # fmt: skip
-        environment = environment_of(DISPLAY)
+        environment = self._seat.environment_of(self._seat.display)
         del environment["DBUS_SESSION_BUS_ADDRESS"], environment["PULSE_SERVER"]
-        return Program(name="sound", arguments=arguments, account=DISPLAY, environment=environment)
+        return self._program("sound", arguments, self._seat.display, environment)
 
     def _message_bus_program(self) -> Program:
-        address = f"unix:path={USER.runtime_directory}/bus"
+        address = f"unix:path={self._seat.user.runtime_directory}/bus"
         arguments = ["/usr/bin/dbus-daemon", "--session", "--nofork", "--nopidfile", f"--address={address}"]
-        return Program(name="message-bus", arguments=arguments, account=USER, environment=environment_of(USER))
+        return self._program("message-bus", arguments, self._seat.user)
 
     def _window_manager_program(self) -> Program:
         """As the user, like the panel: what is started from a menu must not become the display user."""
-        arguments = ["/usr/bin/openbox", "--sm-disable", "--config-file", f"{CONFIG_DIRECTORY}/openbox.xml"]
-        return Program(name="window-manager", arguments=arguments, account=USER, environment=self._session_environment)
+        arguments = ["/usr/bin/openbox", "--sm-disable", "--config-file", f"{self._seat.directory}/openbox.xml"]
+        return self._program("window-manager", arguments, self._seat.user, self._session_environment)
 
     def _panel_program(self) -> Program:
-        arguments = ["/usr/bin/tint2", "-c", f"{CONFIG_DIRECTORY}/panel.conf"]
-        return Program(name="panel", arguments=arguments, account=USER, environment=self._session_environment)
+        arguments = ["/usr/bin/tint2", "-c", f"{self._seat.directory}/panel.conf"]
+        return self._program("panel", arguments, self._seat.user, self._session_environment)
 
     def _stream_program(self) -> Program:
         """Start it with one end of a socket pair; after a crash in a session it gets the same settings again."""
@@ -159,15 +152,43 @@ class Desktop:
             self._stream_channel.close()
         ours.setblocking(False)  # noqa: FBT003 - the standard library's signature
         self._stream_channel = ours
-        environment = environment_of(DISPLAY)
+        environment = self._seat.environment_of(self._seat.display)
         del environment["USER"]  # Selkies would take it for the name to log in with
         environment["GCONV_PATH"] = f"{RUNTIME_DIRECTORY}/lib"  # or the C library would load the image's converters
         arguments = [f"{RUNTIME_DIRECTORY}/bin/fanlight-stream", str(theirs.fileno())]
         if self._stream_settings is not None:
             self._tell_stream_settings()
+        return self._program("stream", arguments, self._seat.display, environment, hand_over=(theirs.detach(),))
+
+    def _program(
+        self,
+        name: str,
+        arguments: Sequence[str],
+        account: Account,
+        environment: Mapping[str, str] | None = None,
+        hand_over: Sequence[int] = (),
+    ) -> Program:
         return Program(
-            name="stream", arguments=arguments, account=DISPLAY, environment=environment, hand_over=(theirs.detach(),)
+            name=name,
+            log_directory=self._seat.log_directory,
+            arguments=arguments,
+            account=account,
+            environment=environment or self._seat.environment_of(account),
+            hand_over=hand_over,
         )
+
+    def _own_stream_settings(self) -> dict[str, str]:
+        """Return what only the instance can know. It wins over what the host says."""
+        return {
+            "unix_socket": self._seat.stream_socket,
+            "enable_basic_auth": "false",  # the socket is private; the gateway authorises
+            "mode": "websockets",
+            "file_manager_path": self._seat.files_directory,
+            "audio_device_name": "output.monitor",
+        }
+
+    def _write_config(self, name: str, text: str) -> None:
+        (Path(self._seat.directory) / name).write_text(text, encoding="utf-8")
 
     def _tell_stream_settings(self) -> None:
         if self._stream_channel is not None:
@@ -180,12 +201,6 @@ class Desktop:
             return self._stream_channel.recv(len(WARM)) == WARM
         except BlockingIOError:
             return False
-
-
-def _write_config(name: str, text: str) -> None:
-    directory = Path(CONFIG_DIRECTORY)
-    directory.mkdir(mode=0o755, exist_ok=True)
-    (directory / name).write_text(text, encoding="utf-8")
 
 
 def _accepts(path: str) -> bool:

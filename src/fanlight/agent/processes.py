@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from fanlight.agent.accounts import LOG_DIRECTORY, USER, Account
+from fanlight.agent.accounts import Account
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +32,7 @@ class Program:
     """`hand_over` are descriptors that the program inherits, and that are closed here once it has them."""
 
     name: str
+    log_directory: str
     arguments: Sequence[str]
     account: Account
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -70,7 +71,7 @@ class KernelProcesses:
         self._running: dict[int, tuple[subprocess.Popen[bytes], ExitHandler]] = {}
 
     def start(self, program: Program, on_exit: ExitHandler) -> int:
-        log_path = Path(LOG_DIRECTORY) / f"{program.name}.log"
+        log_path = Path(program.log_directory) / f"{program.name}.log"
         try:
             with log_path.open("ab") as output:
                 process = subprocess.Popen(  # noqa: S603 - the host says what runs here
@@ -81,8 +82,8 @@ class KernelProcesses:
                     env=dict(program.environment),
                     cwd=program.working_directory,
                     user=program.account.uid,
-                    group=program.account.gid,
-                    extra_groups=[],
+                    group=program.account.main_group,
+                    extra_groups=[program.account.group],
                     pass_fds=program.hand_over,
                     start_new_session=True,
                     umask=0o022,
@@ -92,7 +93,7 @@ class KernelProcesses:
             for descriptor in program.hand_over:
                 os.close(descriptor)
         self._running[process.pid] = (process, on_exit)
-        if program.account is USER:
+        if program.account.runs_applications:
             with contextlib.suppress(OSError):  # it has ended already
                 Path(f"/proc/{process.pid}/oom_score_adj").write_text(OOM_SCORE_OF_APPLICATIONS, encoding="ascii")
         return process.pid
@@ -113,7 +114,7 @@ class KernelProcesses:
         if child == 0:
             try:
                 os.setgroups([])
-                os.setresgid(account.gid, account.gid, account.gid)
+                os.setresgid(account.group, account.group, account.group)
                 os.setresuid(account.uid, account.uid, account.uid)
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
                 os.kill(-1, number)

@@ -8,11 +8,11 @@ import asyncio
 import contextlib
 import struct
 
-from fanlight.agent.accounts import X_SOCKET
-
 UNKNOWN = -1.0
 LIMIT_IN_SECONDS = 1.0
 EXTENSION = b"MIT-SCREEN-SAVER"
+COOKIE_NAME = b"MIT-MAGIC-COOKIE-1"
+ANY_FAMILY = 0xFFFF
 CHANGE_WINDOW_ATTRIBUTES, CLEAR_AREA, QUERY_EXTENSION, QUERY_INFO = 2, 61, 98, 1
 BACKGROUND_PIXEL = 2
 REPLY_BYTES = 32
@@ -21,7 +21,8 @@ REPLY_BYTES = 32
 class Screen:
     """Keeps one connection to the X server; a lost one is made again at the next question."""
 
-    def __init__(self, path: str = X_SOCKET) -> None:
+    def __init__(self, path: str) -> None:
+        self.cookie = b""  # the secret that opens the display
         self._path = path
         self._reader: asyncio.StreamReader
         self._writer: asyncio.StreamWriter | None = None
@@ -52,14 +53,16 @@ class Screen:
 
     async def _connect(self) -> None:
         self._reader, self._writer = await asyncio.open_unix_connection(self._path)
-        self._writer.write(struct.pack("<BxHHHHxx", ord("l"), 11, 0, 0, 0))
+        name = COOKIE_NAME if self.cookie else b""
+        greeting = struct.pack("<BxHHHHxx", ord("l"), 11, 0, len(name), len(self.cookie))
+        self._writer.write(greeting + _padded(name) + _padded(self.cookie))
         accepted, length = struct.unpack("<B5xH", await self._reader.readexactly(8))
         setup = await self._reader.readexactly(length * 4)
         if accepted != 1:
             raise OSError("the X server refused the connection")
         vendor_length, formats = struct.unpack_from("<H", setup, 16)[0], setup[21]
         self._root = struct.unpack_from("<I", setup, 32 + (vendor_length + 3) // 4 * 4 + formats * 8)[0]
-        name = EXTENSION.ljust((len(EXTENSION) + 3) // 4 * 4, b"\0")
+        name = _padded(EXTENSION)
         reply = await self._ask(struct.pack("<BxHHxx", QUERY_EXTENSION, 2 + len(name) // 4, len(EXTENSION)) + name)
         is_present, self._opcode = reply[8], reply[9]
         if not is_present:
@@ -82,3 +85,13 @@ class Screen:
             with contextlib.suppress(OSError):
                 self._writer.close()
         self._writer = None
+
+
+def x_authority(display_number: int, cookie: bytes) -> bytes:
+    """Return the file that lets X clients in who may read it, in the format of libXau."""
+    parts = (b"", str(display_number).encode(), COOKIE_NAME, cookie)
+    return struct.pack(">H", ANY_FAMILY) + b"".join(struct.pack(">H", len(part)) + part for part in parts)
+
+
+def _padded(text: bytes) -> bytes:
+    return text.ljust((len(text) + 3) // 4 * 4, b"\0")

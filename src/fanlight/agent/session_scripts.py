@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fanlight.agent.accounts import LOG_DIRECTORY, Account
+from fanlight.agent.accounts import Account
 from fanlight.agent.processes import Processes, Program
 from fanlight.agent.script_configs import (
     EventScripts,
@@ -29,7 +29,7 @@ from fanlight.agent.script_configs import (
 
 log = logging.getLogger(__name__)
 
-ROOT = Account("root", 0, 0, "/root")
+ROOT = Account("root", 0, 0, "/root", 0, runs_applications=False)
 ROOT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 TOLD_BYTES = 160  # of the end of a script's output
 _OF_THE_USER = ("XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS")  # root has no business with the user's own sockets
@@ -62,6 +62,7 @@ class SessionScripts:
         self,
         processes: Processes,
         *,
+        log_directory: str,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,
         root: Path = Path("/"),
@@ -69,6 +70,7 @@ class SessionScripts:
     ) -> None:
         self._processes, self._sleep, self._clock = processes, sleep, clock
         self._root, self._owner = root, owner
+        self._log_directory = log_directory
         self._config: ScriptConfig | None = None
         self._running: list[_Run] = []
 
@@ -113,7 +115,7 @@ class SessionScripts:
         is_system = script.context is ScriptContext.SYSTEM
         account = ROOT if is_system else user
         name = f"{_LOG_NAMES[event]}-{script.context}"
-        log_path = self._root / LOG_DIRECTORY.lstrip("/") / f"{name}.log"
+        log_path = self._root / self._log_directory.lstrip("/") / f"{name}.log"
         run = _Run(
             script=script,
             began_at=self._clock(),
@@ -126,6 +128,7 @@ class SessionScripts:
                 require_trusted(script.path, self._root, self._owner)
             program = Program(
                 name=name,
+                log_directory=self._log_directory,
                 arguments=[script.path, *script.arguments],
                 account=account,
                 environment=environment_of_root(environment) if is_system else environment,

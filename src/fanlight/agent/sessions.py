@@ -1,8 +1,8 @@
-"""The life of an instance as its agent sees it: boot, one session, the end.
+"""The life of a seat as its agent sees it: boot, one session, the end.
 
     BOOTING → READY → STARTING_SESSION → IN_SESSION → ENDED          any → FAILED
 
-An instance serves one session in its life. What the host sends are wishes that it repeats until the status says so;
+A seat serves one session in its life. What the host sends are wishes that it repeats until the status says so;
 therefore every message may come twice, early, or for another session.
 """
 
@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from fanlight.agent.accounts import USER, environment_of
+from fanlight.agent.accounts import Seat
 from fanlight.agent.processes import Processes, Program
 from fanlight.agent.session_scripts import SessionScripts
 from fanlight.agent.time_zones import with_known_zone
@@ -31,8 +31,8 @@ MAX_DETAIL = 500
 GRACE_IN_SECONDS = 3.0  # programs may save what they have; the user has been asked before
 END_POLL_IN_SECONDS = 0.05
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-USER_VARIABLES = "/etc/profile.d/appstream_user_vars.sh"
-MACHINE_VARIABLES = "/etc/profile.d/appstream_system_vars.sh"
+USER_VARIABLES = "appstream_user_vars.sh"
+MACHINE_VARIABLES = "appstream_system_vars.sh"
 CONTEXT_VARIABLE = "APPSTREAM_SESSION_CONTEXT"
 
 
@@ -41,6 +41,7 @@ class SessionDesktop(Protocol):
     def begin(
         self, stream_view: str, stream_settings: Mapping[str, str], environment: Mapping[str, str]
     ) -> Awaitable[None]: ...
+    async def idle_seconds(self) -> float: ...
     def release(self) -> None: ...
     def end(self) -> None: ...
 
@@ -49,13 +50,14 @@ class Refused(Exception):
     """A message that cannot be carried out. The text goes into the status."""
 
 
-class InstanceLife:
+class SeatLife:
     """`on_change` is called after every change of what the status says. `root` is where /etc is (tests move it)."""
 
     def __init__(
         self,
         desktop: SessionDesktop,
         processes: Processes,
+        seat: Seat,
         *,
         on_change: Callable[[], None],
         scripts: SessionScripts,
@@ -68,6 +70,7 @@ class InstanceLife:
         self.has_script_failed = False
         self._desktop = desktop
         self._processes = processes
+        self._seat = seat
         self._on_change = on_change
         self._scripts = scripts
         self._sleep = sleep
@@ -91,10 +94,14 @@ class InstanceLife:
             if self._wanted is not None:
                 self._begin(self._wanted)
 
+    async def idle_seconds(self) -> float:
+        """Return seconds since the last key or pointer event, -1 when unknown."""
+        return -1.0 if self.phase in (BOOTING, ENDED, FAILED) else await self._desktop.idle_seconds()
+
     def fail(self, detail: str) -> None:
         """Something that the session needs is gone for good."""
         if self.phase not in (ENDED, FAILED):
-            log.error("instance failed", extra={"detail": detail})
+            log.error("seat failed", extra={"seat": self._seat.number, "detail": detail})
             self._set(FAILED, detail)
 
     def handle(self, message: Message) -> None:
@@ -113,12 +120,13 @@ class InstanceLife:
 
     def _asked_to_begin(self, message: BeginSession) -> None:
         if self._is_ending:
-            raise Refused("this instance has ended its session")
+            raise Refused("this seat has ended its session")
         owner = self.session_id or (self._wanted and self._wanted.session_id)
         if owner is not None and owner != message.session_id:
-            raise Refused(f"this instance belongs to session {owner}")
+            raise Refused(f"this seat belongs to session {owner}")
         if self.phase == BOOTING:
             self._wanted = message
+            self.session_id = message.session_id
         elif self.phase == READY:
             self._begin(message)
 
@@ -133,7 +141,7 @@ class InstanceLife:
         try:
             self._write_variables(USER_VARIABLES, message.environment)
             self._write_variables(MACHINE_VARIABLES, message.machine_environment)
-            report = await self._scripts.start(USER, self._environment())
+            report = await self._scripts.start(self._seat.user, self._environment())
             self.has_script_failed, detail = report.has_failed, report.text
             if self._is_ending:
                 return
@@ -167,14 +175,15 @@ class InstanceLife:
             parameters = shlex.split(application.launch_parameters)
         except ValueError as error:
             raise Refused(f"launch parameters of {application.name}: {error}") from error
-        directory = application.working_directory or USER.home
+        directory = application.working_directory or self._seat.user.home
         if not (self._root / directory.lstrip("/")).is_dir():
             raise Refused(f"the working directory {directory} of {application.name} does not exist")
         self._reveal_context()
         program = Program(
             name="applications",
+            log_directory=self._seat.log_directory,
             arguments=[application.launch_path, *parameters],
-            account=USER,
+            account=self._seat.user,
             environment=self._environment(),
             working_directory=directory,
         )
@@ -196,20 +205,24 @@ class InstanceLife:
 
     def _environment(self) -> dict[str, str]:
         assert self._wanted is not None  # noqa: S101 - there is a session
-        return {**environment_of(USER), **self._machine_environment(self._wanted), **self._wanted.environment}
+        return {
+            **self._seat.environment_of(self._seat.user),
+            **self._machine_environment(self._wanted),
+            **self._wanted.environment,
+        }
 
     @staticmethod
     def _machine_environment(wanted: BeginSession) -> dict[str, str]:
         context = {CONTEXT_VARIABLE: wanted.session_context} if wanted.session_context else {}
         return {**wanted.machine_environment, **context}
 
-    def _write_variables(self, path: str, variables: Mapping[str, str]) -> None:
+    def _write_variables(self, name: str, variables: Mapping[str, str]) -> None:
         """Write a profile file that any shell may source. Raises Refused for a name that no shell accepts."""
-        for name, value in variables.items():
-            if not VARIABLE.fullmatch(name) or "\0" in value:
-                raise Refused(f"{name!r} cannot be an environment variable")
-        lines = [f"export {name}={shlex.quote(value)}\n" for name, value in variables.items()]
-        target = self._root / path.lstrip("/")
+        for variable, value in variables.items():
+            if not VARIABLE.fullmatch(variable) or "\0" in value:
+                raise Refused(f"{variable!r} cannot be an environment variable")
+        lines = [f"export {variable}={shlex.quote(value)}\n" for variable, value in variables.items()]
+        target = self._root / self._seat.variables_directory.lstrip("/") / name
         temporary = target.with_name(f".{target.name}.new")
         temporary.write_text("".join(lines), encoding="utf-8")
         temporary.chmod(0o644)
@@ -220,7 +233,7 @@ class InstanceLife:
     def _asked_to_end(self, message: EndSession) -> None:
         owner = self.session_id or (self._wanted and self._wanted.session_id)
         if owner is not None and owner != message.session_id:
-            raise Refused(f"this instance belongs to session {owner}")
+            raise Refused(f"this seat belongs to session {owner}")
         if self._is_ending:
             return
         self._is_ending = True
@@ -231,17 +244,16 @@ class InstanceLife:
         """Run the image's scripts, end the user's programs, the stubborn ones after GRACE_IN_SECONDS, then the stream."""
         detail = ""
         if self._wanted is not None:
-            detail = (await self._scripts.terminate(USER, self._environment())).text
+            detail = (await self._scripts.terminate(self._seat.user, self._environment())).text
         self._desktop.release()
-        self._processes.signal_all_of(USER, signal.SIGTERM)
+        self._processes.signal_all_of(self._seat.user, signal.SIGTERM)
         waited = 0.0
-        while self._processes.signal_all_of(USER, 0) and waited < GRACE_IN_SECONDS:
+        while self._processes.signal_all_of(self._seat.user, 0) and waited < GRACE_IN_SECONDS:
             await self._sleep(END_POLL_IN_SECONDS)
             waited += END_POLL_IN_SECONDS
-        self._processes.signal_all_of(USER, signal.SIGKILL)
+        self._processes.signal_all_of(self._seat.user, signal.SIGKILL)
         self._desktop.end()
-        if self.phase != FAILED:
-            self._set(ENDED, detail)
+        self._set(ENDED, detail)
 
     def _in_background(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -250,6 +262,6 @@ class InstanceLife:
 
     def _set(self, phase: str, detail: str = "") -> None:
         if (phase, detail) != (self.phase, self.detail):
-            log.info("phase", extra={"before": self.phase, "after": phase, "detail": detail})
+            log.info("phase", extra={"seat": self._seat.number, "before": self.phase, "after": phase, "detail": detail})
             self.phase, self.detail = phase, detail[:MAX_DETAIL]
             self._on_change()

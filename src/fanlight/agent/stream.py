@@ -75,8 +75,9 @@ def _serve(settings: dict[str, str]) -> None:
     os.environ.update({f"SELKIES_{name.upper()}": value for name, value in settings.items()})
     sys.argv = ["selkies"]
     # The gateway connects as another user, and uploaded files must be the user's to edit: both are kept from everybody
-    # else by the directories they are in.
-    os.umask(0)
+    # else by the directories they are in. The group that all display accounts are in gets nothing: a seat's stream is
+    # not for the other seats.
+    os.umask(0o070)
     entry = importlib.import_module("selkies.__main__")
     _hand_uploads_to_the_user(importlib.import_module("selkies.stream_server"))
     copy_limits.enforce(

@@ -9,7 +9,7 @@ import struct
 import uuid
 from pathlib import Path
 
-from fanlight.agent.accounts import DISPLAY, FILES_DIRECTORY, LOG_DIRECTORY, PULSE_DIRECTORY, USER
+from fanlight.agent.accounts import LOG_DIRECTORY, SEATS_DIRECTORY, STREAMS_GROUP
 from fanlight.agentwire import GUEST_DIRECTORY
 
 log = logging.getLogger(__name__)
@@ -28,17 +28,12 @@ def prepare(name_server: str) -> None:
     Path("/dev/shm").mkdir(exist_ok=True)  # noqa: S108
     _mount("tmpfs", "/dev/shm", MS_NOSUID | MS_NODEV, "mode=1777")  # noqa: S108
     _hide_processes_from_other_users()
-    _directory(GUEST_DIRECTORY, 0, DISPLAY.gid, 0o710)
-    _directory(LOG_DIRECTORY, 0, 0, 0o700)
-    _directory("/tmp/.X11-unix", 0, 0, 0o1777)  # noqa: S108
-    _directory("/tmp/.ICE-unix", 0, 0, 0o1777)  # noqa: S108
-    _directory("/run/user", 0, 0, 0o755)
-    for account in (USER, DISPLAY):
-        _directory(account.runtime_directory, account.uid, account.gid, 0o700)
-    _directory(PULSE_DIRECTORY, DISPLAY.uid, DISPLAY.gid, 0o755)
-    # The display user passes through the home to the one folder that the browser may reach, and sees nothing else.
-    _directory(USER.home, USER.uid, DISPLAY.gid, 0o710)
-    _directory(FILES_DIRECTORY, USER.uid, DISPLAY.gid, 0o2770)
+    make_directory(GUEST_DIRECTORY, 0, STREAMS_GROUP, 0o710)
+    make_directory(LOG_DIRECTORY, 0, 0, 0o700)
+    make_directory("/tmp/.X11-unix", 0, 0, 0o1777)  # noqa: S108
+    make_directory("/tmp/.ICE-unix", 0, 0, 0o1777)  # noqa: S108
+    for path in ("/run/user", "/run/pulse", SEATS_DIRECTORY):
+        make_directory(path, 0, 0, 0o755)
     Path("/etc/machine-id").write_text(uuid.uuid4().hex + "\n", encoding="ascii")
     _loopback_up()
     _name_this_host()
@@ -72,7 +67,7 @@ def _mount(kind: str, target: str, flags: int, options: str) -> None:
         raise OSError(number, f"mount {kind} on {target} ({options}): {os.strerror(number)}")
 
 
-def _directory(path: str, uid: int, gid: int, mode: int) -> None:
+def make_directory(path: str, uid: int, gid: int, mode: int) -> None:
     """Make it so, whatever the image had there. A symbolic link in its place is an error, not followed."""
     Path(path).mkdir(parents=True, exist_ok=True)
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)

@@ -7,7 +7,7 @@ anything it does not understand, and takes at most MAX_MESSAGES_PER_SECOND. Stan
 part of the runtime that is mounted into every instance.
 """
 
-PROTOCOL = 1
+PROTOCOL = 2
 MAX_LINE_BYTES = 65_536
 MAX_MESSAGES_PER_SECOND = 50
 STATUS_INTERVAL_IN_SECONDS = 5.0
@@ -18,8 +18,28 @@ HOST_SOCKETS = "/run/fanlight/host"  # read-only mount of RUN_DIR/instances/<id>
 GUEST_SOCKETS = "/run/fanlight/guest"  # the 1 MiB tmpfs RUN_DIR/instances/<id>/guest
 RUNTIME_DIRECTORY = "/opt/fanlight/runtime"  # read-only mount of the pinned runtime
 AGENT_SOCKET_NAME = "agent.sock"
-STREAM_SOCKET_NAME = "stream.sock"
 
 # Members of BeginSession.stream_settings that are the agent's and not Selkies': the longest copy into and out of the
 # session, in characters of text, in bytes of anything else.
 MAX_COPY_IN, MAX_COPY_OUT = "fanlight_max_copy_in", "fanlight_max_copy_out"
+
+# An instance seats its sessions one after the other: a number is given once in its life, so nothing that a session
+# leaves behind can belong to a later one. The two accounts of a seat follow from its number. Seat 0 has those of the
+# image; the others begin where no image may have accounts.
+FIRST_USER_UID, FIRST_DISPLAY_UID = 1_000, 1_001
+LATER_SEATS_UID = 10_000
+MAX_SEATS = 20_000  # in the life of one instance: it owns 65,536 uids
+
+
+def user_uid_of(seat: int) -> int:
+    """Return the uid, inside the instance, of whoever uses the applications at this seat."""
+    return LATER_SEATS_UID + 2 * seat if seat else FIRST_USER_UID
+
+
+def display_uid_of(seat: int) -> int:
+    """Return the uid, inside the instance, of what shows and streams at this seat."""
+    return LATER_SEATS_UID + 2 * seat + 1 if seat else FIRST_DISPLAY_UID
+
+
+def stream_socket_name(seat: int) -> str:
+    return f"stream-{seat}.sock"

@@ -26,7 +26,10 @@ class ApplicationToLaunch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BeginSession:
-    """Give the instance to one user, once. Repeating it with the same session id changes nothing; another id is refused.
+    """Give a seat of the instance to one user, once. Repeating it with the same session id changes nothing.
+
+    The agent chooses the seat and tells it in its report. One session more than the instance has places at a time is
+    refused, and so is one that has ended.
 
     `environment` is what the session's programs see (AppStream_* and locale); `stream_settings` are Selkies settings in
     Selkies' own spelling, final and locked; `session_context` becomes APPSTREAM_SESSION_CONTEXT at the first launch.
@@ -53,26 +56,41 @@ class LaunchApplication:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndSession:
-    """Stop the session's programs and flush what has to be flushed. The instance is destroyed afterwards."""
+    """Stop the session's programs, flush what has to be flushed, and leave nothing of it in the instance."""
 
     TYPE: ClassVar[str] = "end_session"
     session_id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SessionReport:
+    """`phase` is one of STARTING_SESSION, IN_SESSION, ENDED, FAILED; `seat` says where its stream is.
+
+    `idle_seconds` counts from the last key or pointer event, -1 when unknown; `detail` is at most 500 characters for
+    the log; `has_script_failed` when a script that the image runs at the start of a session did not do what it should.
+    """
+
+    session_id: str
+    seat: int
+    phase: str
+    idle_seconds: float = -1.0
+    detail: str = ""
+    has_script_failed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """`phase` is one of BOOTING, READY, STARTING_SESSION, IN_SESSION, ENDED, FAILED; `idle_seconds` counts from the last
-    key or pointer event, -1 when unknown; `detail` is at most 500 characters for the log; `has_script_failed` when a
-    script that the image runs at the start of a session did not do what it should."""
+    """`phase` is the instance's: BOOTING, READY (it can take sessions) or FAILED; `detail` as in SessionReport.
+
+    `sessions` has every session that was begun, the newest last; those that ended long ago are left out.
+    """
 
     TYPE: ClassVar[str] = "status"
     protocol: int
     runtime_version: str
     phase: str
-    session_id: str | None = None
-    idle_seconds: float = -1.0
+    sessions: tuple[SessionReport, ...] = ()
     detail: str = ""
-    has_script_failed: bool = False
 
 
 Message = BeginSession | LaunchApplication | EndSession | Status
@@ -107,25 +125,36 @@ _CHECKS: dict[Any, Callable[[Any], bool]] = {
     int: lambda value: type(value) is int,
     bool: lambda value: type(value) is bool,
     float: lambda value: type(value) in (int, float) and abs(value) < _MAX_SECONDS,  # NaN compares false
-    str | None: lambda value: value is None or isinstance(value, str),
     Mapping[str, str]: lambda value: isinstance(value, dict) and all(isinstance(v, str) for v in value.values()),
+}
+_PARTS: dict[Any, Callable[[Any], Any]] = {
+    ApplicationToLaunch: lambda value: _read(ApplicationToLaunch, value),
+    ApplicationToLaunch | None: lambda value: None if value is None else _read(ApplicationToLaunch, value),
+    tuple[SessionReport, ...]: lambda value: tuple(_read(SessionReport, each) for each in _checked_list(value)),
 }
 
 
-def _read(kind: type[Any], members: Mapping[str, Any]) -> Any:
+def _read(kind: type[Any], members: Any) -> Any:
+    if not isinstance(members, dict):
+        raise MalformedMessage(f"not the members of a {kind.__name__}")
     annotations = {f.name: f.type for f in fields(kind)}
     if unknown := set(members) - set(annotations):
         raise MalformedMessage(f"{len(unknown)} unknown members")
     values: dict[str, Any] = {}
     for name, value in members.items():
-        check = _CHECKS.get(annotations[name])
-        if check is not None and check(value):
+        if (part := _PARTS.get(annotations[name])) is not None:
+            values[name] = part(value)
+        elif _CHECKS[annotations[name]](value):
             values[name] = value
-        elif check is None and (value is None or isinstance(value, dict)):
-            values[name] = None if value is None else _read(ApplicationToLaunch, value)
         else:
             raise MalformedMessage(f"member {name} has the wrong type")
     try:
         return kind(**values)
     except TypeError as error:
         raise MalformedMessage("a member is missing") from error
+
+
+def _checked_list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise MalformedMessage("not a list")
+    return value

@@ -39,17 +39,17 @@ def make_control_app(
     agents: AgentChannel,
     changes: SessionChanges,
     run_dir: Path,
-    first_uid_of: Callable[[str], int | None],
+    stream_uid_of: Callable[[str, int], int | None],
     heard: Callable[[str], None],
     allowed_uids: Collection[int],
     clock: Clock,
     connection_changed: ConnectionChanged = lambda _session, _source_address: None,
 ) -> web.Application:
-    """Return the app. `heard` and `first_uid_of` are the Reconcilers' methods, `changes` has their callbacks.
+    """Return the app. `heard` and `stream_uid_of` are the Reconcilers' methods, `changes` has their callbacks.
 
     `connection_changed` is called once for each stream that begins or ends, with the browser's address: for the audit.
     """
-    views = SessionViews(transactions, agents, clock, run_dir, first_uid_of)
+    views = SessionViews(transactions, agents, clock, run_dir, stream_uid_of)
     handlers = _Handlers(sessions, transactions, agents, changes, views, heard, connection_changed)
     app = web.Application(middlewares=[refusing(frozenset(allowed_uids))], client_max_size=MAX_BODY_BYTES)
     app.router.add_post("/v1/redeem", handlers.redeem)

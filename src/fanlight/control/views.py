@@ -4,10 +4,10 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from fanlight.agentwire import STREAM_SOCKET_NAME
+from fanlight.agentwire import stream_socket_name
 from fanlight.controlwire.messages import Catalog, CatalogEntry, SessionView
 from fanlight.domain.errors import DriverUnavailable
-from fanlight.domain.ports import AgentChannel, AgentStatus, Clock, Transactions
+from fanlight.domain.ports import AgentChannel, AgentStatus, Clock, SessionReport, Transactions
 from fanlight.domain.session_plan import idle_disconnect_at, whole_minutes
 from fanlight.domain.streaming_sessions import SessionState, StreamingSession
 from fanlight.services.streaming_sessions import SessionCatalog
@@ -16,7 +16,7 @@ _VERSION = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class SessionViews:
-    """`first_uid_of` tells from whose uids an instance's socket must come, None while the engine has not said it."""
+    """`stream_uid_of` tells whose the stream socket of an instance's seat must be, None while the engine has not said it."""
 
     def __init__(
         self,
@@ -24,17 +24,19 @@ class SessionViews:
         agents: AgentChannel,
         clock: Clock,
         run_dir: Path,
-        first_uid_of: Callable[[str], int | None],
+        stream_uid_of: Callable[[str, int], int | None],
     ) -> None:
         self._transactions, self._agents, self._clock = transactions, agents, clock
-        self._run_dir, self._first_uid_of = run_dir, first_uid_of
+        self._run_dir, self._stream_uid_of = run_dir, stream_uid_of
 
     async def of(self, session: StreamingSession) -> SessionView:
-        """Raises DriverUnavailable while an ACTIVE session cannot be reached because the engine has not been seen."""
+        """Raises DriverUnavailable while an ACTIVE session cannot be reached: its engine or agent has not been seen yet."""
         async with self._transactions.begin() as work:
             fleet = await work.fleets.find(session.fleet_id)
         is_active = session.state is SessionState.ACTIVE and session.instance_id is not None
         agent = self._agents.status(session.instance_id) if session.instance_id else None
+        report = agent.session(session.session_id) if agent else None
+        seat = _seat_of(report) if is_active else None
         idle_at = idle_disconnect_at(session, agent, fleet, self._clock.now()) if fleet else None
         return SessionView(
             session_id=session.session_id,
@@ -46,23 +48,29 @@ class SessionViews:
             idle_disconnect_in_seconds=whole_minutes(fleet.idle_disconnect_timeout).total_seconds() if fleet else 0.0,
             disconnect_timeout_in_seconds=fleet.disconnect_timeout.total_seconds() if fleet else 0.0,
             instance_id=session.instance_id,
-            stream_socket=str(self._socket_of(str(session.instance_id))) if is_active else None,
-            first_uid=self._uid_of(str(session.instance_id)) if is_active else None,
+            stream_socket=str(self._socket_of(str(session.instance_id), seat)) if seat is not None else None,
+            stream_uid=self._uid_of(str(session.instance_id), seat) if seat is not None else None,
             end_reason=session.end_reason,
             features=tuple(sorted(session.user_settings.enabled_actions)),
             idle_disconnect_at=idle_at.timestamp() if idle_at else None,
             runtime_version=_runtime_of(agent),
-            has_script_failed=agent is not None and agent.has_script_failed,
+            has_script_failed=report is not None and report.has_script_failed,
         )
 
-    def _socket_of(self, instance_id: str) -> Path:
-        return self._run_dir / "instances" / instance_id / "guest" / STREAM_SOCKET_NAME
+    def _socket_of(self, instance_id: str, seat: int) -> Path:
+        return self._run_dir / "instances" / instance_id / "guest" / stream_socket_name(seat)
 
-    def _uid_of(self, instance_id: str) -> int:
-        first_uid = self._first_uid_of(instance_id)
-        if first_uid is None:
+    def _uid_of(self, instance_id: str, seat: int) -> int:
+        uid = self._stream_uid_of(instance_id, seat)
+        if uid is None:
             raise DriverUnavailable("The engine has not been seen yet. Try again in a moment.")
-        return first_uid
+        return uid
+
+
+def _seat_of(report: SessionReport | None) -> int:
+    if report is None:
+        raise DriverUnavailable("The instance has not been heard yet. Try again in a moment.")
+    return report.seat
 
 
 def _runtime_of(agent: AgentStatus | None) -> str | None:

@@ -45,9 +45,10 @@ class Catalog:
 class SessionView:
     """All that the page and the relay need to know of one session.
 
-    `stream_socket` and `first_uid` are set while state is ACTIVE: where to connect, and whose socket it must be (the
-    instance's 65,536 uids from there). `end_reason` is an `EndReason` when state is EXPIRED. `features` are the actions
-    that were ENABLED in the stack's UserSettings when the session was made. `idle_disconnect_at` is when the stream will be cut because nothing was
+    `stream_socket` and `stream_uid` are set while state is ACTIVE: where to connect, and whose socket it must be: that
+    of the session's own seat, for an instance may have several. `end_reason` is an `EndReason` when state is EXPIRED.
+    `features` are the actions that were ENABLED in the stack's UserSettings when the session was made.
+    `idle_disconnect_at` is when the stream will be cut because nothing was
     typed or clicked, None while it will not. `runtime_version` is the runtime that the instance mounts, None if unknown.
     `has_script_failed` when a script that the image runs at the start of a session failed.
     """
@@ -62,7 +63,7 @@ class SessionView:
     disconnect_timeout_in_seconds: float
     instance_id: str | None = None
     stream_socket: str | None = None
-    first_uid: int | None = None
+    stream_uid: int | None = None
     end_reason: str | None = None
     features: tuple[str, ...] = field(default=())
     idle_disconnect_at: float | None = None

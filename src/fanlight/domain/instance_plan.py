@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import TypeAlias
 
 from fanlight.domain.instances import Instance, InstanceState
-from fanlight.domain.ports import AgentPhase, AgentStatus, ObservedInstance, Power
+from fanlight.domain.ports import AgentPhase, AgentStatus, ObservedInstance, Power, SessionPhase
 from fanlight.domain.streaming_sessions import StreamingSession
 
 # Must exceed the slowest boot of a loaded host, or healthy instances are replaced for ever.
@@ -106,11 +106,9 @@ def _give_back(instance: Instance, session: StreamingSession | None, sight: Sigh
         return [Retire(why)]
     agent = sight.agent
     deadline = min(max(session.ended_at, agent.reported_at) + END_GRACE, session.ended_at + END_LIMIT)
-    is_in_session = agent.session_id == session.session_id and agent.phase in (
-        AgentPhase.STARTING_SESSION,
-        AgentPhase.IN_SESSION,
-    )
-    if not agent.is_connected or not is_in_session or deadline <= now:
+    report = agent.session(session.session_id)
+    is_left = report is None or report.phase is SessionPhase.ENDED
+    if not agent.is_connected or is_left or deadline <= now:
         return [Retire(why)]
     return [TellEnd(session.session_id), LookAgain(min(deadline, now + timedelta(seconds=1)))]
 
@@ -159,8 +157,10 @@ def _await_boot(
 
 
 def _watch_idle(agent: AgentStatus | None, listening_since: datetime, now: datetime) -> list[InstanceStep]:
-    if agent is not None and agent.phase not in (AgentPhase.READY, AgentPhase.BOOTING):
-        return [Retire(f"its agent is {agent.phase} without a session")]
+    if agent is not None and agent.phase is AgentPhase.FAILED:
+        return [Retire(f"its agent failed: {agent.detail}")]
+    if agent is not None and agent.sessions:
+        return [Retire("its agent has a session that nobody gave it")]
     if agent is not None and agent.is_connected:
         return []
     last_heard = max(agent.reported_at, listening_since) if agent is not None else listening_since

@@ -30,6 +30,7 @@ class Capabilities:
     isolates_network: bool  # instances really cannot reach each other
     enforces_disk_quota: bool
     streams_pixels: bool  # a real display, not a drawn test picture
+    separates_users: bool  # each seat of an instance has uids of its own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +39,8 @@ class InstanceSpec:
 
     It gets a network interface if it `has_internet_access` or `subnet_ids` name where it may have one: in one of them,
     the engine chooses. Without groups the default group says what it may reach (`domain.networks`).
-    The label `runtime_version` chooses the runtime that is mounted; an engine that mounts one adds it when it is missing.
+    `places` is how many sessions it may have at a time. The label `runtime_version` chooses the runtime that is
+    mounted; an engine that mounts one adds it when it is missing.
     """
 
     instance_id: str
@@ -49,6 +51,7 @@ class InstanceSpec:
     has_internet_access: bool
     subnet_ids: tuple[str, ...] = ()
     security_group_ids: tuple[str, ...] = ()
+    places: int = 1
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -125,14 +128,30 @@ class ImageStore(Protocol):
 
 
 class AgentPhase(StrEnum):
-    """What the agent in an instance says of itself. Spelled as in `agentwire`."""
+    """What the agent says of the instance as a whole. Spelled as in `agentwire`, like the next."""
 
     BOOTING = "BOOTING"
-    READY = "READY"
+    READY = "READY"  # it can take sessions, up to its places
+    FAILED = "FAILED"
+
+
+class SessionPhase(StrEnum):
     STARTING_SESSION = "STARTING_SESSION"
     IN_SESSION = "IN_SESSION"
-    ENDED = "ENDED"
+    ENDED = "ENDED"  # nothing of it is left
     FAILED = "FAILED"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionReport:
+    """What an agent says of one session; `seat` tells which stream socket and which accounts are its own."""
+
+    session_id: str
+    seat: int
+    phase: SessionPhase
+    detail: str = ""
+    idle_since: datetime | None = None
+    has_script_failed: bool = False  # one that the image runs at the start of a session
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,13 +160,14 @@ class AgentStatus:
 
     instance_id: str
     phase: AgentPhase
-    session_id: str | None
+    sessions: tuple[SessionReport, ...]
     runtime_version: str
     detail: str
-    idle_since: datetime | None
     reported_at: datetime
     is_connected: bool
-    has_script_failed: bool = False  # one that the image runs at the start of a session
+
+    def session(self, session_id: str) -> SessionReport | None:
+        return next((report for report in self.sessions if report.session_id == session_id), None)
 
 
 class AgentChannel(Protocol):

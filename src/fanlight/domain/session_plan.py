@@ -11,7 +11,7 @@ from typing import TypeAlias
 from fanlight.domain.fleets import Fleet, FleetState
 from fanlight.domain.instance_plan import BOOT_GRACE
 from fanlight.domain.instances import Instance
-from fanlight.domain.ports import AgentPhase, AgentStatus
+from fanlight.domain.ports import AgentPhase, AgentStatus, SessionPhase, SessionReport
 from fanlight.domain.streaming_sessions import EndReason, SessionState, StreamingSession
 
 # From an instance that is ready to a session on it: settings read, socket open, programs started.
@@ -135,12 +135,13 @@ def _plan_pending(facts: SessionFacts, now: datetime) -> list[SessionStep]:
         return [Claim(), End(EndReason.NO_CAPACITY) if patience <= now else LookAgain(patience)]
     if patience <= now and instance.accepted_at is None and fleet is not None and fleet.launch_failures:
         return [End(EndReason.NO_CAPACITY)]
-    if _is_in_session(agent, session):
+    report = _report_of(agent, session)
+    if report is not None and report.phase is SessionPhase.IN_SESSION:
         return [Activate()]
     deadline = _start_deadline(session, instance)
-    if agent is not None and agent.phase is AgentPhase.STARTING_SESSION and agent.session_id == session.session_id:
+    if report is not None and report.phase is SessionPhase.STARTING_SESSION:
         deadline += SCRIPTS_TIMEOUT
-    if deadline <= now or (agent is not None and agent.phase in (AgentPhase.FAILED, AgentPhase.ENDED)):
+    if deadline <= now or _has_failed(agent, report):
         return [End(EndReason.START_FAILED)]
     if agent is None or not agent.is_connected or agent.phase is AgentPhase.BOOTING:
         until = patience if instance.accepted_at is None else deadline
@@ -155,13 +156,20 @@ def _start_deadline(session: StreamingSession, instance: Instance) -> datetime:
     return max(claimed_at, instance.ready_at) + START_TIMEOUT
 
 
-def _is_in_session(agent: AgentStatus | None, session: StreamingSession) -> bool:
-    return agent is not None and agent.phase is AgentPhase.IN_SESSION and agent.session_id == session.session_id
+def _report_of(agent: AgentStatus | None, session: StreamingSession) -> SessionReport | None:
+    return agent.session(session.session_id) if agent else None
+
+
+def _has_failed(agent: AgentStatus | None, report: SessionReport | None) -> bool:
+    """Return whether the agent cannot begin this session, or has begun and lost it."""
+    if report is not None:
+        return report.phase in (SessionPhase.FAILED, SessionPhase.ENDED)
+    return agent is not None and agent.phase is AgentPhase.FAILED
 
 
 def _plan_active(facts: SessionFacts, fleet: Fleet, now: datetime) -> list[SessionStep]:
     session, agent = facts.session, facts.agent
-    if _is_guest_gone(agent):
+    if _is_guest_gone(agent, session):
         return [End(EndReason.INSTANCE_LOST)]
     lost_at = facts.silent_since + AGENT_SILENCE_GRACE if facts.silent_since else None
     disconnected_at = session.disconnected_at or session.started_at or session.created_at
@@ -179,13 +187,11 @@ def _plan_active(facts: SessionFacts, fleet: Fleet, now: datetime) -> list[Sessi
     return _plan_idle(session, agent, fleet, min(silent_at, horizon), now)
 
 
-def _is_guest_gone(agent: AgentStatus | None) -> bool:
-    """Return whether the agent says that it has no session, or has none any more."""
-    if agent is None:
-        return False
-    # It came back empty: what the user had is gone, and this instance was used.
-    is_empty = agent.is_connected and agent.phase in (AgentPhase.BOOTING, AgentPhase.READY)
-    return is_empty or agent.phase in (AgentPhase.FAILED, AgentPhase.ENDED)
+def _is_guest_gone(agent: AgentStatus | None, session: StreamingSession) -> bool:
+    """Return whether the agent says that it does not have the session, or has it no more."""
+    report = _report_of(agent, session)
+    # An agent that came back empty: what the user had is gone, and this instance was used.
+    return (agent is not None and agent.is_connected and report is None) or _has_failed(agent, report)
 
 
 def _plan_idle(
@@ -194,14 +200,15 @@ def _plan_idle(
     if not whole_minutes(fleet.idle_disconnect_timeout):
         return [LookAgain(horizon)]
     deadline = idle_disconnect_at(session, agent, fleet, now)
-    if deadline is None or agent is None or agent.idle_since is None:
+    report = _report_of(agent, session)
+    if deadline is None or agent is None or report is None or report.idle_since is None:
         return [LookAgain(min(horizon, now + AGENT_FRESHNESS))]
     # An earlier report does not know of a key pressed just before the deadline.
     if deadline <= agent.reported_at:
-        return [DisconnectIdle(agent.idle_since)]
+        return [DisconnectIdle(report.idle_since)]
     steps: list[SessionStep] = []
-    if session.idle_since is None or agent.idle_since - session.idle_since >= IDLE_GRANULARITY:
-        steps.append(NoteIdle(agent.idle_since))
+    if session.idle_since is None or report.idle_since - session.idle_since >= IDLE_GRANULARITY:
+        steps.append(NoteIdle(report.idle_since))
     return [*steps, LookAgain(min(horizon, max(deadline, now + _NEXT_REPORT)))]
 
 
@@ -215,10 +222,11 @@ def idle_disconnect_at(
     allowed = whole_minutes(fleet.idle_disconnect_timeout)
     if not allowed or session.connected_since is None:
         return None
-    if agent is None or agent.idle_since is None or not is_heard(agent, now):
+    report = _report_of(agent, session)
+    if report is None or report.idle_since is None or not is_heard(agent, now):
         return None
     # Who has just come back counts as active, even before the first key.
-    return max(agent.idle_since, session.connected_since) + allowed
+    return max(report.idle_since, session.connected_since) + allowed
 
 
 def is_heard(agent: AgentStatus | None, now: datetime) -> bool:

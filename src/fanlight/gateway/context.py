@@ -89,7 +89,7 @@ class RunningSession:
 
     view: SessionView
     socket: str
-    first_uid: int
+    stream_uid: int
 
 
 async def arriving_session(request: web.Request) -> RunningSession:
@@ -111,11 +111,11 @@ async def running_session(request: web.Request, *, feature: str | None = None) -
     """Return the caller's running session. Raises NotSignedIn, NoStream, and Forbidden when the stack lacks the feature."""
     _, identity = signed_in(request)
     view = await request.app[GATEWAY].control.find_session(identity.grant)
-    if view is None or view.state != "ACTIVE" or not view.stream_socket or view.first_uid is None:
+    if view is None or view.state != "ACTIVE" or not view.stream_socket or view.stream_uid is None:
         raise NoStream
     if feature is not None and feature not in view.features:
         raise Forbidden("Your administrator has not allowed this for the stack.")
-    return RunningSession(view, view.stream_socket, view.first_uid)
+    return RunningSession(view, view.stream_socket, view.stream_uid)
 
 
 def require_own_origin(request: web.Request) -> None:

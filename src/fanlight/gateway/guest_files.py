@@ -112,7 +112,7 @@ async def _hand_out(request: web.Request, answer: GuestAnswer, name: str, kind: 
 def _ask(
     session: RunningSession, method: str, path: str, headers: dict[str, str], body: AsyncIterator[bytes] | None = None
 ) -> AbstractAsyncContextManager[GuestAnswer]:
-    return ask_guest(session.socket, session.first_uid, method, path, headers=headers, body=body)
+    return ask_guest(session.socket, session.stream_uid, method, path, headers=headers, body=body)
 
 
 def _guest_host(request: web.Request) -> dict[str, str]:

@@ -55,7 +55,7 @@ class GuestAnswer:
 @asynccontextmanager
 async def ask_guest(
     socket_path: str,
-    first_uid: int,
+    stream_uid: int,
     method: str,
     path: str,
     *,
@@ -66,7 +66,7 @@ async def ask_guest(
 
     `path` is not yet percent-encoded. `headers` must hold Content-Length when there is a body.
     """
-    connection = await connect_guest(socket_path, first_uid)
+    connection = await connect_guest(socket_path, stream_uid)
     reader, writer = await asyncio.open_unix_connection(sock=connection, limit=MAX_GUEST_HEAD_IN_BYTES)
     try:
         lines = [f"{method} {quote(path)} HTTP/1.0", *(f"{name}: {value}" for name, value in headers.items())]

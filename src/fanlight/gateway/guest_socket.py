@@ -1,9 +1,9 @@
 """Connect to a socket that a hostile guest may have planted.
 
-The directory belongs to the guest: `stream.sock` may be missing, a FIFO, a symlink to the host's Incus socket, or a
+The directory belongs to the guest: the stream socket may be missing, a FIFO, a symlink to the host's Incus socket, or a
 socket whose listener never accepts. The path is opened without following links and without opening what it names, must
 be a socket, is connected through the descriptor (so that it cannot be exchanged in between), and the listener's uid must
-be one of the instance's own. Nothing here blocks the event loop.
+be that of the session's own seat: another user of the same instance has another. Nothing here blocks the event loop.
 """
 
 import asyncio
@@ -13,19 +13,18 @@ import stat
 
 from fanlight.unix_sockets import uid_of_peer
 
-UIDS_PER_INSTANCE = 65_536
 CONNECT_TIMEOUT_IN_SECONDS = 5.0
 _RETRY_PAUSE_IN_SECONDS = 0.02
 
 
 class GuestUnreachable(Exception):
-    """The instance's stream socket is missing, not a socket, not the instance's own, or does not accept."""
+    """The instance's stream socket is missing, not a socket, not the session's own, or does not accept."""
 
 
 async def connect_guest(
-    path: str, first_uid: int, *, timeout_in_seconds: float = CONNECT_TIMEOUT_IN_SECONDS
+    path: str, uid: int, *, timeout_in_seconds: float = CONNECT_TIMEOUT_IN_SECONDS
 ) -> socket.socket:
-    """Return a connected non-blocking socket to the instance's listener. Raises GuestUnreachable."""
+    """Return a connected non-blocking socket to the listener of that uid. Raises GuestUnreachable."""
     try:
         descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
@@ -40,7 +39,7 @@ async def connect_guest(
     finally:
         os.close(descriptor)
     try:
-        _check_peer(connection, first_uid)
+        _check_peer(connection, uid)
     except GuestUnreachable:
         connection.close()
         raise
@@ -66,7 +65,6 @@ async def _connect(path: str) -> socket.socket:
         raise
 
 
-def _check_peer(connection: socket.socket, first_uid: int) -> None:
-    uid = uid_of_peer(connection)
-    if uid is None or not first_uid <= uid < first_uid + UIDS_PER_INSTANCE:
+def _check_peer(connection: socket.socket, uid: int) -> None:
+    if uid_of_peer(connection) != uid:
         raise GuestUnreachable("the stream socket belongs to somebody else")

@@ -31,7 +31,7 @@ async def relay_stream(request: web.Request) -> web.StreamResponse:
         raise NoStream  # until the user comes back to the page, which attaches itself
     origin = gateway.origins.own(request)
     async with gateway.streams.turn(session.view.session_id):
-        guest = await upgrade_guest(session.socket, session.first_uid, handshake, origin)
+        guest = await upgrade_guest(session.socket, session.stream_uid, handshake, origin)
     transport = request.transport
     if transport is None or transport.is_closing() or gateway.stopping.is_set():
         guest.transport.abort()

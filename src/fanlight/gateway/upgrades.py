@@ -156,9 +156,9 @@ class UpgradedGuest:
     rest: bytes
 
 
-async def upgrade_guest(path: str, first_uid: int, handshake: Handshake, origin: str) -> UpgradedGuest:
+async def upgrade_guest(path: str, stream_uid: int, handshake: Handshake, origin: str) -> UpgradedGuest:
     """Connect and upgrade. Raises GuestUnreachable, GuestMisbehaves."""
-    connection = await connect_guest(path, first_uid)
+    connection = await connect_guest(path, stream_uid)
     try:
         transport, reader = await _wrap(connection)
     except BaseException:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import datetime, timedelta
 from typing import Any
 
+from fanlight.agentwire import display_uid_of
 from fanlight.domain.errors import DomainError
 from fanlight.domain.ports import AgentChannel, Clock, InstanceDriver, Transactions
 from fanlight.domain.streaming_sessions import StreamingSession
@@ -109,10 +110,12 @@ class Reconcilers:
         """Take note that the gateway has an open stream of this session now."""
         self._sessions.heard(session_id)
 
-    def first_uid_of(self, instance_id: str) -> int | None:
-        """Return the host uid of an instance's root, None while the engine has not shown it to this process."""
+    def stream_uid_of(self, instance_id: str, seat: int) -> int | None:
+        """Return the host uid of what streams at a seat, None while the engine has not shown it to this process."""
         observed = self._sightings.of(instance_id)
-        return observed.first_uid if observed else None
+        if observed is None or observed.first_uid is None or not self._driver.capabilities.separates_users:
+            return observed.first_uid if observed else None
+        return observed.first_uid + display_uid_of(seat)
 
     async def run(self) -> None:
         """Reconcile until cancelled."""

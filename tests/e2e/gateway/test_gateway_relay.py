@@ -498,7 +498,7 @@ async def test_what_a_guest_plants_is_not_connected_to(
 
 
 async def test_a_socket_of_another_instance_is_not_spoken_to(rig: Rig, http: aiohttp.ClientSession) -> None:
-    rig.control.first_uid = 1_000_000 if os.geteuid() < 1_000_000 else 0
+    rig.control.stream_uid = 1_000_000 if os.geteuid() < 1_000_000 else 0
     page, _ = await open_session(rig, http)
     with pytest.raises(aiohttp.WSServerHandshakeError) as refusal:
         await stream_of(rig, http, page)

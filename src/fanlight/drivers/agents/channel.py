@@ -10,14 +10,14 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from fanlight.agentwire import AGENT_SOCKET_NAME, MAX_LINE_BYTES, MAX_MESSAGES_PER_SECOND
 from fanlight.agentwire.messages import MalformedMessage, Status, decode
 from fanlight.domain.errors import AgentUnreachable
-from fanlight.domain.ports import AgentPhase, AgentStatus, Clock
+from fanlight.domain.ports import AgentPhase, AgentStatus, Clock, SessionPhase, SessionReport
 from fanlight.drivers.agents.connection import AgentConnection, Allowance
 from fanlight.drivers.hints import Hints
 from fanlight.unix_sockets import listen_in, uid_of_peer
@@ -153,16 +153,14 @@ class AgentSockets:
         line.status = AgentStatus(
             instance_id=line.instance_id,
             phase=AgentPhase(status.phase),
-            session_id=status.session_id,
+            sessions=_reports_of(status, now),
             runtime_version=status.runtime_version[:_MAX_RUNTIME_VERSION],
             detail=_printable(status.detail[:_MAX_DETAIL]),
-            idle_since=now - timedelta(seconds=min(status.idle_seconds, 1e8)) if status.idle_seconds >= 0 else None,
             reported_at=now,
             is_connected=True,
-            has_script_failed=status.has_script_failed,
         )
         if before is None or _said(before) != _said(line.status):
-            self._tell(line)
+            self._tell(line, before)
 
     def _lost(self, line: _Line, sender: AgentConnection, *, has_misbehaved: bool) -> None:
         if has_misbehaved:
@@ -171,20 +169,31 @@ class AgentSockets:
             return
         line.connection = None
         if line.status is not None and self._lines.get(line.instance_id) is line:
-            line.status = replace(line.status, is_connected=False)
-            self._tell(line)
+            before, line.status = line.status, replace(line.status, is_connected=False)
+            self._tell(line, before)
 
-    def _tell(self, line: _Line) -> None:
+    def _tell(self, line: _Line, before: AgentStatus | None) -> None:
         """Wake the reconcilers, unless this agent does so all the time: then they find its status when they sweep."""
         if line.news.take():
-            if line.status is not None and line.status.detail:
-                said = {"phase": line.status.phase, "detail": line.status.detail}
-                log.info("agent says", extra={"instance_id": line.instance_id, **said})
+            if line.status is not None:
+                _log_details(line.status, before)
             self._hints.tell(line.instance_id)
             return
         line.penalty_until = asyncio.get_running_loop().time() + PENALTY_IN_SECONDS
         if line.connection is not None:
             line.connection.drop()
+
+
+def _log_details(status: AgentStatus, before: AgentStatus | None) -> None:
+    """Log what is new of the details, the instance's and its sessions'."""
+    if status.detail and (before is None or before.detail != status.detail):
+        said = {"phase": status.phase, "detail": status.detail}
+        log.info("agent says", extra={"instance_id": status.instance_id, **said})
+    for report in status.sessions:
+        known = before.session(report.session_id) if before else None
+        if report.detail and (known is None or known.detail != report.detail):
+            said = {"streaming_session_id": report.session_id, "phase": report.phase, "detail": report.detail}
+            log.info("agent says", extra={"instance_id": status.instance_id, **said})
 
 
 def _printable(text: str) -> str:
@@ -194,4 +203,19 @@ def _printable(text: str) -> str:
 
 def _said(status: AgentStatus) -> tuple[object, ...]:
     """Return what a listener wants to be woken for; the time of the last key is not among it."""
-    return (status.phase, status.session_id, status.is_connected)
+    sessions = tuple((report.session_id, report.seat, report.phase) for report in status.sessions)
+    return (status.phase, sessions, status.is_connected)
+
+
+def _reports_of(status: Status, now: datetime) -> tuple[SessionReport, ...]:
+    return tuple(
+        SessionReport(
+            session_id=said.session_id,
+            seat=said.seat,
+            phase=SessionPhase(said.phase),
+            detail=_printable(said.detail[:_MAX_DETAIL]),
+            idle_since=now - timedelta(seconds=min(said.idle_seconds, 1e8)) if said.idle_seconds >= 0 else None,
+            has_script_failed=said.has_script_failed,
+        )
+        for said in status.sessions
+    )

@@ -5,15 +5,16 @@ import logging
 from collections.abc import Callable
 from typing import cast
 
-from fanlight.agentwire import MAX_LINE_BYTES, PROTOCOL
+from fanlight.agentwire import MAX_LINE_BYTES, MAX_SEATS, PROTOCOL
 from fanlight.agentwire.messages import MalformedMessage, Status, decode
-from fanlight.domain.ports import AgentPhase
+from fanlight.domain.ports import AgentPhase, SessionPhase
 
 log = logging.getLogger(__name__)
 
 # An agent that does not read what it is sent is of no use, and must not make the host remember it all.
 MAX_UNREAD_BYTES = 4 * MAX_LINE_BYTES
 _PHASES = frozenset(phase.value for phase in AgentPhase)
+_SESSION_PHASES = frozenset(phase.value for phase in SessionPhase)
 _MAX_SESSION_ID = 128
 
 
@@ -109,8 +110,10 @@ def _problem_of(message: object) -> str | None:
         return "not a status"
     if message.protocol != PROTOCOL:
         return f"protocol {message.protocol}, here {PROTOCOL}"
-    if message.phase not in _PHASES:
+    if message.phase not in _PHASES or any(report.phase not in _SESSION_PHASES for report in message.sessions):
         return "unknown phase"
-    if message.session_id is not None and len(message.session_id) > _MAX_SESSION_ID:
+    if any(len(report.session_id) > _MAX_SESSION_ID for report in message.sessions):
         return "session id too long"
+    if any(not 0 <= report.seat < MAX_SEATS for report in message.sessions):
+        return "no such seat"
     return None

@@ -119,7 +119,10 @@ class IncusDriver:
         except OSError as error:
             raise DriverUnavailable(f"The run directory {self._run_dir} cannot be used: {error}.") from error
         self._capabilities = Capabilities(
-            isolates_network=True, enforces_disk_quota=prepared.pool_driver in _QUOTA_DRIVERS, streams_pixels=True
+            isolates_network=True,
+            enforces_disk_quota=prepared.pool_driver in _QUOTA_DRIVERS,
+            streams_pixels=True,
+            separates_users=True,
         )
 
     async def prepare_store(self) -> None:

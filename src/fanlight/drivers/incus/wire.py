@@ -30,6 +30,7 @@ IMAGE_REF = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 MAX_LABELS = 64
 MAX_NAMES = 64
 NETWORK_NAME = re.compile(r"[A-Za-z0-9-]{1,64}")
+MAX_PLACES = 50
 MAX_CPUS, MAX_MEMORY_IN_MIB, MAX_DISK_IN_GIB = 1024, 16 * 1024 * 1024, 64 * 1024
 
 
@@ -59,6 +60,7 @@ def write_spec(spec: InstanceSpec) -> dict[str, Any]:
         "has_internet_access": spec.has_internet_access,
         "subnet_ids": list(spec.subnet_ids),
         "security_group_ids": list(spec.security_group_ids),
+        "places": spec.places,
         "labels": dict(spec.labels),
     }
 
@@ -85,6 +87,7 @@ def write_capabilities(capabilities: Capabilities) -> dict[str, bool]:
         "isolates_network": capabilities.isolates_network,
         "enforces_disk_quota": capabilities.enforces_disk_quota,
         "streams_pixels": capabilities.streams_pixels,
+        "separates_users": capabilities.separates_users,
     }
 
 
@@ -155,6 +158,7 @@ _SPEC: dict[str, Callable[[Any], bool]] = {
     "has_internet_access": lambda value: isinstance(value, bool),
     "subnet_ids": _are_network_names,
     "security_group_ids": _are_network_names,
+    "places": _is_between(1, MAX_PLACES),
     "labels": _are_labels,
 }
 

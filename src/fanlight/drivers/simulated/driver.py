@@ -43,7 +43,9 @@ class SimulatedDriver:
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(isolates_network=False, enforces_disk_quota=False, streams_pixels=False)
+        return Capabilities(
+            isolates_network=False, enforces_disk_quota=False, streams_pixels=False, separates_users=False
+        )
 
     async def prepare(self) -> None:
         """Read the records and play on. Raises DriverUnavailable when told to."""

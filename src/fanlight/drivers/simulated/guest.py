@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from fanlight import __version__
 from fanlight.agentwire import (
@@ -22,13 +21,14 @@ from fanlight.agentwire.messages import (
     LaunchApplication,
     MalformedMessage,
     Message,
+    SessionReport,
     Status,
     decode,
     encode,
 )
-from fanlight.domain.ports import AgentPhase
+from fanlight.domain.ports import AgentPhase, SessionPhase
 from fanlight.drivers.simulated.faults import Faults
-from fanlight.drivers.simulated.records import Record
+from fanlight.drivers.simulated.records import Record, SessionRecord
 from fanlight.drivers.simulated.stream import PictureStream
 from fanlight.unix_sockets import connect_in
 
@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 # The host's socket appears when the reconciler has seen the instance; a real agent also knocks until it does.
 _FIRST_RETRY_IN_SECONDS, _LAST_RETRY_IN_SECONDS = 0.005, 0.5
 _MAX_LAUNCH_IDS = 100
+_MAX_REPORTS = 100
 
 
 class SimulatedGuest:
@@ -45,7 +46,8 @@ class SimulatedGuest:
     def __init__(self, record: Record, home: Path, faults: Faults, save: Callable[[], None]) -> None:
         self._record, self._home, self._faults, self._save = record, home, faults, save
         self._phase = AgentPhase.BOOTING
-        self._stream: PictureStream | None = None
+        self._session_phases: dict[str, SessionPhase] = {}
+        self._streams: dict[str, PictureStream] = {}
         self._has_news = asyncio.Event()
 
     async def run(self) -> None:
@@ -57,22 +59,28 @@ class SimulatedGuest:
         finally:
             speaking.cancel()
             await asyncio.gather(speaking, return_exceptions=True)
-            if self._stream is not None:
-                await self._stream.stop()
+            for stream in self._streams.values():
+                await stream.stop()
 
     async def _boot(self) -> None:
         await asyncio.sleep(max(self._record.launched_at + self._record.boot_seconds - time.time(), 0))
         if self._faults.fails_to_boot:
             self._become(AgentPhase.FAILED)
-        elif self._record.has_ended:
-            self._become(AgentPhase.ENDED)
-        elif self._record.begun is not None:
-            await self._serve()
-        elif not self._faults.never_ready:
+            return
+        for session in self._record.sessions:
+            if session.has_ended:
+                self._session_phases[session.session_id] = SessionPhase.ENDED
+            else:
+                await self._serve(session)
+        if self._record.sessions or not self._faults.never_ready:
             self._become(AgentPhase.READY)
 
     def _become(self, phase: AgentPhase) -> None:
         self._phase = phase
+        self._has_news.set()
+
+    def _note(self, session_id: str, phase: SessionPhase) -> None:
+        self._session_phases[session_id] = phase
         self._has_news.set()
 
     async def _speak(self) -> None:
@@ -110,14 +118,23 @@ class SimulatedGuest:
                     await self._has_news.wait()
 
     def _status(self) -> Status:
-        begun = self._record.begun
         return Status(
             protocol=PROTOCOL,
             runtime_version=f"simulated-{__version__}",
             phase=self._phase,
-            session_id=str(begun["session_id"]) if begun else None,
-            idle_seconds=time.monotonic() - self._stream.last_input_at if self._stream else -1.0,
+            sessions=tuple(self._report_of(session) for session in self._record.sessions[-_MAX_REPORTS:]),
             detail="a fault was injected" if self._phase is AgentPhase.FAILED else "",
+        )
+
+    def _report_of(self, session: SessionRecord) -> SessionReport:
+        phase = self._session_phases.get(session.session_id, SessionPhase.STARTING_SESSION)
+        stream = self._streams.get(session.session_id)
+        return SessionReport(
+            session_id=session.session_id,
+            seat=session.seat,
+            phase=phase,
+            idle_seconds=time.monotonic() - stream.last_input_at if stream else -1.0,
+            detail="a fault was injected" if phase is SessionPhase.FAILED else "",
         )
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
@@ -136,41 +153,45 @@ class SimulatedGuest:
                 raise MalformedMessage("a host does not send a status")
 
     async def _begin(self, message: BeginSession) -> None:
-        if self._phase is not AgentPhase.READY or self._faults.never_begins:
+        live = [session for session in self._record.sessions if not session.has_ended]
+        is_single = self._record.spec.places == 1  # for one session in all: nobody follows on a used one
+        is_full = len(self._record.sessions if is_single else live) >= self._record.spec.places
+        is_known = self._record.session(message.session_id) is not None
+        if self._phase is not AgentPhase.READY or self._faults.never_begins or is_full or is_known:
             self._has_news.set()  # Repeated or refused: the status says what is true.
             return
+        session = SessionRecord(seat=len(self._record.sessions), begun=dataclasses.asdict(message))
+        self._record.sessions.append(session)
         if self._faults.fails_to_begin:
-            self._become(AgentPhase.FAILED)
+            self._note(message.session_id, SessionPhase.FAILED)
             return
-        members: dict[str, Any] = dataclasses.asdict(message)
-        self._record.begun = members
         if message.application is not None:
-            self._record.launched.append(message.application.name)
+            session.launched.append(message.application.name)
         self._save()
-        await self._serve()
+        await self._serve(session)
 
-    async def _serve(self) -> None:
-        self._become(AgentPhase.STARTING_SESSION)
-        self._stream = PictureStream(self._record, self._home / "guest", self._save)
-        await self._stream.start()
-        self._become(AgentPhase.IN_SESSION)
+    async def _serve(self, session: SessionRecord) -> None:
+        self._note(session.session_id, SessionPhase.STARTING_SESSION)
+        stream = self._streams[session.session_id] = PictureStream(session, self._home / "guest", self._save)
+        await stream.start()
+        self._note(session.session_id, SessionPhase.IN_SESSION)
 
     def _launch(self, message: LaunchApplication) -> None:
-        begun = self._record.begun
-        if begun is None or begun["session_id"] != message.session_id or message.launch_id in self._record.launch_ids:
+        session = self._record.session(message.session_id)
+        if session is None or session.has_ended or message.launch_id in session.launch_ids:
             return
-        self._record.launch_ids = [*self._record.launch_ids, message.launch_id][-_MAX_LAUNCH_IDS:]
-        self._record.launched.append(message.application.name)
+        session.launch_ids = [*session.launch_ids, message.launch_id][-_MAX_LAUNCH_IDS:]
+        session.launched.append(message.application.name)
         self._save()
-        if self._stream is not None:
-            self._stream.redraw()
+        if (stream := self._streams.get(message.session_id)) is not None:
+            stream.redraw()
 
     async def _end(self, session_id: str) -> None:
-        if self._record.begun is None or self._record.begun["session_id"] != session_id:
+        session = self._record.session(session_id)
+        if session is None or session.has_ended:
             return
-        self._record.has_ended = True
+        session.has_ended = True
         self._save()
-        if self._stream is not None:
-            await self._stream.stop()
-            self._stream = None
-        self._become(AgentPhase.ENDED)
+        if (stream := self._streams.pop(session_id, None)) is not None:
+            await stream.stop()
+        self._note(session_id, SessionPhase.ENDED)

@@ -11,8 +11,24 @@ from fanlight.domain.ports import InstanceSpec, Power
 
 
 @dataclass(slots=True, kw_only=True)
+class SessionRecord:
+    """`begun` are the members of the BeginSession message that the guest obeys."""
+
+    seat: int
+    begun: dict[str, Any]
+    has_ended: bool = False
+    launched: list[str] = field(default_factory=list)  # display lines of applications
+    launch_ids: list[str] = field(default_factory=list)
+    typed: str = ""
+
+    @property
+    def session_id(self) -> str:
+        return str(self.begun["session_id"])
+
+
+@dataclass(slots=True, kw_only=True)
 class Record:
-    """`launched_at` is epoch seconds; `begun` the members of the BeginSession message that the guest obeys."""
+    """`launched_at` is epoch seconds; the sessions are in the order of their beginning."""
 
     spec: InstanceSpec
     launched_at: float
@@ -20,11 +36,10 @@ class Record:
     power: Power = Power.RUNNING
     address: str = ""  # "": no network interface
     subnet_id: str = ""
-    begun: dict[str, Any] | None = None
-    has_ended: bool = False
-    launched: list[str] = field(default_factory=list)  # display lines of applications
-    launch_ids: list[str] = field(default_factory=list)
-    typed: str = ""
+    sessions: list[SessionRecord] = field(default_factory=list)
+
+    def session(self, session_id: str) -> SessionRecord | None:
+        return next((session for session in self.sessions if session.session_id == session_id), None)
 
 
 class Records:
@@ -50,10 +65,18 @@ class Records:
     def all(self) -> Iterator[Record]:
         for path in sorted(self._directory.glob("*.json")):
             members = json.loads(path.read_text(encoding="utf-8"))
-            wished = members.pop("spec")
+            wished = members["spec"]
             for name in ("subnet_ids", "security_group_ids"):
                 wished[name] = tuple(wished.get(name, ()))
-            yield Record(spec=InstanceSpec(**wished), power=Power(members.pop("power")), **members)
+            yield Record(
+                spec=InstanceSpec(**wished),
+                launched_at=members["launched_at"],
+                boot_seconds=members["boot_seconds"],
+                power=Power(members["power"]),
+                address=members.get("address", ""),
+                subnet_id=members.get("subnet_id", ""),
+                sessions=[SessionRecord(**session) for session in members.get("sessions", ())],
+            )
 
     def _path(self, instance_id: str) -> Path:
         return self._directory / f"{check_id(instance_id)}.json"

@@ -16,10 +16,10 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
-from fanlight.agentwire import STREAM_SOCKET_NAME
+from fanlight.agentwire import stream_socket_name
 from fanlight.drivers.simulated.keys import typed_after
 from fanlight.drivers.simulated.picture import Scene, draw
-from fanlight.drivers.simulated.records import Record
+from fanlight.drivers.simulated.records import SessionRecord
 from fanlight.unix_sockets import listen_in
 
 _JPEG_STRIPE = 0x03
@@ -31,10 +31,11 @@ _MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 
 
 class PictureStream:
-    """Serves one session at `stream.sock` in `directory`. `on_changed` is called after each change of the record."""
+    """Serves one session at its seat's socket in `directory`. `on_changed` is called after each change of the record."""
 
-    def __init__(self, record: Record, directory: Path, on_changed: Callable[[], None]) -> None:
+    def __init__(self, record: SessionRecord, directory: Path, on_changed: Callable[[], None]) -> None:
         self._record, self._directory, self._on_changed = record, directory, on_changed
+        self._socket_name = stream_socket_name(record.seat)
         self._runner: web.AppRunner | None = None
         self._viewer: web.WebSocketResponse | None = None
         self._is_stale = asyncio.Event()
@@ -49,7 +50,7 @@ class PictureStream:
         app.router.add_get("/api/status", self._status)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
-        listener = listen_in(self._directory, STREAM_SOCKET_NAME, mode=0o666, backlog=16)
+        listener = listen_in(self._directory, self._socket_name, mode=0o666, backlog=16)
         await web.SockSite(self._runner, listener).start()
 
     async def stop(self) -> None:
@@ -57,7 +58,7 @@ class PictureStream:
             await self._viewer.close()
         if self._runner is not None:
             await self._runner.cleanup()
-        (self._directory / STREAM_SOCKET_NAME).unlink(missing_ok=True)
+        (self._directory / self._socket_name).unlink(missing_ok=True)
 
     def redraw(self) -> None:
         self._is_stale.set()
@@ -101,7 +102,7 @@ class PictureStream:
         return socket
 
     def _settings(self) -> Mapping[str, str]:
-        settings = (self._record.begun or {}).get("stream_settings")
+        settings = self._record.begun.get("stream_settings")
         return settings if isinstance(settings, dict) else {}
 
     async def _resize(self, socket: web.WebSocketResponse, message: str) -> None:
@@ -142,10 +143,9 @@ class PictureStream:
                     await self._is_stale.wait()
 
     def _scene(self) -> Scene:
-        begun = self._record.begun or {}
         return Scene(
-            session_id=str(begun.get("session_id", "")),
-            user_id=str(begun.get("user_id", "")),
+            session_id=self._record.session_id,
+            user_id=str(self._record.begun.get("user_id", "")),
             applications=tuple(self._record.launched),
             typed=self._record.typed,
             frame=self._frame,
