@@ -146,7 +146,7 @@ async def contradictions(system: System) -> list[str]:
     observed = {o.instance_id for o in await system.driver.observe()}
     directories = {p.name for p in system.driver._homes.iterdir()}
     holders = Counter(s.instance_id for s in sessions.values() if s.instance_id)
-    begun = Counter(r.begun["session_id"] for r in system.driver._known.values() if r.begun)
+    begun = Counter(s.session_id for r in system.driver._known.values() for s in r.sessions)
     found = [f"rows without instance: {set(rows) - observed}"] if set(rows) - observed else []
     found += [f"instances without row: {observed - set(rows)}"] if observed - set(rows) else []
     found += [f"directories: {directories ^ observed}"] if directories != observed else []

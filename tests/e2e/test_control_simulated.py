@@ -128,7 +128,11 @@ async def test_a_session_from_url_to_end(system: System, client: ControlClient, 
     await client.open_session(grant, "terminal")
 
     async def launched() -> bool:
-        return system.driver._known[str(view.instance_id)].launched == ["text-editor", "calculator", "terminal"]
+        return system.driver._known[str(view.instance_id)].sessions[0].launched == [
+            "text-editor",
+            "calculator",
+            "terminal",
+        ]
 
     await until(launched, within=5, what="each application launched once")
 
@@ -227,7 +231,7 @@ async def test_the_same_url_again_launches_its_application_once(system: System, 
     record = next(iter(system.driver._known.values()))
 
     async def launched() -> bool:
-        return record.launched == ["text-editor", "calculator"]
+        return record.sessions[0].launched == ["text-editor", "calculator"]
 
     await until(launched, within=5, what="the second URL's application launched once")
     await asyncio.sleep(0.05)

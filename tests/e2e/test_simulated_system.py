@@ -235,7 +235,8 @@ class TestSessions:
         await system.start()
         session = await system.open("ada")
         active = await system.session_becomes(session.session_id, is_active)
-        begun = system.driver._known[str(active.instance_id)].begun
+        [recorded] = system.driver._known[str(active.instance_id)].sessions
+        begun = recorded.begun
         assert begun is not None
         assert begun["application"]["launch_path"] == "/usr/bin/mousepad"
         assert begun["environment"]["AppStream_Session_ID"] == session.session_id
@@ -383,7 +384,7 @@ class TestSessions:
 
             async def reconnected() -> bool:
                 status = system.agents.status(str(before.instance_id))
-                return status is not None and status.is_connected and status.session_id == session.session_id
+                return status is not None and status.is_connected and status.session(session.session_id) is not None
 
             await until(reconnected, within=10, what="the agent is back")
             await system.services.sessions.request_end(session.session_id, EndReason.USER)

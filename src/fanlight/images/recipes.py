@@ -21,7 +21,7 @@ _SUITE = re.compile(r"debian:[a-z]+")
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+")
 _ACCOUNT = re.compile(r"[a-z][a-z0-9-]{0,30}")
 _MODE = re.compile(r"0?[0-7]{3,4}")
-MAX_UID = 60_000
+MAX_UID = 9_998  # above are the accounts of seats, see `fanlight.agentwire`
 MAX_TEXT = 256
 
 
