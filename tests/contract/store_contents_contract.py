@@ -19,6 +19,7 @@ from fanlight.domain.errors import (
 from fanlight.domain.fleets import FleetError, FleetErrorCode, FleetState, FleetType, StreamView
 from fanlight.domain.images import ImageState, Visibility
 from fanlight.domain.instances import InstanceState
+from fanlight.domain.networks import NetworkInterface
 from fanlight.domain.ports import Transactions
 from fanlight.domain.stacks import PreferredProtocol, UrlRedirection, UserAction, UserSettings
 from fanlight.domain.streaming_sessions import EndReason, SessionEvent, SessionState
@@ -233,6 +234,7 @@ class StoreContentsContract:
             progress="Starting",
             user_settings=UserSettings(enabled_actions=frozenset({UserAction.FILE_UPLOAD}), max_copy_from=7),
             time_zone="Europe/Berlin",
+            network_interface=NetworkInterface(interface_id="eni-1", address="10.140.0.5", subnet_id="subnet-a"),
         )
         await put(store.transactions, whole)
         async with store.transactions.begin() as work:

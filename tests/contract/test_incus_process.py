@@ -189,7 +189,7 @@ async def test_junk_is_refused_and_changes_nothing(process: ComputeProcess, rig:
         {"has_internet_access": "yes"},
         {"subnet_ids": "subnet-1"},
         {"subnet_ids": ["a b"]},
-        {"subnet_ids": ["s"] * 65},
+        {"subnet_ids": ["s"] * 1025},
         {"security_group_ids": [7]},
         {"security_group_ids": ["sg-1\naccept"]},
         {"labels": []},

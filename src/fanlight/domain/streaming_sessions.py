@@ -5,6 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from fanlight.domain.machine import Machine
+from fanlight.domain.networks import NetworkInterface
 from fanlight.domain.places import Scope
 from fanlight.domain.stacks import UserSettings
 
@@ -82,6 +83,7 @@ class StreamingSession:
     progress: str = ""
     user_settings: UserSettings = field(default=UserSettings())
     time_zone: str | None = None
+    network_interface: NetworkInterface | None = None  # of its instance, known once it is ACTIVE; None: it has none
 
     @property
     def is_live(self) -> bool:

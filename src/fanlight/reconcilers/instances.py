@@ -143,6 +143,8 @@ class InstanceReconciler:
             memory_in_mib=size.memory_in_mib,
             disk_in_gib=fleet.root_volume_in_gib or self.settings.disk_in_gib,
             has_internet_access=fleet.enable_default_internet_access,
+            subnet_ids=fleet.vpc_config.subnet_ids if fleet.vpc_config else (),
+            security_group_ids=fleet.vpc_config.security_group_ids if fleet.vpc_config else (),
             labels={
                 "installation": self.settings.installation,
                 "account": instance.scope.account_id,

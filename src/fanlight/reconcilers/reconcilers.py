@@ -67,6 +67,7 @@ class Reconcilers:
             session_of=session_of,
             listening_since=listening_since,
             started_at=clock.now(),
+            interface_of=self._sightings.interface_of,
         )
         self._instances = InstanceReconciler(
             transactions=bounded,

@@ -14,6 +14,7 @@ from fanlight.agentwire.messages import BeginSession, MalformedMessage
 from fanlight.domain.errors import AgentUnreachable, NotFound
 from fanlight.domain.fleets import Fleet, FleetState, FleetType
 from fanlight.domain.instances import Instance, InstanceEvent, InstanceState
+from fanlight.domain.networks import NetworkInterface
 from fanlight.domain.ports import AgentChannel, AgentStatus, Clock, Transactions, UnitOfWork, Wake
 from fanlight.domain.session_plan import (
     PREPARING,
@@ -45,7 +46,7 @@ log = logging.getLogger(__name__)
 class SessionReconciler:
     """`changed` is called with each session after its state or progress was written, `idled` after its user was
     disconnected for being idle. `listening_since` has the instances whose agents this process listens for; `started_at`
-    is of this process.
+    is of this process. `interface_of` tells the network interface of an instance, as the engine shows it.
     """
 
     transactions: Transactions
@@ -58,6 +59,7 @@ class SessionReconciler:
     session_of: dict[str, str]
     listening_since: Mapping[str, datetime]
     started_at: datetime
+    interface_of: Callable[[str], NetworkInterface | None]
     make_id: Callable[[], str] = new_instance_id
     _heard_at: dict[str, datetime] = field(default_factory=dict)
     _silent_since: dict[str, datetime] = field(default_factory=dict)
@@ -145,7 +147,10 @@ class SessionReconciler:
                 # Nobody is connected before the socket is there, so the disconnect time-out counts from here.
                 active = session.after(SessionEvent.STARTED)
                 return replace(
-                    active, progress="", disconnected_at=None if session.connected_since else self.clock.now()
+                    active,
+                    progress="",
+                    disconnected_at=None if session.connected_since else self.clock.now(),
+                    network_interface=self.interface_of(session.instance_id or ""),
                 )
             case MarkDisconnected():
                 return replace(session, connected_since=None, disconnected_at=self.clock.now())

@@ -5,6 +5,7 @@ from collections.abc import Collection
 from collections.abc import Set as AbstractSet
 from datetime import datetime
 
+from fanlight.domain.networks import NetworkInterface
 from fanlight.domain.ports import Clock, InstanceDriver, ObservedInstance
 
 
@@ -27,6 +28,11 @@ class Sightings:
 
     def of(self, instance_id: str) -> ObservedInstance | None:
         return self._seen.get(instance_id)
+
+    def interface_of(self, instance_id: str) -> NetworkInterface | None:
+        """Return the network interface that the engine showed, if it has one."""
+        observed = self._seen.get(instance_id)
+        return observed.interface if observed else None
 
     @property
     def instance_ids(self) -> Collection[str]:

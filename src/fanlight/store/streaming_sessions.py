@@ -1,11 +1,13 @@
 """Streaming sessions in the database."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import bindparam, delete, select
 
+from fanlight.domain.networks import NetworkInterface
 from fanlight.domain.places import Scope
 from fanlight.domain.stacks import UserAction, UserSettings
 from fanlight.domain.streaming_sessions import SESSION, EndReason, SessionState, StreamingSession
@@ -44,6 +46,7 @@ def _to_row(session: StreamingSession) -> dict[str, Any]:
         "progress": session.progress,
         "user_settings": _settings_to_json(session.user_settings),
         "time_zone": session.time_zone,
+        "network_interface": asdict(session.network_interface) if session.network_interface else None,
     }
 
 
@@ -73,6 +76,7 @@ def _from_row(row: AnyRow) -> StreamingSession:
         progress=row.progress,
         user_settings=_settings_of_json(row.user_settings),
         time_zone=row.time_zone,
+        network_interface=NetworkInterface(**row.network_interface) if row.network_interface else None,
     )
 
 

@@ -185,6 +185,7 @@ streaming_sessions = Table(
     Column("progress", LongText, nullable=False),
     Column("user_settings", Json),
     Column("time_zone", String),
+    Column("network_interface", MaybeJson),
     one_of("state", SessionState),
     one_of("end_requested", EndReason),
     one_of("end_reason", EndReason),

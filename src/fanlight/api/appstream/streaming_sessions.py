@@ -12,6 +12,7 @@ from fanlight.api.types import (
 )
 from fanlight.domain.access_keys import Caller
 from fanlight.domain.errors import ChangedMeanwhile, InvalidCombination, NotAvailable, NotFound, NotPermitted
+from fanlight.domain.networks import NetworkInterface
 from fanlight.domain.streaming_sessions import StreamingSession
 from fanlight.services import AppStreamServices
 
@@ -83,5 +84,13 @@ def to_wire(session: StreamingSession) -> types.Session:
         max_expiration_time=session.max_expires_at,
         authentication_type=types.AuthenticationType(session.authentication_type),
         instance_id=session.instance_id,
+        network_access_configuration=_network_access(session.network_interface),
         instance_drain_status=types.InstanceDrainStatus.NOT_APPLICABLE,
     )
+
+
+def _network_access(interface: NetworkInterface | None) -> types.NetworkAccessConfiguration | None:
+    """Instances are IPv4 only, so there is no EniIpv6Addresses."""
+    if interface is None:
+        return None
+    return types.NetworkAccessConfiguration(eni_private_ip_address=interface.address, eni_id=interface.interface_id)

@@ -136,6 +136,8 @@ async def prepare_bridges(client: IncusClient, settings: Settings, networks: Net
     """
     usable: dict[str, Bridge] = {}
     unusable: dict[str, str] = {}
+    names = {subnet_id: bridge.name for subnet_id, bridge in bridges_of(settings, networks).items()}
+    strays = await _remove_strays(client, settings, set(names.values()))  # first: a new one may have its addresses
     for subnet_id, bridge in bridges_of(settings, networks).items():
         try:
             await _prepare_bridge(client, settings, bridge, networks)
@@ -146,8 +148,6 @@ async def prepare_bridges(client: IncusClient, settings: Settings, networks: Net
             log.warning("subnet cannot be used", extra={"subnet": subnet_id, "reason": unusable[subnet_id]})
         else:
             usable[subnet_id] = bridge
-    names = {subnet_id: bridge.name for subnet_id, bridge in bridges_of(settings, networks).items()}
-    strays = await _remove_strays(client, settings, set(names.values()))
     closed = (*(names[subnet_id] for subnet_id in unusable), *strays)
     return PreparedBridges(of_subnet=usable, unusable=unusable, closed=closed)
 
