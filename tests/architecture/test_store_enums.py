@@ -11,9 +11,11 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, inspect
 
 from fanlight.api.spec import appstream_model
+from fanlight.domain.alarms import AlarmState, Comparison, MissingData
 from fanlight.domain.fleets import FleetErrorCode, FleetState, FleetType, StreamView
 from fanlight.domain.images import ImageState, Visibility
 from fanlight.domain.instances import InstanceState
+from fanlight.domain.scaling import ActivityStatus
 from fanlight.domain.stacks import UserAction
 from fanlight.domain.streaming_sessions import ConnectionState, EndReason, SessionState
 from fanlight.store import open_store
@@ -41,6 +43,10 @@ CHECKED_COLUMNS: Mapping[tuple[str, str], type[StrEnum]] = {
     ("streaming_sessions", "state"): SessionState,
     ("streaming_sessions", "end_requested"): EndReason,
     ("streaming_sessions", "end_reason"): EndReason,
+    ("metric_alarms", "state"): AlarmState,
+    ("metric_alarms", "comparison"): Comparison,
+    ("metric_alarms", "missing_data"): MissingData,
+    ("scaling_activities", "status"): ActivityStatus,
 }
 
 

@@ -17,6 +17,14 @@ from fanlight.domain.images import Image
 from fanlight.domain.instances import Instance, InstanceState
 from fanlight.domain.networks import NetworkInterface
 from fanlight.domain.places import Scope
+from fanlight.domain.scaling_ports import (
+    Alarms,
+    Observations,
+    ScalableTargets,
+    ScalingActivities,
+    ScalingPolicies,
+    ScheduledActions,
+)
 from fanlight.domain.stacks import Stack
 from fanlight.domain.streaming_sessions import StreamingSession
 
@@ -350,6 +358,18 @@ class UnitOfWork(Protocol):
     def tags(self) -> Tags: ...
     @property
     def access_keys(self) -> AccessKeys: ...
+    @property
+    def observations(self) -> Observations: ...
+    @property
+    def alarms(self) -> Alarms: ...
+    @property
+    def scalable_targets(self) -> ScalableTargets: ...
+    @property
+    def scaling_policies(self) -> ScalingPolicies: ...
+    @property
+    def scheduled_actions(self) -> ScheduledActions: ...
+    @property
+    def scaling_activities(self) -> ScalingActivities: ...
     async def commit(self) -> None: ...
 
 

@@ -15,12 +15,16 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from fanlight.domain.errors import StoreUnavailable
 from fanlight.domain.ports import UnitOfWork
 from fanlight.store.access_keys import SqlAccessKeys
+from fanlight.store.alarms import SqlAlarms
 from fanlight.store.associations import SqlAssociations
 from fanlight.store.door import Door, domain_errors
 from fanlight.store.fleets import SqlFleets
 from fanlight.store.images import SqlImages
 from fanlight.store.instances import SqlInstances
+from fanlight.store.observations import SqlObservations
 from fanlight.store.revisions import Revision
+from fanlight.store.scaling import SqlScalableTargets, SqlScalingPolicies, SqlScheduledActions
+from fanlight.store.scaling_activities import SqlScalingActivities
 from fanlight.store.stacks import SqlStacks
 from fanlight.store.streaming_sessions import SqlStreamingSessions
 from fanlight.store.tags import SqlTags
@@ -42,6 +46,12 @@ class SqlUnitOfWork:
         self.sessions = SqlStreamingSessions(door)
         self.tags = SqlTags(door)
         self.access_keys = SqlAccessKeys(door)
+        self.observations = SqlObservations(door)
+        self.alarms = SqlAlarms(door)
+        self.scalable_targets = SqlScalableTargets(door)
+        self.scaling_policies = SqlScalingPolicies(door)
+        self.scheduled_actions = SqlScheduledActions(door)
+        self.scaling_activities = SqlScalingActivities(door)
 
     async def commit(self) -> None:
         await self._door.commit()

@@ -1,0 +1,117 @@
+"""The metrics of fleets: which there are, and their data over time."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from fanlight.domain.fleet_metrics import DIMENSION, METRICS, NAMESPACE, FleetObservation, Metric, minute_of
+from fanlight.domain.fleets import Fleet, FleetType
+from fanlight.domain.metric_statistics import Datapoint, Datum, in_periods
+from fanlight.domain.places import Scope
+from fanlight.domain.ports import Clock, Transactions
+from fanlight.services.page_tokens import PageTokens, cut
+
+PAGE_SIZE = 500
+FLEETS_AT_A_TIME = 100
+RECENTLY = timedelta(hours=3)
+
+
+@dataclass(frozen=True, slots=True)
+class ListedMetric:
+    name: str
+    fleet_name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricFilter:
+    """What ListMetrics asks for; None is everything. `dimensions` are names with the value wanted, or None for any."""
+
+    namespace: str | None = None
+    metric_name: str | None = None
+    dimensions: Sequence[tuple[str, str | None]] = ()
+    is_recently_active: bool = False
+
+    def fits_namespace(self) -> bool:
+        return self.namespace in (None, NAMESPACE) and all(name == DIMENSION for name, _ in self.dimensions)
+
+    def fits(self, metric: ListedMetric) -> bool:
+        return self.metric_name in (None, metric.name) and all(
+            value in (None, metric.fleet_name) for _, value in self.dimensions
+        )
+
+    def asked(self) -> list[str]:
+        pairs = [f"{name}={value}" for name, value in self.dimensions]
+        return ["metrics", str(self.namespace), str(self.metric_name), str(self.is_recently_active), *pairs]
+
+
+class MetricService:
+    def __init__(self, transactions: Transactions, clock: Clock, tokens: PageTokens) -> None:
+        self._transactions, self._clock, self._tokens = transactions, clock, tokens
+
+    async def list(
+        self, scope: Scope, wanted: MetricFilter, *, next_token: str | None = None
+    ) -> tuple[Sequence[ListedMetric], str | None]:
+        """Return one page of the metrics that have data, by fleet and name. Raises InvalidPageToken."""
+        asked = wanted.asked()
+        after_fleet, _, after_name = self._tokens.read(scope, asked, next_token).partition("/")
+        if not wanted.fits_namespace():
+            return (), None
+        since = self._clock.now() - RECENTLY if wanted.is_recently_active else datetime.min.replace(tzinfo=UTC)
+        found: list[ListedMetric] = []
+        async with self._transactions.begin() as work:
+            if after_fleet:
+                found += _listed(await work.fleets.page(scope, names=[after_fleet], limit=1), wanted, after_name)
+            while len(found) <= PAGE_SIZE:
+                names = await work.observations.fleets_with_data(
+                    scope, since=since, after=after_fleet, limit=FLEETS_AT_A_TIME
+                )
+                if not names:
+                    break
+                fleets = await work.fleets.page(scope, names=names, limit=len(names))
+                found += _listed(sorted(fleets, key=lambda fleet: fleet.name), wanted)
+                after_fleet = names[-1]
+        page, has_more = cut(found, PAGE_SIZE)
+        last = f"{page[-1].fleet_name}/{page[-1].name}" if has_more else ""
+        return page, self._tokens.issue(scope, asked, last) if has_more else None
+
+    async def series(
+        self, scope: Scope, fleet_name: str, metric_name: str, *, start: datetime, end: datetime, period: timedelta
+    ) -> Sequence[Datapoint]:
+        """Return the periods that have data, the oldest first; what does not exist has none.
+
+        Periods are counted from the whole minute of `start`.
+        """
+        metric = METRICS.get(metric_name)
+        if metric is None:
+            return ()
+        start = minute_of(start)
+        async with self._transactions.begin() as work:
+            seen = await work.observations.of_fleet(scope, fleet_name, start, end)
+        return in_periods(data_of(metric, seen), start, end, period)
+
+
+def data_of(metric: Metric, seen: Sequence[FleetObservation]) -> list[Datum]:
+    """Return the data of one metric; observations in which it is undefined give none."""
+    return [Datum(one.at, value) for one in seen if (value := metric.value_of(one)) is not None]
+
+
+def fleet_of(namespace: str, dimensions: Mapping[str, str]) -> str | None:
+    """Return the fleet whose metric this is, None when no fleet's metric is called so."""
+    return dimensions[DIMENSION] if namespace == NAMESPACE and set(dimensions) == {DIMENSION} else None
+
+
+def _listed(fleets: Sequence[Fleet], wanted: MetricFilter, after_name: str = "") -> list[ListedMetric]:
+    return [
+        listed
+        for fleet in fleets
+        for name in sorted(METRICS)
+        if name > after_name and _has(fleet, name) and wanted.fits(listed := ListedMetric(name, fleet.name))
+    ]
+
+
+def _has(fleet: Fleet, metric_name: str) -> bool:
+    if "Session" in metric_name or metric_name.startswith("Drain"):
+        is_for_it = fleet.max_sessions_per_instance is not None
+    else:
+        is_for_it = True
+    return is_for_it and (fleet.fleet_type is FleetType.ALWAYS_ON or not metric_name.startswith("Running"))

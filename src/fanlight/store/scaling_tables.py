@@ -1,0 +1,148 @@
+"""The tables of scaling and metrics. See `store.tables`, whose metadata they share."""
+
+from sqlalchemy import BigInteger, Boolean, Column, Float, Index, Integer, String, Table, UniqueConstraint
+
+from fanlight.domain.alarms import AlarmState, Comparison, MissingData
+from fanlight.domain.scaling import ActivityStatus
+from fanlight.store.columns import Json, LongText, Name, UtcDateTime, one_of
+from fanlight.store.tables import metadata
+
+fleet_observations = Table(
+    "fleet_observations",
+    metadata,
+    # By name, not by id: a metric outlives its fleet, and a new fleet of that name goes on with it.
+    Column("account_id", String, primary_key=True),
+    Column("region", String, primary_key=True),
+    Column("fleet_name", Name, primary_key=True),
+    Column("at", UtcDateTime, primary_key=True),
+    Column("is_always_on", Boolean, nullable=False),
+    Column("available", Integer, nullable=False),
+    Column("in_use", Integer, nullable=False),
+    Column("pending", Integer, nullable=False),
+    Column("insufficient_capacity_errors", Integer, nullable=False),
+    # The counts of `SessionSlots` in their order; NULL for a fleet with one session on each instance.
+    Column("slots", Json),
+    Index(None, "at"),
+)
+
+metric_alarms = Table(
+    "metric_alarms",
+    metadata,
+    Column("arn", String, primary_key=True),
+    Column("account_id", String, nullable=False),
+    Column("region", String, nullable=False),
+    Column("name", Name, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("description", LongText),
+    Column("metric_name", String, nullable=False),
+    Column("namespace", String, nullable=False),
+    Column("fleet_name", String),
+    Column("dimensions", Json, nullable=False),
+    Column("statistic", String, nullable=False),
+    Column("is_percentile", Boolean, nullable=False),
+    Column("period_in_seconds", Integer, nullable=False),
+    Column("evaluation_periods", Integer, nullable=False),
+    Column("datapoints_to_alarm", Integer, nullable=False),
+    Column("says_datapoints_to_alarm", Boolean, nullable=False),
+    Column("threshold", Float(53), nullable=False),
+    Column("comparison", String, nullable=False),
+    Column("missing_data", String, nullable=False),
+    Column("says_missing_data", Boolean, nullable=False),
+    Column("unit", String),
+    Column("actions_enabled", Boolean, nullable=False),
+    Column("actions", Json, nullable=False),
+    Column("tracked_policy", LongText, nullable=False),
+    Column("state", String, nullable=False),
+    Column("state_reason", LongText, nullable=False),
+    Column("state_reason_data", LongText, nullable=False),
+    Column("state_updated_at", UtcDateTime, nullable=False),
+    Column("state_changed_at", UtcDateTime, nullable=False),
+    Column("configured_at", UtcDateTime, nullable=False),
+    UniqueConstraint("account_id", "region", "name"),
+    one_of("state", AlarmState),
+    one_of("comparison", Comparison),
+    one_of("missing_data", MissingData),
+)
+
+scalable_targets = Table(
+    "scalable_targets",
+    metadata,
+    Column("target_id", String, primary_key=True),
+    Column("account_id", String, nullable=False),
+    Column("region", String, nullable=False),
+    Column("fleet_id", String, nullable=False),
+    Column("fleet_name", Name, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("min_capacity", Integer, nullable=False),
+    Column("max_capacity", Integer, nullable=False),
+    Column("role_arn", LongText, nullable=False),
+    Column("scaling_in_suspended", Boolean, nullable=False),
+    Column("scaling_out_suspended", Boolean, nullable=False),
+    Column("scheduled_suspended", Boolean, nullable=False),
+    Column("cooldown_direction", String),
+    Column("cooldown_base", Integer),
+    Column("cooldown_until", UtcDateTime),
+    Column("decided_at", UtcDateTime),
+    Column("created_at", UtcDateTime, nullable=False),
+    UniqueConstraint("account_id", "region", "fleet_name"),
+)
+
+scaling_policies = Table(
+    "scaling_policies",
+    metadata,
+    Column("policy_id", String, primary_key=True),
+    Column("account_id", String, nullable=False),
+    Column("region", String, nullable=False),
+    Column("fleet_name", Name, nullable=False),
+    Column("name", Name, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("rule", Json, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    UniqueConstraint("account_id", "region", "fleet_name", "name"),
+)
+
+scheduled_actions = Table(
+    "scheduled_actions",
+    metadata,
+    Column("action_id", String, primary_key=True),
+    Column("account_id", String, nullable=False),
+    Column("region", String, nullable=False),
+    Column("fleet_name", Name, nullable=False),
+    Column("name", Name, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("schedule", LongText, nullable=False),
+    Column("timezone", String),
+    Column("starts_at", UtcDateTime),
+    Column("ends_at", UtcDateTime),
+    Column("min_capacity", Integer),
+    Column("max_capacity", Integer),
+    Column("next_run_at", UtcDateTime),
+    Column("created_at", UtcDateTime, nullable=False),
+    UniqueConstraint("account_id", "region", "fleet_name", "name"),
+    Index(None, "next_run_at"),
+)
+
+scaling_activities = Table(
+    "scaling_activities",
+    metadata,
+    Column("activity_id", Name, primary_key=True),
+    Column("account_id", String, nullable=False),
+    Column("region", String, nullable=False),
+    Column("fleet_id", String, nullable=False),
+    Column("fleet_name", Name, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("description", LongText, nullable=False),
+    Column("cause", LongText, nullable=False),
+    Column("status", String, nullable=False),
+    Column("status_message", LongText),
+    Column("from_capacity", Integer),
+    Column("to_capacity", Integer),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime),
+    Column("is_scaled", Boolean, nullable=False),
+    Column("not_scaled", Json),
+    one_of("status", ActivityStatus),
+    Index("ix_scaling_activities_newest", "account_id", "region", "started_at", "activity_id"),
+    Index(None, "started_at"),
+    Index(None, "status"),
+)
