@@ -176,7 +176,11 @@ def render_neighbour(model: ServiceModel, operation_names: Iterable[str]) -> str
                 shapes_within(target, seen)
         if operation.input_shape:
             outer.append(dataclass_text(operation.input_shape.name, operation.input_shape))
-        outer.append(dataclass_text(f"{operation.name}Result", operation.output_shape or StructureShape("Empty", {})))
+        outer.append(
+            dataclass_text(
+                f"{operation.name}Result", operation.output_shape or StructureShape("Empty", {"type": "structure"})
+            )
+        )
     blocks = [enum_text(name, shape.enum) for name, shape in sorted(seen.items()) if isinstance(shape, StringShape)]
     blocks += [dataclass_text(name, shape) for name, shape in seen.items() if isinstance(shape, StructureShape)]
     blocks += outer

@@ -2,6 +2,8 @@
 
 from fanlight.api.appstream.handlers import appstream_service
 from fanlight.api.aws_services import AwsService
+from fanlight.api.neighbours.autoscaling import autoscaling_service
+from fanlight.api.neighbours.cloudwatch import cloudwatch_service
 from fanlight.api.neighbours.ec2 import ec2_service
 from fanlight.api.neighbours.sts import sts_service
 from fanlight.services import AppStreamServices
@@ -9,4 +11,4 @@ from fanlight.services import AppStreamServices
 
 def aws_services() -> tuple[AwsService[AppStreamServices], ...]:
     """Return the services, AppStream first."""
-    return (appstream_service(), ec2_service(), sts_service())
+    return (appstream_service(), autoscaling_service(), cloudwatch_service(), ec2_service(), sts_service())

@@ -100,8 +100,7 @@ class Autoscaler:
         for action in due:
             await self._run_scheduled(action, now)
         minute = minute_of(now)
-        if minute < self._measured_until:  # the clock was set back
-            self._measured_until = minute
+        self._measured_until = min(self._measured_until, minute)  # the clock may have been set back
         if minute > self._measured_until:
             await self._measure(minute)
             self._measured_until = minute
@@ -193,7 +192,8 @@ class Autoscaler:
                 )
                 await work.scalable_targets.save(replace(target, cooldown=decision.cooldown, decided_at=minute))
                 log.info(
-                    "scaling", extra={"fleet": fleet.name, "before": before, "after": decision.capacity, "why": decision.cause}
+                    "scaling",
+                    extra={"fleet": fleet.name, "before": before, "after": decision.capacity, "why": decision.cause},
                 )
             await work.commit()
 
@@ -261,7 +261,7 @@ def _next(action: ScheduledAction, now: datetime) -> datetime | None:
     try:
         return run_after(action, now)
     except InvalidCombination as error:  # a time zone that this host has lost, for one
-        log.error("a scheduled action cannot run any more", extra={"action": action.name, "why": str(error)})
+        log.warning("a scheduled action cannot run any more", extra={"action": action.name, "why": str(error)})
         return None
 
 

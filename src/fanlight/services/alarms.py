@@ -160,9 +160,7 @@ class AlarmService:
                 await work.alarms.save(replace(alarm, actions_enabled=are_enabled, configured_at=self._clock.now()))
             await work.commit()
 
-    async def set_state(
-        self, scope: Scope, name: str, state: AlarmState, reason: str, reason_data: str | None
-    ) -> None:
+    async def set_state(self, scope: Scope, name: str, state: AlarmState, reason: str, reason_data: str | None) -> None:
         """Put an alarm into a state until its next evaluation says otherwise. Raises NotFound."""
         now = self._clock.now()
         async with self._transactions.begin(write=True) as work:

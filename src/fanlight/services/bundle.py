@@ -6,10 +6,15 @@ from typing import Self
 
 from fanlight.domain.ports import Clock, Transactions, Wake
 from fanlight.services.access_keys import AccessKeyService
+from fanlight.services.alarms import AlarmService
 from fanlight.services.associations import AssociationService
 from fanlight.services.fleets import FleetService
 from fanlight.services.images import ImageService
+from fanlight.services.metrics import MetricService
 from fanlight.services.page_tokens import PageTokens
+from fanlight.services.scalable_targets import ScalableTargetService
+from fanlight.services.scaling_policies import ScalingPolicyService
+from fanlight.services.scheduled_actions import ScheduledActionService
 from fanlight.services.stacks import StackService
 from fanlight.services.streaming_sessions import StreamingSessionService
 from fanlight.services.streaming_urls import StreamingUrls
@@ -25,6 +30,11 @@ class AppStreamServices:
     images: ImageService
     tags: TagService
     access_keys: AccessKeyService
+    scalable_targets: ScalableTargetService
+    scaling_policies: ScalingPolicyService
+    scheduled_actions: ScheduledActionService
+    metrics: MetricService
+    alarms: AlarmService
     regions: tuple[str, ...]
 
     @classmethod
@@ -53,5 +63,10 @@ class AppStreamServices:
             images=ImageService(transactions, clock, tokens, portal),
             tags=TagService(transactions),
             access_keys=AccessKeyService(transactions, clock),
+            scalable_targets=ScalableTargetService(transactions, clock, tokens),
+            scaling_policies=ScalingPolicyService(transactions, clock, tokens),
+            scheduled_actions=ScheduledActionService(transactions, clock, tokens),
+            metrics=MetricService(transactions, clock, tokens),
+            alarms=AlarmService(transactions, clock, tokens),
             regions=regions,
         )

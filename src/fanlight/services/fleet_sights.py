@@ -10,7 +10,6 @@ from fanlight.domain.instances import InstanceState
 from fanlight.domain.ports import UnitOfWork
 
 
-
 async def observe_fleets(
     work: UnitOfWork, fleets: Sequence[Fleet], at: datetime, *, since: datetime, until: datetime
 ) -> list[FleetObservation]:

@@ -46,14 +46,14 @@ class MetricFilter:
 
 class MetricService:
     def __init__(self, transactions: Transactions, clock: Clock, tokens: PageTokens) -> None:
-        self._transactions, self._clock, self._tokens = transactions, clock, tokens
+        self._transactions, self._clock, self.tokens = transactions, clock, tokens
 
     async def list(
         self, scope: Scope, wanted: MetricFilter, *, next_token: str | None = None
     ) -> tuple[Sequence[ListedMetric], str | None]:
         """Return one page of the metrics that have data, by fleet and name. Raises InvalidPageToken."""
         asked = wanted.asked()
-        after_fleet, _, after_name = self._tokens.read(scope, asked, next_token).partition("/")
+        after_fleet, _, after_name = self.tokens.read(scope, asked, next_token).partition("/")
         if not wanted.fits_namespace():
             return (), None
         since = self._clock.now() - RECENTLY if wanted.is_recently_active else datetime.min.replace(tzinfo=UTC)
@@ -72,7 +72,7 @@ class MetricService:
                 after_fleet = names[-1]
         page, has_more = cut(found, PAGE_SIZE)
         last = f"{page[-1].fleet_name}/{page[-1].name}" if has_more else ""
-        return page, self._tokens.issue(scope, asked, last) if has_more else None
+        return page, self.tokens.issue(scope, asked, last) if has_more else None
 
     async def series(
         self, scope: Scope, fleet_name: str, metric_name: str, *, start: datetime, end: datetime, period: timedelta

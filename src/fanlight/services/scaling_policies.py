@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import pairwise
 from uuid import uuid4
 
 from fanlight.domain.alarms import Comparison, MetricAlarm, MissingData
@@ -54,7 +55,9 @@ class ScalingPolicyService:
                 policy = await work.scaling_policies.add(_new(scope, fleet_name, name, rule, now))
             else:
                 if type(policy.rule) is not type(rule):
-                    raise InvalidCombination(f"The policy {name} is of another type. Delete it, or choose another name.")
+                    raise InvalidCombination(
+                        f"The policy {name} is of another type. Delete it, or choose another name."
+                    )
                 policy = await work.scaling_policies.save(replace(policy, rule=rule))
             await remove_tracking_alarms(work, scope, [policy.arn])
             if isinstance(rule, TargetTracking):
@@ -127,7 +130,9 @@ def _check_not_negative(member: str, value: int | None) -> None:
 
 def _check_steps(rule: StepScaling) -> None:
     if not 1 <= len(rule.steps) <= MOST_STEPS:
-        raise InvalidCombination(f"A step scaling policy has 1 to {MOST_STEPS} step adjustments, not {len(rule.steps)}.")
+        raise InvalidCombination(
+            f"A step scaling policy has 1 to {MOST_STEPS} step adjustments, not {len(rule.steps)}."
+        )
     if any(step.lower is None and step.upper is None for step in rule.steps):
         raise InvalidCombination("The upper and lower bound can't be null in the same step adjustment.")
     ordered = sorted(rule.steps, key=_bounds)
@@ -135,7 +140,7 @@ def _check_steps(rule: StepScaling) -> None:
         lower, upper = _bounds(step)
         if lower >= upper:
             raise InvalidCombination("MetricIntervalUpperBound must be greater than MetricIntervalLowerBound.")
-    for before, after in zip(ordered, ordered[1:], strict=False):
+    for before, after in pairwise(ordered):
         if before.upper is None or after.lower is None or before.upper > after.lower:
             raise InvalidCombination("The intervals of step adjustments must not overlap.")
         if before.upper < after.lower:
@@ -156,11 +161,11 @@ def _bounds(step: StepAdjustment) -> tuple[float, float]:
 
 def tracking_alarms(policy: ScalingPolicy, rule: TargetTracking, now: datetime) -> list[MetricAlarm]:
     """Return the alarms of a target tracking policy: one scales out; the other, unless that is disabled, scales in."""
-    high = _tracking_alarm(policy, rule, "AlarmHigh", Comparison.GREATER_THAN, rule.target_value, HIGH_PERIODS, now)
+    target, low = rule.target_value, round(rule.target_value * SCALE_IN_MARGIN, 9)
+    high = _tracking_alarm(policy, rule, "AlarmHigh", now=now, test=(Comparison.GREATER_THAN, target, HIGH_PERIODS))
     if rule.disable_scale_in:
         return [high]
-    threshold = round(rule.target_value * SCALE_IN_MARGIN, 9)
-    return [high, _tracking_alarm(policy, rule, "AlarmLow", Comparison.LESS_THAN, threshold, LOW_PERIODS, now)]
+    return [high, _tracking_alarm(policy, rule, "AlarmLow", now=now, test=(Comparison.LESS_THAN, low, LOW_PERIODS))]
 
 
 def alarm_arn(scope: Scope, name: str) -> str:
@@ -171,11 +176,11 @@ def _tracking_alarm(
     policy: ScalingPolicy,
     rule: TargetTracking,
     kind: str,
-    comparison: Comparison,
-    threshold: float,
-    periods: int,
+    *,
+    test: tuple[Comparison, float, int],
     now: datetime,
 ) -> MetricAlarm:
+    comparison, threshold, periods = test
     name = f"TargetTracking-{resource_id(policy.fleet_name)}-{kind}-{uuid4()}"
     return MetricAlarm(
         arn=alarm_arn(policy.scope, name),

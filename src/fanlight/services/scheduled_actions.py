@@ -8,7 +8,7 @@ from uuid import uuid4
 from fanlight.domain.errors import InvalidCombination, LimitExceeded
 from fanlight.domain.places import Scope
 from fanlight.domain.ports import Clock, Transactions
-from fanlight.domain.scaling import ScheduledAction, ScalingObjectMissing
+from fanlight.domain.scaling import ScalingObjectMissing, ScheduledAction
 from fanlight.services.page_tokens import PageTokens, cut
 from fanlight.services.scalable_targets import check_bounds
 from fanlight.services.scaling_records import MANY, target_of, where

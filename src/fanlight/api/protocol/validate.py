@@ -83,6 +83,8 @@ def translate_pattern(pattern: str) -> str:
 
     The rest means the same under `re.ASCII` with `fullmatch`, which is how Java services apply it.
     """
+    # Java reads a pair of surrogates as the one character it stands for; its Print is ASCII's.
+    pattern = pattern.replace(r"\uD800\uDC00-\uDBFF\uDFFF", r"\U00010000-\U0010FFFF").replace(r"\p{Print}", "[ -~]")
     return re.sub(r"\\p\{([A-Z])\}", lambda found: _category_ranges()[found[1]], pattern)
 
 
