@@ -31,6 +31,8 @@ from fanlight.drivers.agents import AgentSockets
 from fanlight.installation import INSTALLATION_ID, identity_of
 from fanlight.networks_file import read_networks
 from fanlight.reconcilers import Reconcilers, ReconcilerSettings
+from fanlight.reconcilers.activities import Activities
+from fanlight.reconcilers.autoscaler import Autoscaler, AutoscalerSettings
 from fanlight.services.bundle import AppStreamServices
 from fanlight.services.image_catalogues import read_catalogues
 from fanlight.store import Store, open_store
@@ -73,6 +75,7 @@ class _Parts:
     store: Store
     services: AppStreamServices
     reconcilers: Reconcilers
+    autoscaler: Autoscaler
     agents: AgentSockets
     audit: AuditLog
     changes: SessionChanges
@@ -90,6 +93,7 @@ async def run_api(settings: Settings) -> None:
         await _serve_control(settings, parts, stack)
         await _in_background(stack, _follow_images(settings, parts.services))
         await _in_background(stack, parts.reconcilers.run())
+        await _in_background(stack, parts.autoscaler.run())
         log.info("api serves", extra={"api": settings.api_url, "compute": settings.compute})
         await stop.wait()
         log.info("api stops")
@@ -128,9 +132,15 @@ async def _assemble(settings: Settings, stack: AsyncExitStack) -> _Parts:
         await services.access_keys.ensure(
             settings.bootstrap_access_key_id, settings.bootstrap_secret_access_key, settings.account_id
         )
+    autoscaler = Autoscaler(
+        transactions=store.transactions,
+        clock=clock,
+        activities=Activities(store.transactions, clock, services.fleets.update),
+        settings=AutoscalerSettings(metrics_kept=timedelta(seconds=settings.metrics_kept_in_seconds)),
+    )
     audit = AuditLog(settings.data_dir / "audit" / "audit.jsonl")
     stack.callback(audit.close)
-    return _Parts(store, services, reconcilers, agents, audit, changes)
+    return _Parts(store, services, reconcilers, autoscaler, agents, audit, changes)
 
 
 async def _driver(settings: Settings, stack: AsyncExitStack) -> InstanceDriver:

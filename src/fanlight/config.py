@@ -72,6 +72,11 @@ class Settings(BaseSettings):
     expired_sessions_kept_in_seconds: float = Field(
         3600.0, ge=0, description="How long DescribeSessions lists EXPIRED sessions."
     )
+    metrics_kept_in_seconds: float = Field(
+        1_296_000.0,
+        ge=86_400,
+        description="How long the metrics of fleets are kept, one datum a minute; 15 days as AWS.",
+    )
     max_clock_skew_in_seconds: float = Field(
         900.0, description="How far a client's clock may be off before its signature is refused."
     )

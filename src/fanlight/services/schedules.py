@@ -19,6 +19,8 @@ _RATE = re.compile(r"rate\(\s*([1-9]\d{0,5})\s+(minute|hour|day)s?\s*\)")
 _CRON = re.compile(r"cron\((.+)\)")
 _CRON_FIELDS = 6
 _WEEKDAYS = re.compile(r"(?<![#\d/])([1-7])(?![\d])")
+_NO_DAY = re.compile(r"(?<![#\d/])0(?!\d)")
+_NAMES = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
 _FIRST_YEAR, _LAST_YEAR = 1970, 2199
 
 NextAfter = Callable[[datetime], datetime | None]
@@ -114,6 +116,10 @@ def _weekday(field: str) -> str:
         return "*"
     if field == "L":
         return "6"
+    for number, name in enumerate(_NAMES, start=1):
+        field = field.replace(name, str(number))
+    # What counts from 0 elsewhere counts from 1 here, so a 0 is a mistake, and an 8 makes the library say so.
+    field = _NO_DAY.sub("8", field)
     return _WEEKDAYS.sub(lambda found: str(int(found[1]) - 1), field)
 
 

@@ -1,6 +1,5 @@
 """Application Auto Scaling for fleets: typed request → scaling services → typed result."""
 
-from collections.abc import Sequence
 from types import MappingProxyType
 
 from fanlight.api.aws_services import AwsService, everything_else
@@ -312,7 +311,7 @@ def _shown_activity(activity: ScalingActivity) -> types.ScalingActivity:
     )
 
 
-def _shown_reasons(activity: ScalingActivity) -> Sequence[types.NotScaledReason] | None:
+def _shown_reasons(activity: ScalingActivity) -> tuple[types.NotScaledReason, ...] | None:
     reason = activity.not_scaled
     if reason is None:
         return None

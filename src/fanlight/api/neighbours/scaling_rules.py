@@ -93,16 +93,17 @@ def _customized(metric: types.CustomizedMetricSpecification, fleet_name: str) ->
             "Metric math is not available: give MetricName, Namespace, Dimensions and Statistic of one metric."
         )
     dimensions = {dimension.name: dimension.value for dimension in metric.dimensions or ()}
-    if metric.namespace != NAMESPACE or dimensions != {DIMENSION: fleet_name} or metric.metric_name not in METRICS:
+    known = METRICS.get(metric.metric_name or "")
+    if metric.namespace != NAMESPACE or dimensions != {DIMENSION: fleet_name} or known is None:
         raise NotSupported(
             f"A customized metric must be one of this fleet: namespace {NAMESPACE}, dimension {DIMENSION}={fleet_name}, "
             f"and one of the metrics {', '.join(sorted(METRICS))}."
         )
     if metric.statistic is None:
         raise InvalidCombination("Statistic is required in a CustomizedMetricSpecification.")
-    if metric.unit is not None and metric.unit != METRICS[metric.metric_name].unit:
-        raise InvalidCombination(f"The unit of {metric.metric_name} is {METRICS[metric.metric_name].unit}.")
-    return metric.metric_name, metric.statistic.value, metric.unit
+    if metric.unit not in (None, known.unit):
+        raise InvalidCombination(f"The unit of {known.name} is {known.unit}.")
+    return known.name, metric.statistic.value, metric.unit
 
 
 def shown_alarms(alarms: Sequence[MetricAlarm]) -> tuple[types.Alarm, ...]:
