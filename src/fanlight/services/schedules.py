@@ -100,7 +100,7 @@ def _cron(schedule: str, fields: list[str], zone: tzinfo) -> NextAfter:
         # Each round ends in a later year of the expression, so there are at most as many as years.
         for wanted in sorted(y for y in years if y >= moment.year):
             start = max(moment, datetime(wanted, 1, 1, tzinfo=zone) - timedelta(seconds=1))
-            due = next(CronSim(expression, start), None)
+            due: datetime | None = next(CronSim(expression, start), None)
             if due is None:
                 return None
             if due.year == wanted:
