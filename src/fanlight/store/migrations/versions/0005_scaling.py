@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "0004"
-down_revision = "0003"
+revision = "0005"
+down_revision = "0004"
 
 _Name = sa.String().with_variant(sa.String(collation="C"), "postgresql")
 _Time = sa.DateTime().with_variant(postgresql.TIMESTAMP(timezone=True), "postgresql")
