@@ -227,6 +227,7 @@ class StoreContentsContract:
             started_at=NOW,
             connected_since=NOW,
             disconnected_at=NOW,
+            is_idle_disconnected=True,
             idle_since=NOW,
             end_requested=EndReason.USER,
             end_reason=EndReason.INSTANCE_LOST,

@@ -173,6 +173,7 @@ async def test_the_gateway_is_told_of_an_idle_user_until_it_has_cut_the_stream(
     notices = client.ended()
     assert await anext(notices) is None
     reconciler = system.reconcilers._sessions
+    await system.settle()  # the connection was news: it writes the row once more
     facts = SessionFacts(
         session=await system.session(session_id), fleet=None, instance=None, agent=None,
         heard_at=system.clock.now(), capacity_wait=timedelta(0),

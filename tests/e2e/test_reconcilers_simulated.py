@@ -87,6 +87,7 @@ class TestIdleUsers:
         await pass_connected(system, session, MINUTE + SECOND)
         cut = await system.session_becomes(session.session_id, lambda s: s.connected_since is None)
         assert is_active(cut)
+        assert cut.is_idle_disconnected
         assert cut.disconnected_at is not None
         assert cut.disconnected_at >= session.created_at + MINUTE
         assert [s.session_id for s in system.idled] == [session.session_id]
@@ -94,7 +95,8 @@ class TestIdleUsers:
         await system.pass_time(4 * MINUTE)
         await connect(system, session)
         await pass_connected(system, session, 50 * SECOND)
-        assert (await system.session(session.session_id)).connected_since is not None
+        back = await system.session(session.session_id)
+        assert (back.connected_since is not None, back.is_idle_disconnected) == (True, False)
         await pass_connected(system, session, 11 * SECOND)
         await system.session_becomes(session.session_id, lambda s: s.connected_since is None)
         assert len(system.idled) == 2
@@ -175,6 +177,66 @@ class TestClocks:
         after = queue.next_due()
         assert after is not None
         assert due - after > timedelta(minutes=59)
+
+    async def test_a_session_lasts_no_longer_because_the_clock_was_ahead_when_it_began(self, system: System) -> None:
+        system.clock.added += 400 * 24 * HOUR
+        session = await active_session(system, max_user_duration=HOUR, disconnect_timeout=10 * MINUTE)
+        await connect(system, session)
+        await system.pass_time(-400 * 24 * HOUR)
+        corrected = await system.session(session.session_id)
+        assert corrected.max_expires_at - system.clock.now() <= HOUR
+        assert is_active(corrected)
+        # A gateway that was last heard in the future is not taken to be alive for ever.
+        await system.pass_time(36 * SECOND)
+        assert (await system.session(session.session_id)).connected_since is None
+        await system.pass_time(10 * MINUTE + SECOND)
+        ended = await system.session_becomes(session.session_id, is_over)
+        assert ended.end_reason is EndReason.DISCONNECT_TIMEOUT
+
+    async def test_a_session_ends_at_its_longest_duration_and_the_next_is_a_new_one(self, system: System) -> None:
+        session = await active_session(system, max_user_duration=HOUR, disconnect_timeout=2 * HOUR)
+        await system.pass_time(HOUR - 2 * SECOND)
+        await connect(system, session)
+        assert is_active(await system.session(session.session_id))
+        assert (await system.open("ada")).session_id == session.session_id
+        await pass_connected(system, session, 2 * SECOND)
+        ended = await system.session_becomes(session.session_id, is_over)
+        assert (ended.end_reason, ended.max_expires_at) == (EndReason.MAX_DURATION, session.max_expires_at)
+        assert (await system.open("ada")).session_id != session.session_id
+
+    async def test_who_comes_back_in_time_finds_the_session_and_who_comes_late_gets_a_new_one(
+        self, system: System
+    ) -> None:
+        session = await active_session(system, disconnect_timeout=5 * MINUTE)
+        await connect(system, session)
+        await system.services.sessions.record_connection(session.session_id, is_connected=False)
+        await system.pass_time(5 * MINUTE - SECOND)
+        back = await system.open("ada")
+        assert (back.session_id, back.instance_id) == (session.session_id, session.instance_id)
+        await connect(system, session)
+        await system.services.sessions.record_connection(session.session_id, is_connected=False)
+        await system.pass_time(5 * MINUTE + SECOND)
+        ended = await system.session_becomes(session.session_id, is_over)
+        assert ended.end_reason is EndReason.DISCONNECT_TIMEOUT
+        again = await system.session_becomes((await system.open("ada")).session_id, is_active)
+        assert again.instance_id not in (None, session.instance_id)
+
+    async def test_ended_sessions_are_listed_for_a_while_and_then_gone(self, system: System) -> None:
+        session = await active_session(system)
+        await system.services.sessions.expire(SCOPE, session.session_id)
+        await system.session_becomes(session.session_id, is_over)
+
+        async def listed() -> list[SessionState]:
+            page, _ = await system.services.sessions.describe(SCOPE, stack_name="cad", fleet_name="cad")
+            return [each.state for each in page]
+
+        for _ in range(59):
+            await system.pass_time(MINUTE)
+        assert await listed() == [SessionState.EXPIRED]
+        await system.services.sessions.expire(SCOPE, session.session_id)
+        await system.pass_time(2 * MINUTE)
+        assert await listed() == []
+        await system.services.sessions.expire(SCOPE, session.session_id)
 
 
 class TestOthersInstances:

@@ -22,6 +22,7 @@ from fanlight.domain.session_plan import (
     Activate,
     Begin,
     Claim,
+    CorrectTimes,
     DisconnectIdle,
     End,
     LookAgain,
@@ -138,6 +139,11 @@ def plan(session: StreamingSession, after: timedelta = timedelta(0), **members: 
         (replace(ACTIVE, end_requested=EndReason.USER), 0, {}, [End(EndReason.USER)]),
         (replace(PENDING, end_requested=EndReason.EXPIRED_BY_ADMINISTRATOR), 0, {}, [End(EndReason.EXPIRED_BY_ADMINISTRATOR)]),
         (replace(ACTIVE, state=SessionState.EXPIRED, end_requested=EndReason.USER), 0, {}, []),
+        # A clock that went back
+        (ACTIVE, -61, {}, [CorrectTimes(replace(
+            ACTIVE, created_at=NOW - 61 * SECOND, started_at=NOW - 61 * SECOND, disconnected_at=NOW - 61 * SECOND,
+            max_expires_at=NOW + HOUR - 61 * SECOND))]),
+        (ACTIVE, -60, {}, [LookAgain(NOW + 15 * MINUTE)]),
         # Silent agents
         (ACTIVE, 300, {"silent_since": NOW}, [End(EndReason.INSTANCE_LOST)]),
         (CONNECTED, 299, {"silent_since": NOW}, [LookAgain(NOW + AGENT_SILENCE_GRACE)]),

@@ -53,6 +53,7 @@ class SessionViews:
             end_reason=session.end_reason,
             features=tuple(sorted(session.user_settings.enabled_actions)),
             idle_disconnect_at=idle_at.timestamp() if idle_at else None,
+            is_idle_disconnected=session.is_idle_disconnected,
             runtime_version=_runtime_of(agent),
             has_script_failed=report is not None and report.has_script_failed,
         )

@@ -50,6 +50,7 @@ class SessionView:
     `features` are the actions that were ENABLED in the stack's UserSettings when the session was made.
     `idle_disconnect_at` is when the stream will be cut because nothing was
     typed or clicked, None while it will not. `runtime_version` is the runtime that the instance mounts, None if unknown.
+    `is_idle_disconnected` while the session waits for a user whose stream was cut because nothing was typed or clicked.
     `has_script_failed` when a script that the image runs at the start of a session failed.
     """
 
@@ -68,6 +69,7 @@ class SessionView:
     features: tuple[str, ...] = field(default=())
     idle_disconnect_at: float | None = None
     runtime_version: str | None = None
+    is_idle_disconnected: bool = False
     has_script_failed: bool = False
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
+from fanlight.domain.clock_corrections import with_past_times
 from fanlight.domain.fleets import Fleet, FleetState
 from fanlight.domain.instance_plan import BOOT_GRACE
 from fanlight.domain.instances import Instance
@@ -76,12 +77,28 @@ class NoteIdle:
 
 
 @dataclass(frozen=True, slots=True)
+class CorrectTimes:
+    """The clock went back: `session` has no past in the future any more."""
+
+    session: StreamingSession
+
+
+@dataclass(frozen=True, slots=True)
 class LookAgain:
     until: datetime
 
 
 SessionStep: TypeAlias = (
-    Claim | ShowProgress | Begin | Activate | End | MarkDisconnected | DisconnectIdle | NoteIdle | LookAgain
+    Claim
+    | ShowProgress
+    | Begin
+    | Activate
+    | End
+    | MarkDisconnected
+    | DisconnectIdle
+    | NoteIdle
+    | CorrectTimes
+    | LookAgain
 )
 
 
@@ -106,6 +123,8 @@ def plan_session(facts: SessionFacts, now: datetime) -> list[SessionStep]:
     session, fleet = facts.session, facts.fleet
     if not session.is_live:
         return []
+    if (corrected := with_past_times(session, now)) is not session:
+        return [CorrectTimes(corrected)]
     if reason := _why_over(facts, now):
         return [End(reason)]
     if session.state is SessionState.PENDING or fleet is None:

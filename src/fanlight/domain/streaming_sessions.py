@@ -57,6 +57,7 @@ class StreamingSession:
     `max_expires_at` is fixed when the session is made and does not slide. `progress` is what the waiting page shows.
     `user_settings` are those of the stack when the session was made: a change of the stack holds for later sessions.
     `time_zone` is the browser's, by its IANA name; None unless the stack redirects time zones and the browser knew it.
+    `is_idle_disconnected` from the moment the stream was cut because nobody used it, until the user comes back.
     """
 
     session_id: str
@@ -76,6 +77,7 @@ class StreamingSession:
     max_expires_at: datetime
     connected_since: datetime | None = None
     disconnected_at: datetime | None = None
+    is_idle_disconnected: bool = False
     idle_since: datetime | None = None  # last keyboard or pointer input, as the agent reports it
     end_requested: EndReason | None = None  # the wish; the reconciler carries it out
     end_reason: EndReason | None = None

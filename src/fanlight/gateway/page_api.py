@@ -86,7 +86,7 @@ async def watch_session(request: web.Request) -> web.StreamResponse:
         session = await gateway.control.session(session_id)
     if session.state == "EXPIRED":
         gateway.streams.end(session_id, why="the session ended")
-    is_idle = gateway.streams.is_idle(session_id)
+    is_idle = gateway.streams.is_idle(session_id, as_stored=session.is_idle_disconnected)
     body = {"session": _session(gateway, ref, session), "isIdleDisconnected": is_idle, "now": gateway.seals.now()}
     answer = json_answer(body)
     _remember_start(request, answer, ref, identity, session)

@@ -27,7 +27,7 @@ async def relay_stream(request: web.Request) -> web.StreamResponse:
     require_own_origin(request)
     gateway = request.app[GATEWAY]
     session = await arriving_session(request)
-    if gateway.streams.is_idle(session.view.session_id):
+    if gateway.streams.is_idle(session.view.session_id, as_stored=session.view.is_idle_disconnected):
         raise NoStream  # until the user comes back to the page, which attaches itself
     origin = gateway.origins.own(request)
     async with gateway.streams.turn(session.view.session_id):

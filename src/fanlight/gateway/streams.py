@@ -32,7 +32,8 @@ class _Session:
     source_address: str = ""  # of the newest stream
     viewer: str | None = None  # the page that has the stream; another page's poll is told so
     watchers: int = 0
-    is_idle: bool = False  # disconnected because nobody used it; no stream until a page asks for it again
+    # Disconnected because nobody used it; no stream until a page asks for it again. None: the control plane knows.
+    is_idle: bool | None = None
     gate: asyncio.Lock = field(default_factory=asyncio.Lock)
     last_socket_at: float = float("-inf")
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -153,10 +154,16 @@ class Streams:
             self._cut(session, why="nobody used it")
             session.tell_watchers()
 
-    def is_idle(self, session_id: str) -> bool:
-        """Return whether the session was disconnected because nobody used it, and no page came back to it since."""
+    def is_idle(self, session_id: str, *, as_stored: bool = False) -> bool:
+        """Return whether the session was disconnected because nobody used it, and no page came back to it since.
+
+        `as_stored` is what the control plane says. It counts as long as this process knows no better: an older gateway
+        may have cut the stream.
+        """
         session = self._sessions.get(session_id)
-        return session is not None and session.is_idle
+        if session is None or session.is_idle is None:
+            return as_stored
+        return session.is_idle
 
     def attach(self, session_id: str, viewer: str) -> None:
         """Give the stream to one page; the page that had it is cut and told.

@@ -23,6 +23,7 @@ from fanlight.domain.session_plan import (
     Activate,
     Begin,
     Claim,
+    CorrectTimes,
     DisconnectIdle,
     End,
     LookAgain,
@@ -98,7 +99,7 @@ class SessionReconciler:
             fleet=fleet,
             instance=instance,
             agent=agent,
-            heard_at=self._heard_at.get(session_id, self.started_at),
+            heard_at=self._last_heard(session_id, now),
             capacity_wait=self.settings.capacity_wait,
             silent_since=self._note_silence(session, agent, now),
         )
@@ -108,6 +109,12 @@ class SessionReconciler:
             if await self._apply(facts, step):
                 return self.clock.now()
         return None
+
+    def _last_heard(self, session_id: str, now: datetime) -> datetime:
+        """Return when the gateway was heard; never later than now, or a clock that went back kept a dead one alive."""
+        heard_at = min(self._heard_at.get(session_id, self.started_at), now)
+        self._heard_at[session_id] = heard_at
+        return heard_at
 
     def _note_silence(self, session: StreamingSession, agent: AgentStatus | None, now: datetime) -> datetime | None:
         """Return since when the agent's silence is known.
@@ -140,25 +147,29 @@ class SessionReconciler:
 
     def _after(self, session: StreamingSession, step: SessionStep) -> StreamingSession:
         """Return the session with a step that changes nothing but its row."""
+        now, after = self.clock.now(), session
         match step:
             case ShowProgress(text):
-                return replace(session, progress=text)
+                after = replace(session, progress=text)
             case Activate():
                 # Nobody is connected before the socket is there, so the disconnect time-out counts from here.
                 active = session.after(SessionEvent.STARTED)
-                return replace(
+                after = replace(
                     active,
                     progress="",
-                    disconnected_at=None if session.connected_since else self.clock.now(),
+                    disconnected_at=None if session.connected_since else now,
                     network_interface=self.interface_of(session.instance_id or ""),
                 )
             case MarkDisconnected():
-                return replace(session, connected_since=None, disconnected_at=self.clock.now())
+                after = replace(session, connected_since=None, disconnected_at=now)
             case DisconnectIdle(since):
-                return replace(session, connected_since=None, disconnected_at=self.clock.now(), idle_since=since)
+                cut = replace(session, connected_since=None, disconnected_at=now)
+                after = replace(cut, idle_since=since, is_idle_disconnected=True)
             case NoteIdle(since):
-                return replace(session, idle_since=since)
-        return session
+                after = replace(session, idle_since=since)
+            case CorrectTimes(corrected):
+                after = corrected
+        return after
 
     async def _save(self, session: StreamingSession) -> None:
         async with self.transactions.begin(write=True) as work:

@@ -8,7 +8,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from uuid import uuid4
 
-from fanlight.domain.errors import AlreadyExists, InvalidCombination, NotAvailable, NotFound, NotPermitted, UrlRefused
+from fanlight.domain.clock_corrections import TOLERANCE
+from fanlight.domain.errors import (
+    AlreadyExists,
+    ChangedMeanwhile,
+    InvalidCombination,
+    NotAvailable,
+    NotFound,
+    NotPermitted,
+    UrlRefused,
+)
 from fanlight.domain.fleets import Fleet, FleetState, StreamView
 from fanlight.domain.images import Application, Image
 from fanlight.domain.places import Scope
@@ -21,6 +30,7 @@ from fanlight.services.streaming_urls import StreamingUrls
 DESKTOP = "Desktop"  # the application id that means the whole desktop
 DEFAULT_VALIDITY_IN_SECONDS, LONGEST_VALIDITY_IN_SECONDS = 60, 604_800
 DEFAULT_PAGE, LARGEST_PAGE = 20, 50
+_EXPIRE_ATTEMPTS = 5  # the API has no error for a session that changes at this very moment
 BY_URL = "API"  # how users of streaming URLs signed in
 
 
@@ -76,7 +86,9 @@ class StreamingSessionService:
         )
         url = self._urls.issue(grant, fleet.max_user_duration)
         if url is None:
-            raise InvalidCombination("The SessionContext is too long to stand in a URL. Shorten it.")
+            raise InvalidCombination(
+                "The SessionContext is too long for a URL and a cookie of the browser. Shorten it."
+            )
         return url, expires_at
 
     async def redeem(self, parameters: str, signature: str) -> StreamingGrant:
@@ -85,7 +97,10 @@ class StreamingSessionService:
         Raises UrlRefused with code ALTERED, EXPIRED, NOT_FOUND, NOT_ASSOCIATED or FLEET_NOT_RUNNING.
         """
         grant = self._urls.read(parameters, signature)
-        if grant.expires_at <= self._clock.now():
+        now = self._clock.now()
+        # No link lasts longer: the clock that made such a one was ahead and has been set back since.
+        longest = timedelta(seconds=LONGEST_VALIDITY_IN_SECONDS) + TOLERANCE
+        if not now < grant.expires_at <= now + longest:
             raise UrlRefused("EXPIRED", "This link has expired. Ask for a new one.")
         async with self._transactions.begin() as work:
             await _served_by(work, grant)
@@ -150,6 +165,7 @@ class StreamingSessionService:
                     session,
                     connected_since=now if is_connected else None,
                     disconnected_at=None if is_connected else now,
+                    is_idle_disconnected=session.is_idle_disconnected and not is_connected,
                 )
             )
             await work.commit()
@@ -171,8 +187,18 @@ class StreamingSessionService:
         """End a session of this scope. Unknown, ended or foreign ids are success: the API has no error for them."""
         async with self._transactions.begin() as work:
             session = await work.sessions.find(session_id)
-        if session is not None and session.scope == scope:
-            await self.request_end(session_id, EndReason.EXPIRED_BY_ADMINISTRATOR)
+        if session is None or session.scope != scope:
+            return
+        for is_last in (*[False] * (_EXPIRE_ATTEMPTS - 1), True):
+            try:
+                await self.request_end(session_id, EndReason.EXPIRED_BY_ADMINISTRATOR)
+            except NotFound:  # pruned since we looked
+                return
+            except ChangedMeanwhile:
+                if is_last:
+                    raise
+            else:
+                return
 
     async def describe(
         self,

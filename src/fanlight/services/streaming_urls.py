@@ -10,6 +10,7 @@ import binascii
 import hashlib
 import hmac
 import json
+import zlib
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode
@@ -20,6 +21,9 @@ from fanlight.domain.streaming_sessions import StreamingGrant
 
 # Nothing we sign comes near it: names have at most 101 characters, and SessionContext is limited below.
 LONGEST_PARAMETERS = 8 * 1024
+# The gateway keeps the same facts in a cookie, compressed, and browsers drop one above 4,096 characters: what would not
+# fit there is refused here, where somebody can still shorten it.
+LONGEST_COMPRESSED = 2_600
 _MEMBERS = frozenset(
     {
         "type",
@@ -43,7 +47,7 @@ class StreamingUrls:
         self._key, self._portal = signing_key, portal
 
     def issue(self, grant: StreamingGrant, max_user_duration: timedelta) -> str | None:
-        """Return the URL for a grant, or None when it would be longer than `redeem` accepts."""
+        """Return the URL for a grant, or None when it is too long for `redeem`, or for a browser to remember."""
         members = {
             "type": "END_USER",
             "expires": str(int(grant.expires_at.timestamp())),
@@ -56,8 +60,9 @@ class StreamingUrls:
             "maxUserDurationInSecs": str(int(max_user_duration.total_seconds())),
             "region": grant.scope.region,
         }
-        parameters = base64.b64encode(json.dumps(members).encode()).decode()
-        if len(parameters) > LONGEST_PARAMETERS:
+        text = json.dumps(members).encode()
+        parameters = base64.b64encode(text).decode()
+        if len(parameters) > LONGEST_PARAMETERS or len(zlib.compress(text, 9)) > LONGEST_COMPRESSED:
             return None
         signature = base64.b64encode(self._mac(parameters.encode())).decode()
         return f"{self._portal()}/authenticate?{urlencode({'parameters': parameters, 'signature': signature})}"

@@ -178,6 +178,7 @@ streaming_sessions = Table(
     Column("max_expires_at", UtcDateTime, nullable=False),
     Column("connected_since", UtcDateTime),
     Column("disconnected_at", UtcDateTime),
+    Column("is_idle_disconnected", Boolean, nullable=False),
     Column("idle_since", UtcDateTime),
     Column("end_requested", String),
     Column("end_reason", String),

@@ -321,9 +321,18 @@ async def test_time_that_runs_out_is_said(rig: Rig, new_page: Any, keep: Any) ->
     page = await new_page()
     await page.goto(link(rig, "app"))
     await streaming(page)
-    await expect(page.get_by_text("This session ends in 4 min. Save your work.")).to_be_visible()
+    warning = page.get_by_text("This session ends in 4 min. Save your work.")
+    await expect(warning).to_be_visible()
     await expect(page.locator(".clock")).to_have_text("4 min left")
     await keep(page, "time")
+    await page.get_by_role("button", name="Hide", exact=True).click()
+    await expect(warning).to_have_count(0)
+    # Once more before the end: the time is moved, nobody waits for it.
+    await rig.control.change(
+        "session-1", state="ACTIVE", max_expires_at=time.time() + 49, idle_disconnect_at=time.time() + 30
+    )
+    await expect(page.get_by_text("This session ends in 50\u00a0s.")).to_be_visible()
+    await expect(page.get_by_text("because of inactivity")).to_be_visible()
 
 
 async def test_who_does_nothing_is_warned_disconnected_and_let_back_in(

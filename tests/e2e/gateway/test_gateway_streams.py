@@ -129,3 +129,19 @@ async def test_a_page_of_an_ended_session_gets_and_leaves_nothing(
         await until_gone(gateway.streams, "session-1", within=3)
         await runner.cleanup()
         await gateway.control.close()
+
+
+async def test_a_gateway_that_begins_anew_knows_who_was_disconnected_for_being_idle(
+    directory: Path, control: SteerableControl, client: ControlClient
+) -> None:
+    """An older gateway cut the stream; until a page comes back to the session, this one gives none either."""
+    async with serving_control(control, directory / "run"):
+        opened = await client.open_session(a_grant(), "editor")
+        await control.change(opened.session_id, is_idle_disconnected=True)
+        view = await client.session(opened.session_id)
+        streams = Streams(client)
+        assert streams.is_idle(opened.session_id, as_stored=view.is_idle_disconnected)
+        streams.attach(opened.session_id, "viewer-12345")
+        assert not streams.is_idle(opened.session_id, as_stored=view.is_idle_disconnected)
+        streams.disconnect(opened.session_id)
+        assert streams.is_idle(opened.session_id, as_stored=False)

@@ -3,13 +3,18 @@
 import json
 import random
 import stat
+import string
 import time
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from fanlight.control.bodies import grant_to_wire
 from fanlight.controlwire.messages import Grant
+from fanlight.domain.places import Scope
+from fanlight.domain.streaming_sessions import StreamingGrant
 from fanlight.gateway.cookies import (
     COOKIE_LIFETIME_IN_SECONDS,
     FIRST_START_GRACE_IN_SECONDS,
@@ -18,6 +23,7 @@ from fanlight.gateway.cookies import (
     SignedIn,
     read_or_create_key,
 )
+from fanlight.services.streaming_urls import StreamingUrls
 from gateway_rig import a_grant
 
 NOW = 1_795_000_000.0
@@ -145,3 +151,25 @@ def test_a_real_clock_seals_too() -> None:
     identity = SignedIn(grant=a_grant(), opened_at=time.time())
 
     assert seals.open(seals.ref(identity.grant), seals.seal(identity)) == identity
+
+
+@pytest.mark.parametrize("letters", [string.ascii_letters + string.digits, "".join(map(chr, range(0x4E00, 0x9000)))])
+def test_whatever_a_link_may_say_fits_into_a_cookie(letters: str) -> None:
+    """The worst case: random text, which nothing compresses, as long as a link with it is made."""
+    chance = random.Random(7)
+    urls = StreamingUrls(b"k" * 32, lambda: "https://apps.example.org")
+    longest = 0
+    for length in range(100, 4000, 100):
+        grant = StreamingGrant(
+            scope=Scope("123456789012", "ap-southeast-2"),
+            stack_name="".join(chance.choices(string.ascii_letters, k=101)),
+            fleet_name="".join(chance.choices(string.ascii_letters, k=101)),
+            user_id="".join(chance.choices(string.ascii_letters, k=32)),
+            application_id="".join(chance.choices(string.ascii_letters, k=100)),
+            session_context="".join(chance.choices(letters, k=length)),
+            expires_at=datetime.fromtimestamp(NOW, UTC),
+        )
+        if urls.issue(grant, timedelta(days=5)) is not None:
+            longest = length
+            seals_at().seal(identity_of(grant_to_wire(grant)).started())
+    assert 300 <= longest < 3900

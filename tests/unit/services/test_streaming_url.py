@@ -137,6 +137,15 @@ async def test_the_desktop_needs_the_desktop_view(pair: Rig) -> None:
     assert await pair.services.sessions.redeem(*query_of(url)) == grant(application_id="Desktop", expires_at=expires_at)
 
 
+async def test_a_url_made_by_a_clock_that_was_ahead_is_refused(pair: Rig) -> None:
+    pair.clock.advance(timedelta(days=365))
+    url, _ = await pair.services.sessions.create_url(HERE, stack_name="design", fleet_name="cad", user_id="ada")
+    pair.clock.advance(-timedelta(days=365))
+    with pytest.raises(UrlRefused) as raised:
+        await pair.services.sessions.redeem(*query_of(url))
+    assert raised.value.code == "EXPIRED"
+
+
 async def test_a_url_to_something_that_is_gone_is_refused_in_words(pair: Rig) -> None:
     url, _ = await pair.services.sessions.create_url(HERE, stack_name="design", fleet_name="cad", user_id="ada")
     await pair.services.associations.disassociate(HERE, "design", "cad")

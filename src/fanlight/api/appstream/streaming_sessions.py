@@ -62,7 +62,7 @@ async def describe_sessions(
 
 @operation(
     "ExpireSession",
-    raises=(InvalidCombination, ChangedMeanwhile),
+    raises=(ChangedMeanwhile,),
     note="An unknown or ended session succeeds: the model has no errors.",
 )
 async def expire_session(

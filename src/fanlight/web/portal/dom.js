@@ -57,11 +57,14 @@ export function inWords(seconds) {
 
 const TOAST_IN_MS = 6000;
 
-/** A toast that stays, and whose words may change: {say(text), close()}. Screen readers hear each change. */
-export function notice() {
-  const note = h("div.toast.warning", {});
+/** A toast that stays, and whose words may change: {say(text), close()}. Screen readers hear each change.
+ *  With `onHide` it has a button that takes it away. */
+export function notice(onHide) {
+  const words = h("span", {});
+  const hide = onHide ? h("button.hide", { type: "button", onclick: () => { note.remove(); onHide(); } }, "Hide") : null;
+  const note = h("div.toast.warning", {}, words, hide);
   document.getElementById("toasts").append(note);
-  return { say(text) { if (note.textContent !== text) note.textContent = text; }, close: () => note.remove() };
+  return { say(text) { if (words.textContent !== text) words.textContent = text; }, close: () => note.remove() };
 }
 
 /** Say something in passing. Screen readers hear it too. */

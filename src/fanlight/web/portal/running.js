@@ -1,7 +1,7 @@
 // A running session on the page: the stream, its toolbar and panels.
 
 import { api } from "./api.js";
-import { notice, toast, wait } from "./dom.js";
+import { inWords, notice, toast, wait } from "./dom.js";
 import { clipboardPanel, closePanel, confirmEnd, filesPanel, keyboardPanel, launcherPanel, morePanel, qualityPanel, togglePanel } from "./panels.js";
 import { Toolbar } from "./toolbar.js";
 
@@ -10,6 +10,8 @@ const PING_EVERY_MS = 8000;
 const GOOD_BELOW_MS = 80;
 const FAIR_BELOW_MS = 200;
 const IDLE_WARNING_IN_SECONDS = 60;
+// Enough to save what is open; hidden by the user, the warning comes once more before the end.
+const END_WARNINGS_IN_SECONDS = [60, 300];
 const IDLE_LOOK_EVERY_SECONDS = 5; // while the warning stands, so that it goes soon after a key was pressed
 
 export class Running {
@@ -156,9 +158,24 @@ export class Running {
     while (!this.isClosed) {
       const now = Date.now() / 1000 + this.clockOffset;
       this.toolbar.timeLeft(this.session.maxExpiresAt - now);
+      this.warnOfEnd(this.session.maxExpiresAt - now);
       this.warnOfIdleness(this.session.idleDisconnectAt === null ? Infinity : this.session.idleDisconnectAt - now);
       await wait(1000);
     }
+  }
+
+  /** The longest duration is nearly over: say so until it is, or the user has read it. */
+  warnOfEnd(seconds) {
+    const limit = END_WARNINGS_IN_SECONDS.find((each) => seconds <= each);
+    if (!limit || this.hiddenEndWarning === limit) {
+      this.endWarning?.close();
+      this.endWarning = null;
+      return;
+    }
+    this.endLimit = limit;
+    this.endWarning ??= notice(() => { this.hiddenEndWarning = this.endLimit; });
+    const left = seconds >= 60 ? inWords(seconds) : `${Math.max(10, Math.ceil(seconds / 10) * 10)}\u00a0s`;
+    this.endWarning.say(`This session ends in ${left}. Save your work. It has then lasted as long as this fleet allows.`);
   }
 
   warnOfIdleness(seconds) {
@@ -185,6 +202,7 @@ export class Running {
   close() {
     this.isClosed = true;
     this.idleWarning?.close();
+    this.endWarning?.close();
     closePanel();
     this.toolbar.close();
     this.stream.close();

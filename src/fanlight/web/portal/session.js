@@ -202,11 +202,16 @@ function superseded(session) {
     ["Use it here", () => { hideView(); enter(session); }]);
 }
 
+/** The longest duration may be over before the time to come back is. */
+function keptFor(session) {
+  return Math.max(0, Math.min(session.disconnectTimeoutInSeconds, session.maxExpiresAt - Date.now() / 1000));
+}
+
 /** Nobody used the session: its stream is cut, and stays so until the user says otherwise. */
 async function idle(session) {
   const mine = become("idle");
   showMessage("You were disconnected because of inactivity",
-    `Your session is kept for ${inWords(session.disconnectTimeoutInSeconds)}, with everything that is open in it.`,
+    `Your session is kept for ${inWords(keptFor(session))}, with everything that is open in it.`,
     ["Reconnect", () => reconnect(session)]);
   while (mine === turn) {
     await wait(IDLE_LOOK_EVERY_MS);

@@ -4,7 +4,8 @@ import { h, icon, inWords, toast } from "./dom.js";
 
 const bar = document.getElementById("bar");
 const handle = document.getElementById("bar-handle");
-const WARN_AT_MINUTES = [15, 5, 1];
+const WARN_AT_MINUTES = 15;
+const LASTING_WARNING_AT_MINUTES = 5; // from then on the page has one that stays
 
 /** actions: [{id, label, icon, isFirst, run(button)}]; isFirst ones stay on a phone's bar, the others go under More. */
 export class Toolbar {
@@ -73,13 +74,10 @@ export class Toolbar {
     const minutes = seconds / 60;
     const words = `${inWords(seconds)} left`;
     if (this.clock.textContent !== words) this.clock.replaceChildren(icon("clock"), h("span", {}, words));
-    this.clock.dataset.level = minutes <= WARN_AT_MINUTES[0] ? "low" : "ok";
-    for (const limit of WARN_AT_MINUTES) {
-      if (minutes <= limit && (this.warned ?? Infinity) > limit) {
-        this.warned = limit;
-        toast(`This session ends in ${inWords(seconds)}. Save your work.`, "warning");
-        break;
-      }
+    this.clock.dataset.level = minutes <= WARN_AT_MINUTES ? "low" : "ok";
+    if (minutes <= WARN_AT_MINUTES && minutes > LASTING_WARNING_AT_MINUTES && !this.hasWarned) {
+      this.hasWarned = true;
+      toast(`This session ends in ${inWords(seconds)}. Save your work.`, "warning");
     }
   }
 
