@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "0005"
-down_revision = "0004"
+revision = "0007"
+down_revision = "0006"
 
 _Name = sa.String().with_variant(sa.String(collation="C"), "postgresql")
 _Time = sa.DateTime().with_variant(postgresql.TIMESTAMP(timezone=True), "postgresql")
