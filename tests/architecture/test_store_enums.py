@@ -12,7 +12,8 @@ from sqlalchemy import Connection, inspect
 
 from fanlight.api.spec import appstream_model
 from fanlight.domain.alarms import AlarmState, Comparison, MissingData
-from fanlight.domain.fleets import FleetErrorCode, FleetState, FleetType, StreamView
+from fanlight.domain.fleet_errors import FleetErrorCode
+from fanlight.domain.fleets import FleetState, FleetType, StreamView
 from fanlight.domain.images import ImageState, Visibility
 from fanlight.domain.instances import InstanceState
 from fanlight.domain.scaling import ActivityStatus
@@ -23,6 +24,7 @@ from fanlight.store.tables import metadata
 
 MODEL_ENUMS: Mapping[type[StrEnum], str] = {
     FleetState: "FleetState",
+    FleetErrorCode: "FleetErrorCode",
     StreamView: "StreamView",
     ImageState: "ImageState",
     Visibility: "VisibilityType",
@@ -30,8 +32,8 @@ MODEL_ENUMS: Mapping[type[StrEnum], str] = {
     ConnectionState: "SessionConnectionState",
     UserAction: "Action",
 }
-# We cannot make what the others stand for: ELASTIC fleets, and the errors of roles, subnets and domains.
-PARTIAL_ENUMS: Mapping[type[StrEnum], str] = {FleetType: "FleetType", FleetErrorCode: "FleetErrorCode"}
+# We cannot make what the others stand for: ELASTIC fleets.
+PARTIAL_ENUMS: Mapping[type[StrEnum], str] = {FleetType: "FleetType"}
 
 CHECKED_COLUMNS: Mapping[tuple[str, str], type[StrEnum]] = {
     ("fleets", "state"): FleetState,

@@ -16,7 +16,8 @@ from fanlight.domain.errors import (
     AlreadyExists,
     NotFound,
 )
-from fanlight.domain.fleets import FleetError, FleetErrorCode, FleetState, FleetType, StreamView
+from fanlight.domain.fleet_errors import FleetError, FleetErrorCause
+from fanlight.domain.fleets import FleetState, FleetType, StreamView, VpcConfig
 from fanlight.domain.images import ImageState, Visibility
 from fanlight.domain.instances import InstanceState
 from fanlight.domain.networks import NetworkInterface
@@ -47,9 +48,14 @@ class StoreContentsContract:
             display_name="",
             description="Zeichnen – Grüße, naïveté 🎨",
             enable_default_internet_access=True,
-            errors=(FleetError(FleetErrorCode.IMAGE_NOT_FOUND, "The image is gone.", NOW),),
+            errors=(FleetError(FleetErrorCause.IMAGE_UNKNOWN, "The image is gone.", NOW),),
             launch_failures=3,
             retry_at=NOW + timedelta(minutes=1),
+            vpc_config=VpcConfig(("subnet-1", "subnet-2"), ("sg-1",)),
+            max_sessions_per_instance=5,
+            desired_sessions=7,
+            root_volume_in_gib=200,
+            disable_imdsv1=False,
         )
         await put(store.transactions, whole)
         async with store.transactions.begin() as work:

@@ -11,7 +11,8 @@ import pytest
 from simulated_system import SCOPE, System, running_system, until
 
 from fanlight.domain.errors import CapacityExhausted, DriverUnavailable, ImageMissing, LaunchRefused, UrlRefused
-from fanlight.domain.fleets import FleetErrorCode, FleetState, FleetType
+from fanlight.domain.fleet_errors import FleetErrorCode
+from fanlight.domain.fleets import FleetState, FleetType
 from fanlight.domain.instances import InstanceState
 from fanlight.domain.ports import InstanceSpec
 from fanlight.domain.session_plan import STARTING, WAITING

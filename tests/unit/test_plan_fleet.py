@@ -1,5 +1,7 @@
 """What a fleet needs next: the table is the specification."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -7,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fanlight.domain.fleet_errors import FleetError, FleetErrorCause, Problem
 from fanlight.domain.fleet_plan import (
     BecomeRunning,
     BecomeStopped,
@@ -14,10 +17,11 @@ from fanlight.domain.fleet_plan import (
     Launch,
     Report,
     Retire,
+    Settle,
     Wait,
     plan_fleet,
 )
-from fanlight.domain.fleets import Fleet, FleetErrorCode, FleetState, FleetType
+from fanlight.domain.fleets import Fleet, FleetState, FleetType
 from fanlight.domain.instances import Instance, InstanceState
 from fanlight.domain.places import Scope
 from fanlight.domain.streaming_sessions import EndReason, StreamingSession
@@ -98,7 +102,17 @@ ABOVE, OTHER_IMAGE = "above the desired capacity", "made from another image"
         ({"desired_instances": 0}, "in_use ready launching", [Retire("i-2", ABOVE), Retire("i-1", ABOVE)]),
         ({"desired_instances": 1}, "in_use in_use in_use", []),
         ({"desired_instances": 1}, "in_use ready", [Retire("i-1", ABOVE)]),
+        # Half of the free instances stay until the new image has proved that it boots.
+        ({}, "ready:old ready:old", [Retire("i-0", OTHER_IMAGE), Launch(1, IMAGE)]),
+        ({}, "ready:old launching", []),
         ({}, "ready:old ready", [Retire("i-0", OTHER_IMAGE), Launch(1, IMAGE)]),
+        ({"desired_instances": 5}, "ready:old " * 5, [*(Retire(f"i-{n}", OTHER_IMAGE) for n in range(3)), Launch(3, IMAGE)]),
+        ({"desired_instances": 5}, "ready:old ready:old launching launching launching", []),
+        ({"desired_instances": 1}, "ready:old", [Retire("i-0", OTHER_IMAGE), Launch(1, IMAGE)]),
+        ({"desired_instances": 2}, "in_use:old ready:old", [Retire("i-1", OTHER_IMAGE), Launch(1, IMAGE)]),
+        # What is above the capacity goes first from the other image.
+        ({"desired_instances": 1}, "ready ready:old", [Retire("i-1", ABOVE)]),
+        ({"state": STARTING}, "ready:old ready:old", [Retire("i-0", OTHER_IMAGE), Retire("i-1", OTHER_IMAGE), Launch(2, IMAGE)]),
         ({}, "in_use:old ready", []),
         ({}, "launching:old launching:old", [Retire("i-0", OTHER_IMAGE), Retire("i-1", OTHER_IMAGE), Launch(2, IMAGE)]),
         ({"retry_at": NOW + timedelta(seconds=9)}, "ready", [Wait(NOW + timedelta(seconds=9), "the last launch failed")]),
@@ -123,18 +137,49 @@ def test_the_next_steps_of_a_fleet(members: dict[str, Any], picture: str, steps:
     assert plan_fleet(fleet(**members), instances(picture), (), image_ref=IMAGE, now=NOW) == steps
 
 
+GONE = Problem(FleetErrorCause.IMAGE_UNKNOWN, "The image Sample does not exist any more.")
+
+
 @pytest.mark.parametrize("kind", FleetType)
-def test_without_its_image_a_fleet_says_so_and_launches_nothing(kind: FleetType) -> None:
-    steps = plan_fleet(fleet(state=STARTING, fleet_type=kind), [], (), image_ref=None, now=NOW)
-    assert [type(step) for step in steps] == [Report]
-    assert isinstance(steps[0], Report)
-    assert steps[0].code is FleetErrorCode.IMAGE_NOT_FOUND
-    assert "Sample" in steps[0].message
+def test_with_a_standing_problem_a_fleet_says_so_and_launches_nothing(kind: FleetType) -> None:
+    starting = fleet(state=STARTING, fleet_type=kind)
+    assert plan_fleet(starting, [], (), image_ref=None, now=NOW, problems=[GONE]) == [Report(GONE)]
+    assert plan_fleet(starting, [], (), image_ref=IMAGE, now=NOW, problems=[GONE]) == [Report(GONE)]
 
 
-def test_without_its_image_a_running_fleet_keeps_what_it_has() -> None:
-    steps = plan_fleet(fleet(), instances("ready ready"), (), image_ref=None, now=NOW)
-    assert [type(step) for step in steps] == [Report]
+def test_with_a_standing_problem_a_running_fleet_keeps_what_it_has() -> None:
+    assert plan_fleet(fleet(), instances("ready:old ready"), (), image_ref=IMAGE, now=NOW, problems=[GONE]) == [
+        Report(GONE)
+    ]
+    assert plan_fleet(
+        fleet(desired_instances=1), instances("ready ready"), (), image_ref=None, now=NOW, problems=[GONE]
+    ) == [
+        Report(GONE),
+        Retire("i-0", ABOVE),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("members", "picture", "problems", "gone"),
+    [
+        ({}, "ready", [GONE], []),
+        ({}, "ready", [], ["IMAGE_UNKNOWN"]),
+        ({}, "ready launching", [], ["IMAGE_UNKNOWN"]),
+        # Nothing is left to launch, so no launch fails any more.
+        ({}, "ready in_use", [], ["IMAGE_UNKNOWN", "NO_ROOM"]),
+        ({"desired_instances": 1}, "ready", [], ["IMAGE_UNKNOWN", "NO_ROOM"]),
+        # On demand the next user shows whether there is room.
+        (ON_DEMAND, "", [], ["IMAGE_UNKNOWN"]),
+    ],
+)
+def test_errors_go_when_their_cause_is_gone(
+    members: dict[str, Any], picture: str, problems: list[Problem], gone: list[str]
+) -> None:
+    errors = tuple(FleetError(FleetErrorCause(cause), "x", NOW) for cause in ("IMAGE_UNKNOWN", "NO_ROOM"))
+    steps = plan_fleet(
+        fleet(errors=errors, **members), instances(picture), (), image_ref=IMAGE, now=NOW, problems=problems
+    )
+    assert [sorted(step.causes) for step in steps if isinstance(step, Settle)] == ([gone] if gone else [])
 
 
 def test_a_stopping_fleet_ends_its_sessions_once_and_waits_for_them() -> None:
@@ -153,31 +198,54 @@ words = st.sampled_from(["launching", "ready", "in_use", "retiring", "ready:old"
     st.sampled_from(FleetType),
     st.booleans(),
 )
-def test_a_plan_carried_out_needs_no_further_plan_and_touches_no_user(
+def test_plans_carried_out_come_to_an_end_and_touch_no_user(
     picture: list[str],
     desired: int,
     state: FleetState,
     kind: FleetType,
     has_image: bool,  # noqa: FBT001 - drawn
 ) -> None:
-    """Whatever there is: one round of steps, and the second plan asks for nothing to launch or to retire."""
-    before = instances(" ".join(picture))
+    """Whatever there is: when what was launched boots, some rounds later nothing is left to launch or to retire."""
+    after = instances(" ".join(picture))
     wished = fleet(desired_instances=desired, state=state, fleet_type=kind)
     image_ref = IMAGE if has_image else None
+    for round_number in range(12):
+        steps = [
+            step
+            for step in plan_fleet(wished, after, (), image_ref=image_ref, now=NOW)
+            if isinstance(step, Launch | Retire)
+        ]
+        if not steps:
+            break
+        after = carry_out(steps, after, f"n-{round_number}", is_running=state is RUNNING)
+    assert plan_fleet(wished, after, (), image_ref=image_ref, now=NOW) == [] or state is not RUNNING
+    live = [i for i in after if not i.is_leaving]
+    if state in (STARTING, RUNNING) and kind is FleetType.ALWAYS_ON and has_image:
+        assert len(live) == max(desired, sum(i.is_in_use for i in live))
+        assert {i.image_ref for i in live if not i.is_in_use} <= {IMAGE}
+
+
+def carry_out(
+    steps: Sequence[Launch | Retire], before: Sequence[Instance], prefix: str, *, is_running: bool
+) -> list[Instance]:
+    """Return what there is then, with everything booted. A running fleet of three or more never loses all that is free."""
     after = list(before)
-    for step in plan_fleet(wished, before, (), image_ref=image_ref, now=NOW):
+    for step in steps:
         if isinstance(step, Retire):
             retired = next(i for i in after if i.instance_id == step.instance_id)
             assert not retired.is_in_use
             assert not retired.is_leaving
             after.remove(retired)
-        elif isinstance(step, Launch):
+    replaced = [step for step in steps if isinstance(step, Retire) and step.why == OTHER_IMAGE]
+    ready_before = sum(i.state is InstanceState.READY for i in before)
+    if is_running and ready_before > 1 and any(isinstance(step, Launch) for step in steps) and replaced:
+        assert any(i.state is InstanceState.READY for i in after) or all(s.why != OTHER_IMAGE for s in replaced)
+    for step in steps:
+        if isinstance(step, Launch):
             after += [
-                Instance(instance_id=f"n-{n}", scope=SCOPE, fleet_id="f", image_ref=step.image_ref, launched_at=NOW)
+                Instance(
+                    instance_id=f"{prefix}-{n}", scope=SCOPE, fleet_id="f", image_ref=step.image_ref, launched_at=NOW
+                )
                 for n in range(step.count)
             ]
-    again = plan_fleet(wished, after, (), image_ref=image_ref, now=NOW)
-    assert [s for s in again if isinstance(s, Launch | Retire)] == []
-    live = [i for i in after if not i.is_leaving]
-    if state in (STARTING, RUNNING) and kind is FleetType.ALWAYS_ON and has_image:
-        assert len(live) == max(desired, sum(i.is_in_use for i in live))
+    return [replace(i, state=InstanceState.READY) if i.state is InstanceState.LAUNCHING else i for i in after]

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
 
-from fanlight.domain.fleets import Fleet, FleetErrorCode, FleetState, FleetType
+from fanlight.domain.fleet_errors import FleetErrorCause, Problem, is_standing
+from fanlight.domain.fleets import Fleet, FleetState, FleetType
 from fanlight.domain.instances import Instance, InstanceState
 from fanlight.domain.streaming_sessions import EndReason, StreamingSession
 
@@ -46,8 +47,14 @@ class BecomeStopped:
 class Report:
     """Tell the administrator what keeps the fleet from its capacity."""
 
-    code: FleetErrorCode
-    message: str
+    problem: Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """These causes are there no more: their errors go."""
+
+    causes: frozenset[FleetErrorCause]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +63,9 @@ class Wait:
     why: str
 
 
-FleetStep: TypeAlias = Launch | Retire | EndSession | BecomeRunning | BecomeStopped | Report | Wait
+_OTHER_IMAGE = "made from another image"
+
+FleetStep: TypeAlias = Launch | Retire | EndSession | BecomeRunning | BecomeStopped | Report | Settle | Wait
 
 
 def plan_fleet(
@@ -66,26 +75,40 @@ def plan_fleet(
     *,
     image_ref: str | None,
     now: datetime,
+    problems: Sequence[Problem] = (),
 ) -> list[FleetStep]:
     """Return the steps towards the wished capacity.
 
     `instances` and `sessions` are the fleet's, sessions live ones only; `image_ref` is where the engine has the fleet's
-    image, None when that image is gone.
+    image, None when that image cannot be used. `problems` are the standing ones: while there is any, nothing is
+    launched, and errors of standing causes that are not among them go.
     """
     if not fleet.is_provisioned:
         return _plan_teardown(fleet, instances, sessions)
-    steps: list[FleetStep] = []
-    if image_ref is None:
-        text = f"The image {fleet.image_name} does not exist any more. Update the fleet to an image that does."
-        steps.append(Report(FleetErrorCode.IMAGE_NOT_FOUND, text))
-    steps += _surplus(fleet, instances, image_ref)
-    if fleet.state is FleetState.STARTING and _has_capacity(fleet, instances, image_ref):
-        steps.append(BecomeRunning())
-    if fleet.fleet_type is FleetType.ALWAYS_ON and image_ref is not None:
+    can_launch = image_ref is not None and not problems
+    steps: list[FleetStep] = [Report(problem) for problem in problems]
+    steps += _surplus(fleet, instances, image_ref if can_launch else None)
+    has_capacity = can_launch and _has_capacity(fleet, instances, image_ref)
+    if fleet.state is FleetState.STARTING and has_capacity:
+        return [*steps, BecomeRunning()]
+    is_settled = has_capacity and not any(i.state is InstanceState.LAUNCHING for i in instances)
+    steps += _settled(fleet, problems, is_settled=is_settled and fleet.fleet_type is FleetType.ALWAYS_ON)
+    if fleet.fleet_type is FleetType.ALWAYS_ON and image_ref is not None and can_launch:
         retired = {step.instance_id for step in steps if isinstance(step, Retire)}
         kept = sum(1 for i in instances if not i.is_leaving and i.instance_id not in retired)
         steps += _missing(fleet, fleet.desired_instances - kept, image_ref, now)
     return steps
+
+
+def _settled(fleet: Fleet, problems: Sequence[Problem], *, is_settled: bool) -> list[FleetStep]:
+    """Return which errors are over: standing causes that are gone, and all others once nothing is left to launch."""
+    present = {problem.cause for problem in problems}
+    gone = {
+        error.cause
+        for error in fleet.errors
+        if (error.cause not in present if is_standing(error.cause) else is_settled)
+    }
+    return [Settle(frozenset(gone))] if gone else []
 
 
 def _plan_teardown(
@@ -103,22 +126,44 @@ def _plan_teardown(
 
 
 def _surplus(fleet: Fleet, instances: Sequence[Instance], image_ref: str | None) -> list[FleetStep]:
-    """Return what to give up: idle instances of another image, then those above the wished capacity.
+    """Return what to give up: idle instances above the wished capacity, then those of another image.
 
-    An instance that boots goes before one that is ready, an old one before a new one; one in use never goes.
+    An instance that boots goes before one that is ready, another image before the fleet's, an old one before a new
+    one; one in use never goes. `image_ref` None: no other image could be launched, so that is no reason.
     """
     idle = sorted(
         (i for i in instances if i.state in (InstanceState.LAUNCHING, InstanceState.READY)),
-        key=lambda i: (i.state is InstanceState.READY, i.launched_at, i.instance_id),
+        key=lambda i: (
+            i.state is InstanceState.READY,
+            image_ref is not None and i.image_ref == image_ref,
+            i.launched_at,
+            i.instance_id,
+        ),
     )
-    outdated = [i for i in idle if image_ref is not None and i.image_ref != image_ref]
-    steps: list[FleetStep] = [Retire(i.instance_id, why="made from another image") for i in outdated]
-    current = [i for i in idle if i not in outdated]
     in_use = sum(1 for i in instances if i.is_in_use)
     # An instance on demand is born in use; an idle one is left over from a session that is gone.
-    wanted = fleet.desired_instances - in_use if fleet.fleet_type is FleetType.ALWAYS_ON else 0
-    above = max(len(current) - max(wanted, 0), 0)
-    return steps + [Retire(i.instance_id, why="above the desired capacity") for i in current[:above]]
+    wanted = max(fleet.desired_instances - in_use, 0) if fleet.fleet_type is FleetType.ALWAYS_ON else 0
+    outdated = [i for i in idle if image_ref is not None and i.image_ref != image_ref]
+    booting = [i for i in outdated if i.state is InstanceState.LAUNCHING]
+    rest = [i for i in idle if i not in booting]
+    above = max(len(rest) - wanted, 0)
+    kept = rest[above:]
+    return [
+        *(Retire(i.instance_id, why=_OTHER_IMAGE) for i in booting),
+        *(Retire(i.instance_id, why="above the desired capacity") for i in rest[:above]),
+        *(Retire(i.instance_id, why=_OTHER_IMAGE) for i in _replaceable(fleet, kept, image_ref, wanted)),
+    ]
+
+
+def _replaceable(fleet: Fleet, idle: Sequence[Instance], image_ref: str | None, wanted: int) -> list[Instance]:
+    """Return the ready instances of another image that may go now.
+
+    While users may come, half of the free instances stay: an image that does not boot must not empty the fleet.
+    """
+    ready = [i for i in idle if i.state is InstanceState.READY]
+    outdated = [i for i in ready if image_ref is not None and i.image_ref != image_ref]
+    least = wanted // 2 if fleet.state is FleetState.RUNNING else 0
+    return outdated[: max(len(ready) - least, 0)]
 
 
 def _has_capacity(fleet: Fleet, instances: Sequence[Instance], image_ref: str | None) -> bool:

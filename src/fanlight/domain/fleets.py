@@ -1,9 +1,11 @@
 """Fleets: a wished number of running instances of one image."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from fanlight.domain.fleet_errors import FleetError, FleetErrorCause
 from fanlight.domain.machine import Machine
 from fanlight.domain.places import Scope
 
@@ -34,14 +36,6 @@ class StreamView(StrEnum):
     DESKTOP = "DESKTOP"
 
 
-class FleetErrorCode(StrEnum):
-    """The members of the service's FleetErrorCode that can occur here."""
-
-    IMAGE_NOT_FOUND = "IMAGE_NOT_FOUND"
-    FLEET_INSTANCE_PROVISIONING_FAILURE = "FLEET_INSTANCE_PROVISIONING_FAILURE"
-    INTERNAL_SERVICE_ERROR = "INTERNAL_SERVICE_ERROR"
-
-
 FLEET: Machine[FleetState, FleetEvent] = Machine(
     kind="fleet",
     initial=FleetState.STOPPED,
@@ -62,13 +56,6 @@ class VpcConfig:
 
     subnet_ids: tuple[str, ...]
     security_group_ids: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class FleetError:
-    code: FleetErrorCode
-    message: str
-    happened_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +106,15 @@ class Fleet:
     @property
     def is_provisioned(self) -> bool:
         return self.state in (FleetState.STARTING, FleetState.RUNNING)
+
+    def with_error(self, error: FleetError) -> "Fleet":
+        """Return the fleet with the error in place of an older one of the same cause."""
+        return replace(self, errors=(*(e for e in self.errors if e.cause is not error.cause), error))
+
+    def without_errors(self, causes: Collection[FleetErrorCause]) -> "Fleet":
+        """Return the fleet without the errors of these causes; when none is left, it may launch at once again."""
+        left = tuple(error for error in self.errors if error.cause not in causes)
+        return replace(self, errors=left) if left else replace(self, errors=(), launch_failures=0, retry_at=None)
 
     def after(self, event: FleetEvent) -> "Fleet":
         """Return the fleet after the event. Raises TransitionRefused."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from fanlight.domain.errors import ChangedMeanwhile
+from fanlight.domain.fleet_errors import FleetError, FleetErrorCause, Problem
 from fanlight.domain.fleet_plan import (
     BecomeRunning,
     BecomeStopped,
@@ -19,13 +20,14 @@ from fanlight.domain.fleet_plan import (
     Launch,
     Report,
     Retire,
+    Settle,
     Wait,
     plan_fleet,
 )
-from fanlight.domain.fleets import Fleet, FleetError, FleetEvent
+from fanlight.domain.fleets import Fleet, FleetEvent, FleetState
+from fanlight.domain.images import Image, ImageState
 from fanlight.domain.instances import Instance, InstanceEvent
 from fanlight.domain.ports import Clock, Transactions, UnitOfWork, Wake
-from fanlight.reconcilers.launch_failures import with_error, without_errors
 
 log = logging.getLogger(__name__)
 
@@ -49,12 +51,14 @@ class FleetReconciler:
             if fleet is None:
                 return None
             image = await work.images.find(fleet.scope, arn=fleet.image_arn)
+            problems = _problems_of(fleet, image)
             steps = plan_fleet(
                 fleet,
                 await work.instances.of_fleet(fleet_id),
                 () if fleet.is_provisioned else await work.sessions.live(fleet_id),
-                image_ref=image.store_ref if image else None,
+                image_ref=None if problems or image is None else image.store_ref,
                 now=self.clock.now(),
+                problems=problems,
             )
         until = None
         for step in steps:
@@ -75,8 +79,10 @@ class FleetReconciler:
                 self.wake("session", session_id)
             case BecomeRunning() | BecomeStopped():
                 await self._become(fleet, step)
-            case Report():
-                await self._report(fleet, step)
+            case Report(problem):
+                await self._report(fleet, problem)
+            case Settle(causes):
+                await self._settle(fleet, causes)
 
     async def _launch(self, planned: Fleet, count: int, image_ref: str) -> None:
         now = self.clock.now()
@@ -124,20 +130,42 @@ class FleetReconciler:
             before = await work.fleets.find(planned.fleet_id)
             if before is None or before.version != planned.version:
                 raise ChangedMeanwhile("fleet", planned.name)
-            # A step of the same plan may have written an error just before; whoever got this far has none to tell.
-            after = await work.fleets.save(without_errors(before.after(event)))
+            # Whoever got this far has nothing to tell.
+            after = before.after(event).without_errors(tuple(FleetErrorCause))
+            await work.fleets.save(after)
             await work.commit()
         log.info("fleet state changed", extra={"fleet": after.name, "before": before.state, "after": after.state})
 
-    async def _report(self, planned: Fleet, step: Report) -> None:
-        if any(e.code is step.code and e.message == step.message for e in planned.errors):
+    async def _report(self, planned: Fleet, problem: Problem) -> None:
+        if any((e.cause, e.message) == (problem.cause, problem.message) for e in planned.errors):
             return
         async with self.transactions.begin(write=True) as work:
-            fleet = await _unchanged(work, planned)
-            error = FleetError(step.code, step.message, self.clock.now())
-            await work.fleets.save(with_error(fleet, error))
+            fleet = await work.fleets.find(planned.fleet_id)
+            if fleet is None or not fleet.is_provisioned:
+                return
+            error = FleetError(problem.cause, problem.message, self.clock.now())
+            await work.fleets.save(fleet.with_error(error))
             await work.commit()
-        log.warning("fleet cannot run", extra={"fleet": planned.name, "code": step.code, "why": step.message})
+        log.warning("fleet cannot run", extra={"fleet": planned.name, "code": error.code, "why": problem.message})
+
+    async def _settle(self, planned: Fleet, causes: frozenset[FleetErrorCause]) -> None:
+        async with self.transactions.begin(write=True) as work:
+            fleet = await _unchanged(work, planned)
+            await work.fleets.save(fleet.without_errors(causes))
+            await work.commit()
+        log.info("fleet errors are over", extra={"fleet": planned.name, "causes": sorted(causes)})
+
+
+def _problems_of(fleet: Fleet, image: Image | None) -> list[Problem]:
+    """Return what stands in the way of every launch."""
+    if image is None:
+        first = "Stop the fleet and update it" if fleet.state is FleetState.STARTING else "Update the fleet"
+        text = f"The image {fleet.image_name} does not exist any more. {first} to an image that does."
+        return [Problem(FleetErrorCause.IMAGE_UNKNOWN, text)]
+    if image.state is not ImageState.AVAILABLE:
+        text = f"The image {image.name} is {image.state}. Wait until it is AVAILABLE, or update the fleet to another."
+        return [Problem(FleetErrorCause.IMAGE_NOT_AVAILABLE, text)]
+    return []
 
 
 async def _unchanged(work: UnitOfWork, planned: Fleet) -> Fleet:

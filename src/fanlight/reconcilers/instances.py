@@ -19,7 +19,8 @@ from fanlight.domain.errors import (
     LaunchRefused,
     NotSupported,
 )
-from fanlight.domain.fleets import Fleet, FleetErrorCode
+from fanlight.domain.fleet_errors import FleetErrorCause, Problem, problem_of
+from fanlight.domain.fleets import Fleet
 from fanlight.domain.instance_plan import (
     Destroy,
     InstanceStep,
@@ -35,7 +36,7 @@ from fanlight.domain.instance_plan import (
 from fanlight.domain.instance_types import size_of
 from fanlight.domain.instances import Instance, InstanceEvent, InstanceState
 from fanlight.domain.ports import AgentChannel, Clock, InstanceDriver, InstanceSpec, Transactions, Wake
-from fanlight.reconcilers.launch_failures import LaunchFailures, fleet_error_of, without_errors
+from fanlight.reconcilers.launch_failures import LaunchFailures, settled
 from fanlight.reconcilers.settings import ReconcilerSettings
 from fanlight.reconcilers.sightings import Sightings
 
@@ -119,10 +120,10 @@ class InstanceReconciler:
             try:
                 await self.driver.launch(self._spec_of(instance, fleet))
             except (ImageMissing, CapacityExhausted, DriverUnavailable) as error:
-                await self.failures.record(fleet.fleet_id, *fleet_error_of(error))
+                await self.failures.record(fleet.fleet_id, problem_of(error))
                 return self.clock.now()  # plans again, and finds the back-off
             except (LaunchRefused, NotSupported) as error:
-                await self.failures.record(fleet.fleet_id, *fleet_error_of(error))
+                await self.failures.record(fleet.fleet_id, problem_of(error))
                 return await self._retire(instance, Retire(str(error)))
         accepted_at = self.clock.now()
         async with self.transactions.begin(write=True) as work:
@@ -130,6 +131,8 @@ class InstanceReconciler:
             if found is not None and not found.is_leaving:
                 await work.instances.save(replace(found, accepted_at=accepted_at))
                 await work.commit()
+        if fleet.errors:
+            await self.failures.note_accepted(fleet.fleet_id, accepted_at)
         await self._look()
         return self.clock.now()
 
@@ -173,8 +176,10 @@ class InstanceReconciler:
                 found = found.after(InstanceEvent.AGENT_READY)
             await work.instances.save(replace(found, ready_at=now))
             fleet = await work.fleets.find(found.fleet_id)
-            if fleet is not None and (fleet.errors or fleet.launch_failures):
-                await work.fleets.save(without_errors(fleet))
+            if fleet is not None:
+                after = settled(fleet, found.accepted_at or found.launched_at, is_booted=True)
+                if after != fleet:
+                    await work.fleets.save(after)
             await work.commit()
         log.info("instance ready", extra={"instance_id": instance.instance_id, "state": found.state})
         self._wake_all(found)
@@ -191,8 +196,8 @@ class InstanceReconciler:
             await work.commit()
         log.info("instance retired", extra={"instance_id": instance.instance_id, "why": step.why})
         if step.is_failure:
-            code = FleetErrorCode.FLEET_INSTANCE_PROVISIONING_FAILURE
-            await self.failures.record(instance.fleet_id, code, f"An instance did not start: {step.why}.")
+            problem = Problem(FleetErrorCause.BOOT_FAILED, f"An instance did not start: {step.why}.")
+            await self.failures.record(instance.fleet_id, problem)
         self._wake_all(found)
         return now
 

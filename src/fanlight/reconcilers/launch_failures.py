@@ -2,9 +2,10 @@
 
 import logging
 from dataclasses import replace
+from datetime import datetime
 
-from fanlight.domain.errors import CapacityExhausted, DomainError, DriverUnavailable, ImageMissing
-from fanlight.domain.fleets import Fleet, FleetError, FleetErrorCode
+from fanlight.domain.fleet_errors import FleetError, Problem, is_answered_by_a_launch, is_standing
+from fanlight.domain.fleets import Fleet
 from fanlight.domain.ports import Clock, Transactions
 from fanlight.reconcilers.settings import ReconcilerSettings
 
@@ -12,22 +13,11 @@ log = logging.getLogger(__name__)
 _MAX_TEXT = 500
 
 
-def fleet_error_of(error: DomainError) -> tuple[FleetErrorCode, str]:
-    """Return the true cause in the service's codes and our words."""
-    if isinstance(error, ImageMissing):
-        return FleetErrorCode.IMAGE_NOT_FOUND, str(error)
-    if isinstance(error, DriverUnavailable):
-        return FleetErrorCode.INTERNAL_SERVICE_ERROR, f"The engine that runs instances does not answer: {error}"
-    if isinstance(error, CapacityExhausted):
-        return FleetErrorCode.FLEET_INSTANCE_PROVISIONING_FAILURE, f"No room for another instance: {error}"
-    return FleetErrorCode.FLEET_INSTANCE_PROVISIONING_FAILURE, str(error)
-
-
 class LaunchFailures:
     def __init__(self, transactions: Transactions, clock: Clock, settings: ReconcilerSettings) -> None:
         self._transactions, self._clock, self._settings = transactions, clock, settings
 
-    async def record(self, fleet_id: str, code: FleetErrorCode, message: str) -> None:
+    async def record(self, fleet_id: str, problem: Problem) -> None:
         """Add the error and delay the next launch. Failures of launches that ran together count as one."""
         async with self._transactions.begin(write=True) as work:
             fleet = await work.fleets.find(fleet_id)
@@ -38,20 +28,32 @@ class LaunchFailures:
             if retry_at is None or retry_at <= now:
                 failures += 1
                 retry_at = now + self._settings.backoff(failures)
-            after = replace(
-                with_error(fleet, FleetError(code, message[:_MAX_TEXT], now)),
-                launch_failures=failures,
-                retry_at=retry_at,
-            )
-            await work.fleets.save(after)
+            error = FleetError(problem.cause, problem.message[:_MAX_TEXT], now)
+            await work.fleets.save(replace(fleet.with_error(error), launch_failures=failures, retry_at=retry_at))
             await work.commit()
-        log.warning("cannot launch", extra={"fleet": fleet.name, "code": code, "why": message, "retry_at": retry_at})
+        log.warning(
+            "cannot launch", extra={"fleet": fleet.name, "code": error.code, "why": error.message, "retry_at": retry_at}
+        )
+
+    async def note_accepted(self, fleet_id: str, accepted_at: datetime) -> None:
+        """Forget what a launch that was accepted just now proves to be over."""
+        async with self._transactions.begin(write=True) as work:
+            fleet = await work.fleets.find(fleet_id)
+            if fleet is not None and (after := settled(fleet, accepted_at, is_booted=False)) != fleet:
+                await work.fleets.save(after)
+                await work.commit()
 
 
-def with_error(fleet: Fleet, error: FleetError) -> Fleet:
-    """Return the fleet with the error in place of an older one of the same code."""
-    return replace(fleet, errors=(*(e for e in fleet.errors if e.code is not error.code), error))
+def settled(fleet: Fleet, accepted_at: datetime, *, is_booted: bool) -> Fleet:
+    """Return the fleet without the errors from before a launch that succeeded: it was accepted, perhaps `is_booted` too.
 
-
-def without_errors(fleet: Fleet) -> Fleet:
-    return replace(fleet, errors=(), launch_failures=0, retry_at=None)
+    Errors that came later, from other launches, stay: room for three of four instances is not room for four.
+    """
+    gone = {
+        error.cause
+        for error in fleet.errors
+        if error.happened_at <= accepted_at
+        and not is_standing(error.cause)
+        and (is_booted or is_answered_by_a_launch(error.cause))
+    }
+    return fleet.without_errors(gone) if gone or (fleet.launch_failures and not fleet.errors) else fleet

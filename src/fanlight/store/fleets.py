@@ -7,16 +7,8 @@ from typing import Any
 from sqlalchemy import bindparam, select
 
 from fanlight.domain.errors import NotFound
-from fanlight.domain.fleets import (
-    FLEET,
-    Fleet,
-    FleetError,
-    FleetErrorCode,
-    FleetState,
-    FleetType,
-    StreamView,
-    VpcConfig,
-)
+from fanlight.domain.fleet_errors import FleetError, FleetErrorCause
+from fanlight.domain.fleets import FLEET, Fleet, FleetState, FleetType, StreamView, VpcConfig
 from fanlight.domain.places import Scope
 from fanlight.store.door import AnyRow, Door
 from fanlight.store.rows import Kind, Rows, Statements
@@ -46,7 +38,7 @@ def _to_row(fleet: Fleet) -> dict[str, Any]:
         "enable_default_internet_access": fleet.enable_default_internet_access,
         "created_at": fleet.created_at,
         "errors": [
-            {"code": error.code, "message": error.message, "happened_at": error.happened_at.isoformat()}
+            {"cause": error.cause, "message": error.message, "happened_at": error.happened_at.isoformat()}
             for error in fleet.errors
         ],
         "launch_failures": fleet.launch_failures,
@@ -108,9 +100,18 @@ def _vpc_config(stored: Mapping[str, Sequence[str]]) -> VpcConfig:
     return VpcConfig(tuple(stored["subnet_ids"]), tuple(stored["security_group_ids"]))
 
 
+# Rows of the first version have codes. Whatever caused them, the next plan or launch settles it.
+_CAUSE_OF_CODE = {
+    "IMAGE_NOT_FOUND": FleetErrorCause.IMAGE_UNKNOWN,
+    "FLEET_INSTANCE_PROVISIONING_FAILURE": FleetErrorCause.BOOT_FAILED,
+    "INTERNAL_SERVICE_ERROR": FleetErrorCause.ENGINE_AWAY,
+}
+
+
 def _error(stored: Mapping[str, str]) -> FleetError:
     happened_at = datetime.fromisoformat(stored["happened_at"])
-    return FleetError(FleetErrorCode(stored["code"]), stored["message"], happened_at)
+    cause = stored.get("cause") or _CAUSE_OF_CODE[stored["code"]]
+    return FleetError(FleetErrorCause(cause), stored["message"], happened_at)
 
 
 def _seconds(duration: timedelta) -> int:

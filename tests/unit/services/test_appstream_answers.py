@@ -18,7 +18,7 @@ from fanlight.api.protocol.errors import WireError
 from fanlight.api.protocol.operations import JSON
 from fanlight.api.spec import appstream_model
 from fanlight.domain.access_keys import Caller
-from fanlight.domain.fleets import FleetError, FleetErrorCode
+from fanlight.domain.fleet_errors import FleetError, FleetErrorCause
 from fanlight.domain.streaming_sessions import SessionEvent
 
 Call = Callable[..., Awaitable[dict[str, Any]]]
@@ -78,7 +78,7 @@ async def test_a_fleet_is_answered_whole(call: Call, rig: Rig) -> None:
     assert await call("UpdateFleet", Name="cad", DisplayName="", IdleDisconnectTimeoutInSeconds=70) == {
         "Fleet": updated
     }
-    await rig.apply("cad", errors=(FleetError(FleetErrorCode.IMAGE_NOT_FOUND, "The image is gone.", NOW),))
+    await rig.apply("cad", errors=(FleetError(FleetErrorCause.IMAGE_UNKNOWN, "The image is gone.", NOW),))
     failed = {**updated, "FleetErrors": [{"ErrorCode": "IMAGE_NOT_FOUND", "ErrorMessage": "The image is gone."}]}
     assert await call("DescribeFleets", Names=["cad"]) == {"Fleets": [failed]}
     assert await call("StartFleet", Name="cad") == {}

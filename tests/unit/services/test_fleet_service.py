@@ -21,7 +21,8 @@ from fanlight.domain.errors import (
     NotSupported,
 )
 from fanlight.domain.fleet_capacity import Capacity
-from fanlight.domain.fleets import FleetError, FleetErrorCode, FleetEvent, FleetState, FleetType, StreamView, VpcConfig
+from fanlight.domain.fleet_errors import FleetError, FleetErrorCause
+from fanlight.domain.fleets import FleetEvent, FleetState, FleetType, StreamView, VpcConfig
 from fanlight.domain.images import ImageState
 from fanlight.services.fleet_wishes import FleetChange
 from fanlight.services.stacks import NewStack
@@ -205,7 +206,7 @@ async def test_what_each_state_allows(rig: Rig, state: FleetState, intent: str, 
 
 async def test_starting_forgets_the_failures_of_the_last_time(rig: Rig) -> None:
     await rig.services.fleets.create(HERE, new_fleet())
-    failure = FleetError(FleetErrorCode.INTERNAL_SERVICE_ERROR, "No room.", NOW)
+    failure = FleetError(FleetErrorCause.ENGINE_AWAY, "No room.", NOW)
     await rig.apply("cad", errors=(failure,), launch_failures=4, retry_at=NOW)
     await rig.services.fleets.start(HERE, "cad")
     fleet = await rig.fleet()

@@ -31,7 +31,8 @@ from fanlight.domain.errors import (
     NotSupported,
 )
 from fanlight.domain.fleet_capacity import Capacity, SessionCapacity
-from fanlight.domain.fleets import FleetError, FleetType, StreamView, VpcConfig
+from fanlight.domain.fleet_errors import FleetError
+from fanlight.domain.fleets import FleetType, StreamView, VpcConfig
 from fanlight.services import AppStreamServices
 from fanlight.services.fleet_wishes import FleetChange, NewFleet
 from fanlight.services.fleets import DescribedFleet
