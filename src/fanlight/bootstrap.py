@@ -24,7 +24,7 @@ from fanlight.config import Settings
 from fanlight.control.app import make_control_app, serve_control
 from fanlight.control.changes import SessionChanges
 from fanlight.controlwire import CONTROL_SOCKET_NAME
-from fanlight.domain.errors import DomainError
+from fanlight.domain.errors import DomainError, DriverUnavailable
 from fanlight.domain.ports import InstanceDriver
 from fanlight.domain.streaming_sessions import StreamingSession
 from fanlight.drivers.agents import AgentSockets
@@ -127,6 +127,7 @@ async def _assemble(settings: Settings, stack: AsyncExitStack) -> _Parts:
         signing_key=(settings.data_dir / "state" / "signing.key").read_bytes(),
         portal_url=settings.portal_url,
         regions=settings.regions,
+        sizes_root_volumes=lambda: _enforces_disk_quota(driver),
     )
     if settings.bootstrap_access_key_id and settings.bootstrap_secret_access_key:
         await services.access_keys.ensure(
@@ -141,6 +142,15 @@ async def _assemble(settings: Settings, stack: AsyncExitStack) -> _Parts:
     audit = AuditLog(settings.data_dir / "audit" / "audit.jsonl")
     stack.callback(audit.close)
     return _Parts(store, services, reconcilers, autoscaler, agents, audit, changes)
+
+
+async def _enforces_disk_quota(driver: InstanceDriver) -> bool:
+    """Raises DriverUnavailable."""
+    try:
+        return driver.capabilities.enforces_disk_quota
+    except DriverUnavailable:
+        await driver.prepare()  # nobody has asked yet in this process
+        return driver.capabilities.enforces_disk_quota
 
 
 async def _driver(settings: Settings, stack: AsyncExitStack) -> InstanceDriver:

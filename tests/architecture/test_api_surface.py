@@ -14,7 +14,7 @@ from fanlight.api.appstream.handlers import appstream_registry
 from fanlight.api.appstream.registry import Registry, RegistryIncomplete, not_supported, operation
 from fanlight.api.errors import ALWAYS_ANSWERED, OUTAGES, wire_code
 from fanlight.api.protocol.errors import COMMON_STATUS
-from fanlight.api.spec import appstream_model
+from fanlight.api.spec import appstream_model, attribute_name
 from fanlight.domain import errors as domain
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -101,6 +101,29 @@ def test_reasons_of_what_is_not_built_are_sentences_for_people() -> None:
     for entry in REGISTRY.not_built.values():
         assert entry.because.startswith("Fanlight ")
         assert entry.because.endswith(".")
+
+
+@pytest.mark.parametrize("name", sorted(REGISTRY.built))
+def test_no_member_of_a_request_is_overlooked(name: str) -> None:
+    """Each member is read somewhere in the module of the handler, or refused: nothing is accepted and ignored."""
+    built = REGISTRY.built[name]
+    source = inspect.getsource(inspect.getmodule(built.handler) or built.handler)
+    members = MODEL.operation_model(name).input_shape.members
+    read = {member for member in members if f"request.{attribute_name(member)}" in source}
+    assert set(members) - read - {member.partition(".")[0] for member in built.refuses} == set()
+
+
+@pytest.mark.parametrize("name", sorted(REGISTRY.built))
+def test_what_is_refused_is_a_member_and_has_a_reason_for_people(name: str) -> None:
+    for member, because in REGISTRY.built[name].refuses.items():
+        shape = MODEL.operation_model(name).input_shape
+        for part in member.split("."):
+            shape = shape.members[part]
+        assert because.endswith(".")
+
+
+def test_the_page_of_fleet_errors_is_fresh() -> None:
+    assert tool("generate_fleet_errors").main(["--check"]) == 0, "run python tools/generate_fleet_errors.py"
 
 
 def test_the_generated_types_are_fresh() -> None:

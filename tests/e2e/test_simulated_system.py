@@ -4,6 +4,7 @@ import asyncio
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,8 +12,9 @@ import pytest
 from simulated_system import SCOPE, System, running_system, until
 
 from fanlight.domain.errors import CapacityExhausted, DriverUnavailable, ImageMissing, LaunchRefused, UrlRefused
-from fanlight.domain.fleet_errors import FleetErrorCode
+from fanlight.domain.fleet_errors import FleetErrorCause, FleetErrorCode
 from fanlight.domain.fleets import FleetState, FleetType
+from fanlight.domain.images import ImageState
 from fanlight.domain.instances import InstanceState
 from fanlight.domain.ports import InstanceSpec
 from fanlight.domain.session_plan import STARTING, WAITING
@@ -94,6 +96,92 @@ class TestFleets:
 
         await until(replaced, within=10, what="idle instances of the new image")
         assert is_active(await system.session(session.session_id))
+
+    async def test_a_new_image_that_does_not_boot_leaves_half_of_the_old_instances(self, system: System) -> None:
+        await system.make_fleet(desired_instances=4)
+        await system.start()
+        system.driver.faults.fails_to_boot = True
+        await system.change_fleet(
+            image_name="Fanlight-Base-Debian13", image_arn="arn:aws:appstream:us-east-1::image/Fanlight-Base-Debian13"
+        )
+
+        async def told() -> bool:
+            return (await system.fleet()).launch_failures >= 2
+
+        await until(told, within=10, what="two failures told")
+        assert [e.cause for e in (await system.fleet()).errors] == [FleetErrorCause.BOOT_FAILED]
+        ready_ones = [i for i in await system.instances() if i.state is InstanceState.READY]
+        assert [i.image_ref for i in ready_ones] == ["fanlight-sample"] * 2
+        system.driver.faults.fails_to_boot = False
+
+        async def replaced() -> bool:
+            await system.pass_time(timedelta(seconds=1))
+            found = [(i.state, i.image_ref) for i in await system.instances()]
+            return found == [(InstanceState.READY, "fanlight-base")] * 4
+
+        await until(replaced, within=10, what="four instances of the new image")
+        assert (await system.fleet()).errors == ()
+
+    async def test_an_image_that_goes_and_comes_back_is_told_and_forgotten(self, system: System) -> None:
+        await system.make_fleet(desired_instances=1)
+        await system.start()
+
+        async def set_image(state: ImageState) -> None:
+            async with system.transactions.begin(write=True) as work:
+                image = await work.images.find(SCOPE, name="Fanlight-Sample-Debian13")
+                assert image is not None
+                await work.images.save(replace(image, state=state))
+                await work.commit()
+            system.reconcilers.wake("fleet", "f-cad")
+
+        async def causes(*wanted: FleetErrorCause) -> None:
+            async def told() -> bool:
+                return [e.cause for e in (await system.fleet()).errors] == list(wanted)
+
+            await until(told, within=10, what=f"errors {wanted}")
+
+        await set_image(ImageState.DELETING)
+        await causes(FleetErrorCause.IMAGE_NOT_AVAILABLE)
+        assert len([i for i in await system.instances() if i.state is InstanceState.READY]) == 1
+        await set_image(ImageState.AVAILABLE)
+        await causes()
+
+    async def test_room_for_three_of_four_is_told_until_three_are_enough(self, system: System) -> None:
+        system.driver.faults.capacity = 3
+        await system.make_fleet(desired_instances=4)
+        await system.services.fleets.start(SCOPE, "cad")
+
+        async def three() -> bool:
+            return sorted(i.state for i in await system.instances()) == [
+                InstanceState.LAUNCHING,
+                *[InstanceState.READY] * 3,
+            ]
+
+        await until(three, within=10, what="three instances")
+        await system.pass_time(timedelta(seconds=5))
+        fleet = await system.fleet()
+        assert (fleet.state, [e.cause for e in fleet.errors]) == (FleetState.STARTING, [FleetErrorCause.NO_ROOM])
+        await system.change_fleet(desired_instances=3)
+        fleet = await system.fleet_becomes(FleetState.RUNNING)
+        assert (fleet.errors, fleet.launch_failures) == ((), 0)
+        await system.change_fleet(desired_instances=4)
+
+        async def told() -> bool:
+            return bool((await system.fleet()).errors)
+
+        await until(told, within=10, what="no room told")
+        await system.change_fleet(desired_instances=3)
+
+        async def forgotten() -> bool:
+            return not (await system.fleet()).errors
+
+        await until(forgotten, within=10, what="the error forgotten")
+
+    async def test_the_size_of_the_root_volume_reaches_the_engine(self, system: System) -> None:
+        await system.make_fleet(desired_instances=1, root_volume_in_gib=200)
+        await system.start()
+        (instance,) = await system.instances()
+        assert system.driver._known[instance.instance_id].spec.disk_in_gib == 200
 
     @pytest.mark.parametrize(
         ("refusal", "code"),
@@ -190,8 +278,6 @@ class TestFleets:
         await system.make_fleet("bad", image_arn="arn:aws:appstream:us-east-1::image/Gone", image_name="Gone")
         await system.make_fleet("good")
         async with system.transactions.begin(write=True) as work:
-            from dataclasses import replace
-
             await work.fleets.save(replace(await work.fleets.get(SCOPE, "bad"), state=FleetState.STARTING))
             await work.commit()
         system.reconcilers.wake("fleet", "f-bad")

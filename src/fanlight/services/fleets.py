@@ -4,12 +4,12 @@ Start and stop record the wish and wake the fleet's reconciler; the state that c
 transaction, so the next describe shows it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from uuid import uuid4
 
-from fanlight.domain.errors import InUse, InvalidCombination, NotPermitted
+from fanlight.domain.errors import InUse, InvalidCombination, NotPermitted, NotSupported
 from fanlight.domain.fleet_capacity import Capacity, capacity_of
 from fanlight.domain.fleets import FLEET, Fleet, FleetEvent, FleetState, FleetType, StreamView, instances_for
 from fanlight.domain.images import Image
@@ -30,14 +30,25 @@ class DescribedFleet:
 
 
 class FleetService:
-    def __init__(self, transactions: Transactions, clock: Clock, wake: Wake, tokens: PageTokens) -> None:
+    """`sizes_root_volumes` says whether the engine holds an instance to the size of its root volume; None: it does."""
+
+    def __init__(
+        self,
+        transactions: Transactions,
+        clock: Clock,
+        wake: Wake,
+        tokens: PageTokens,
+        sizes_root_volumes: Callable[[], Awaitable[bool]] | None = None,
+    ) -> None:
         self._transactions, self._clock, self._wake, self._tokens = transactions, clock, wake, tokens
+        self._sizes_root_volumes = sizes_root_volumes
 
     async def create(self, scope: Scope, wanted: NewFleet) -> DescribedFleet:
         """Make a STOPPED fleet. Raises AlreadyExists, NotFound (image), NotAvailable (image), IncompatibleImage,
-        InvalidCombination, NotSupported (instance type).
+        InvalidCombination, NotSupported (instance type, root volume), DriverUnavailable (root volume).
         """
         check_numbers(wanted)
+        await self._check_root_volume(wanted.root_volume_in_gib)
         check_vpc(wanted.vpc_config)
         desired_instances = _instances_asked_for(wanted)
         async with self._transactions.begin(write=True) as work:
@@ -62,11 +73,13 @@ class FleetService:
     async def update(self, scope: Scope, name: str, change: FleetChange) -> DescribedFleet:
         """Change a fleet. Raises NotFound, InUse (the state forbids it), and what `create` raises for the new values."""
         check_numbers(change)
+        await self._check_root_volume(change.root_volume_in_gib)
         async with self._transactions.begin(write=True) as work:
             before = await work.fleets.get(scope, name)
             after = await changed(work, before, change)
             check_state(before, after)
-            after = await work.fleets.save(after)
+            # What kept it from its instances may be what has just been changed: no need to wait out the back-off.
+            after = await work.fleets.save(replace(after, launch_failures=0, retry_at=None))
             counts = await work.instances.count_by_state([after.fleet_id])
             await work.commit()
         self._wake("fleet", after.fleet_id)
@@ -114,6 +127,16 @@ class FleetService:
             await work.fleets.remove(fleet)
             await work.tags.drop(fleet.arn)
             await work.commit()
+
+    async def _check_root_volume(self, size_in_gib: int | None) -> None:
+        """Raises NotSupported, DriverUnavailable (nobody knows yet)."""
+        if size_in_gib is None or self._sizes_root_volumes is None:
+            return
+        if not await self._sizes_root_volumes():
+            raise NotSupported(
+                "RootVolumeConfig is not supported: the storage pool of this installation does not limit the size of a "
+                "root volume. Leave it out, or let the operator use a btrfs pool."
+            )
 
     def _new(self, scope: Scope, wanted: NewFleet, image: Image, desired_instances: int) -> Fleet:
         return Fleet(

@@ -25,6 +25,8 @@ from fanlight.domain.fleet_errors import FleetError, FleetErrorCause
 from fanlight.domain.fleets import FleetEvent, FleetState, FleetType, StreamView, VpcConfig
 from fanlight.domain.images import ImageState
 from fanlight.services.fleet_wishes import FleetChange
+from fanlight.services.fleets import FleetService
+from fanlight.services.page_tokens import PageTokens
 from fanlight.services.stacks import NewStack
 
 PATH_TO = {
@@ -342,6 +344,31 @@ async def test_of_two_updates_at_once_none_is_lost(rig: Rig) -> None:
     async with rig.transactions.begin(write=True) as work:
         with pytest.raises(ChangedMeanwhile, match=r"changed by another request at the same time\. Try again"):
             await work.fleets.save(stale)
+
+
+async def test_an_update_is_tried_at_once(rig: Rig) -> None:
+    await rig.services.fleets.create(HERE, new_fleet())
+    await rig.run_fleet()
+    failure = FleetError(FleetErrorCause.NO_ROOM, "No room.", NOW)
+    await rig.apply("cad", errors=(failure,), launch_failures=4, retry_at=NOW + timedelta(seconds=60))
+    fleet = (await rig.services.fleets.update(HERE, "cad", FleetChange(desired_instances=1))).fleet
+    assert (fleet.errors, fleet.launch_failures, fleet.retry_at) == ((failure,), 0, None)
+
+
+async def test_a_pool_that_cannot_limit_root_volumes_refuses_their_size(rig: Rig) -> None:
+    answers = {"can": False}
+
+    async def can() -> bool:
+        return answers["can"]
+
+    fleets = FleetService(rig.transactions, rig.clock, lambda *_: None, PageTokens(b"k" * 32), can)
+    with pytest.raises(NotSupported, match=r"^RootVolumeConfig is not supported: the storage pool"):
+        await fleets.create(HERE, new_fleet(root_volume_in_gib=200))
+    await fleets.create(HERE, new_fleet())
+    with pytest.raises(NotSupported, match=r"^RootVolumeConfig is not supported: the storage pool"):
+        await fleets.update(HERE, "cad", FleetChange(root_volume_in_gib=200))
+    answers["can"] = True
+    assert (await fleets.update(HERE, "cad", FleetChange(root_volume_in_gib=200))).fleet.root_volume_in_gib == 200
 
 
 async def test_deleting_a_fleet_deletes_its_tags(rig: Rig) -> None:

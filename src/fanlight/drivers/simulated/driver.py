@@ -43,8 +43,9 @@ class SimulatedDriver:
 
     @property
     def capabilities(self) -> Capabilities:
+        # Simulated instances have no disk that could outgrow its size.
         return Capabilities(
-            isolates_network=False, enforces_disk_quota=False, streams_pixels=False, separates_users=False
+            isolates_network=False, enforces_disk_quota=True, streams_pixels=False, separates_users=False
         )
 
     async def prepare(self) -> None:
