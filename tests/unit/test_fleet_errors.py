@@ -13,6 +13,10 @@ from fanlight.domain.errors import (
     ImageMissing,
     LaunchRefused,
     NotSupported,
+    SecurityGroupMissing,
+    SubnetExhausted,
+    SubnetMissing,
+    SubnetUnusable,
 )
 from fanlight.domain.fleet_errors import (
     NEVER,
@@ -53,6 +57,10 @@ def test_every_cause_has_a_code_and_says_what_it_means_and_what_to_do() -> None:
         (ImageMissing("sample"), CAUSE.IMAGE_NOT_IN_ENGINE),
         (CapacityExhausted("The disk is full."), CAUSE.NO_ROOM),
         (DriverUnavailable("No answer."), CAUSE.ENGINE_AWAY),
+        (SubnetMissing("No such subnet."), CAUSE.SUBNET_MISSING),
+        (SubnetUnusable("No bridge."), CAUSE.SUBNET_UNUSABLE),
+        (SubnetExhausted("All in use."), CAUSE.SUBNET_EXHAUSTED),
+        (SecurityGroupMissing("No such group."), CAUSE.SECURITY_GROUP_MISSING),
         (NotSupported("Not offered."), CAUSE.NOT_OFFERED),
         (LaunchRefused("No such profile."), CAUSE.LAUNCH_REFUSED),
     ],

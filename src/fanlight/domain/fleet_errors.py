@@ -10,7 +10,17 @@ from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
 
-from fanlight.domain.errors import CapacityExhausted, DomainError, DriverUnavailable, ImageMissing, NotSupported
+from fanlight.domain.errors import (
+    CapacityExhausted,
+    DomainError,
+    DriverUnavailable,
+    ImageMissing,
+    NetworkUnusable,
+    NotSupported,
+    SecurityGroupMissing,
+    SubnetExhausted,
+    SubnetMissing,
+)
 
 
 class FleetErrorCode(StrEnum):
@@ -187,6 +197,10 @@ class FleetError:
 # The first class that an error is an instance of decides.
 _CAUSES: tuple[tuple[type[DomainError], FleetErrorCause], ...] = (
     (ImageMissing, _Cause.IMAGE_NOT_IN_ENGINE),
+    (SubnetMissing, _Cause.SUBNET_MISSING),
+    (SecurityGroupMissing, _Cause.SECURITY_GROUP_MISSING),
+    (NetworkUnusable, _Cause.SUBNET_UNUSABLE),
+    (SubnetExhausted, _Cause.SUBNET_EXHAUSTED),
     (CapacityExhausted, _Cause.NO_ROOM),
     (DriverUnavailable, _Cause.ENGINE_AWAY),
     (NotSupported, _Cause.NOT_OFFERED),

@@ -17,6 +17,7 @@ from fanlight.domain.errors import (
     DriverUnavailable,
     ImageMissing,
     LaunchRefused,
+    NetworkUnusable,
     NotSupported,
 )
 from fanlight.domain.fleet_errors import FleetErrorCause, Problem, problem_of
@@ -119,7 +120,7 @@ class InstanceReconciler:
         async with self._launches:
             try:
                 await self.driver.launch(self._spec_of(instance, fleet))
-            except (ImageMissing, CapacityExhausted, DriverUnavailable) as error:
+            except (ImageMissing, CapacityExhausted, NetworkUnusable, DriverUnavailable) as error:
                 await self.failures.record(fleet.fleet_id, problem_of(error))
                 return self.clock.now()  # plans again, and finds the back-off
             except (LaunchRefused, NotSupported) as error:
