@@ -173,7 +173,10 @@ export class Running {
       return;
     }
     this.endLimit = limit;
-    this.endWarning ??= notice(() => { this.hiddenEndWarning = this.endLimit; });
+    this.endWarning ??= notice(() => {
+      this.hiddenEndWarning = this.endLimit;
+      this.endWarning = null;
+    });
     const left = seconds >= 60 ? inWords(seconds) : `${Math.max(10, Math.ceil(seconds / 10) * 10)}\u00a0s`;
     this.endWarning.say(`This session ends in ${left}. Save your work. It has then lasted as long as this fleet allows.`);
   }
