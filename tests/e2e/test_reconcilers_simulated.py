@@ -16,6 +16,7 @@ from fanlight.domain.instances import InstanceState
 from fanlight.domain.ports import InstanceSpec
 from fanlight.domain.streaming_sessions import EndReason, SessionState, StreamingSession
 from fanlight.drivers.simulated import guest
+from fanlight.services.fleet_wishes import FleetChange
 
 pytestmark = pytest.mark.timeout(60)
 SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
@@ -220,6 +221,14 @@ class TestClocks:
         assert ended.end_reason is EndReason.DISCONNECT_TIMEOUT
         again = await system.session_becomes((await system.open("ada")).session_id, is_active)
         assert again.instance_id not in (None, session.instance_id)
+
+    async def test_a_shortened_disconnect_time_out_holds_for_who_is_away_already(self, system: System) -> None:
+        session = await active_session(system, disconnect_timeout=HOUR)
+        await system.pass_time(5 * MINUTE)
+        assert is_active(await system.session(session.session_id))
+        await system.services.fleets.update(SCOPE, "cad", FleetChange(disconnect_timeout_in_seconds=240))
+        ended = await system.session_becomes(session.session_id, is_over, within=5)
+        assert ended.end_reason is EndReason.DISCONNECT_TIMEOUT
 
     async def test_ended_sessions_are_listed_for_a_while_and_then_gone(self, system: System) -> None:
         session = await active_session(system)

@@ -81,8 +81,11 @@ class FleetService:
             # What kept it from its instances may be what has just been changed: no need to wait out the back-off.
             after = await work.fleets.save(replace(after, launch_failures=0, retry_at=None))
             counts = await work.instances.count_by_state([after.fleet_id])
+            timed = await work.sessions.live(after.fleet_id) if _time_outs(after) != _time_outs(before) else ()
             await work.commit()
         self._wake("fleet", after.fleet_id)
+        for session in timed:  # each has an appointment of its own, made by the time-outs of before
+            self._wake("session", session.session_id)
         return DescribedFleet(after, capacity_of(after, counts.get(after.fleet_id, {})))
 
     async def start(self, scope: Scope, name: str) -> None:
@@ -185,3 +188,8 @@ def _instances_asked_for(wanted: NewFleet) -> int:
 
 def _or_default(seconds: int | None, default: int) -> timedelta:
     return timedelta(seconds=default if seconds is None else seconds)
+
+
+def _time_outs(fleet: Fleet) -> tuple[timedelta, timedelta]:
+    """Return what may change while sessions live, and counts for them at once."""
+    return fleet.disconnect_timeout, fleet.idle_disconnect_timeout
