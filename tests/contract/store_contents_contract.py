@@ -351,6 +351,12 @@ class StoreContentsContract:
             await work.tags.put("arn:3", {})
             assert await work.tags.of("arn:1") == {"Team": "design", "empty": "", "team": "x"}
             assert await work.tags.of("arn:3") == {}
+            assert await work.tags.under("arn:") == {
+                "arn:1": {"Team": "design", "empty": "", "team": "x"},
+                "arn:2": {"Team": "other"},
+            }
+            assert await work.tags.under("arn:1") == {"arn:1": {"Team": "design", "empty": "", "team": "x"}}
+            assert await work.tags.under("ARN:") == await work.tags.under("arn_") == {}
             await work.tags.drop("arn:1", ["team", "absent"])
             assert await work.tags.of("arn:1") == {"Team": "design", "empty": ""}
             await work.tags.drop("arn:1")

@@ -6,9 +6,17 @@ from fanlight.api.neighbours.autoscaling import autoscaling_service
 from fanlight.api.neighbours.cloudwatch import cloudwatch_service
 from fanlight.api.neighbours.ec2 import ec2_service
 from fanlight.api.neighbours.sts import sts_service
+from fanlight.api.neighbours.tagging import tagging_service
 from fanlight.services import AppStreamServices
 
 
 def aws_services() -> tuple[AwsService[AppStreamServices], ...]:
     """Return the services, AppStream first."""
-    return (appstream_service(), autoscaling_service(), cloudwatch_service(), ec2_service(), sts_service())
+    return (
+        appstream_service(),
+        autoscaling_service(),
+        cloudwatch_service(),
+        ec2_service(),
+        tagging_service(),
+        sts_service(),
+    )

@@ -327,6 +327,10 @@ class StreamingSessions(Protocol):
 
 class Tags(Protocol):
     async def of(self, arn: str) -> Mapping[str, str]: ...
+    async def under(self, prefix: str) -> Mapping[str, Mapping[str, str]]:
+        """Return the tags of everything whose ARN begins so; what has no tags is missing."""
+        ...
+
     async def put(self, arn: str, tags: Mapping[str, str]) -> None: ...
     async def drop(self, arn: str, keys: Sequence[str] | None = None) -> None:
         """Drop the named keys, or all of them when `keys` is None."""

@@ -63,7 +63,7 @@ class AppStreamServices:
             associations=AssociationService(transactions, tokens),
             sessions=StreamingSessionService(transactions, clock, wake, StreamingUrls(signing_key, portal), tokens),
             images=ImageService(transactions, clock, tokens, portal),
-            tags=TagService(transactions),
+            tags=TagService(transactions, tokens),
             access_keys=AccessKeyService(transactions, clock),
             scalable_targets=ScalableTargetService(transactions, clock, tokens),
             scaling_policies=ScalingPolicyService(transactions, clock, tokens),

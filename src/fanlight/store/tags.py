@@ -21,6 +21,7 @@ _PUTS: Mapping[str, Insert] = {
     ),
 }
 _OF = select(table.c.key, table.c.value).where(table.c.arn == bindparam("arn")).order_by(table.c.key)
+_UNDER = select(table).where(table.c.arn.startswith(bindparam("prefix"), autoescape=False))
 _DROP_ALL = delete(table).where(table.c.arn == bindparam("arn"))
 _DROP_SOME = _DROP_ALL.where(table.c.key.in_(bindparam("keys", expanding=True)))
 
@@ -31,6 +32,14 @@ class SqlTags:
 
     async def of(self, arn: str) -> Mapping[str, str]:
         return {row[0]: row[1] for row in await self._door.rows(_OF, {"arn": arn})}
+
+    async def under(self, prefix: str) -> Mapping[str, Mapping[str, str]]:
+        found: dict[str, dict[str, str]] = {}
+        for arn, key, value in await self._door.rows(_UNDER, {"prefix": prefix}):
+            # SQLite's LIKE knows no case, and takes _ and % of the prefix for wildcards.
+            if arn.startswith(prefix):
+                found.setdefault(arn, {})[key] = value
+        return found
 
     async def put(self, arn: str, tags: Mapping[str, str]) -> None:
         if tags:
