@@ -1,9 +1,13 @@
-"""`fanlight keys`: who may sign requests, and for which account. Works beside a running service; needs no restart."""
+"""`fanlight keys`: who may sign requests, for which account, until when and for what.
+
+Works beside a running service, which knows of every change with its next request.
+"""
 
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
@@ -11,7 +15,9 @@ from rich.console import Console
 from rich.table import Table
 
 from fanlight.config import Settings
+from fanlight.domain.access_keys import AccessKey
 from fanlight.domain.errors import DomainError
+from fanlight.domain.policies import InvalidPolicy, Policy, parse_policy, read_only_policy
 from fanlight.flags import with_settings
 from fanlight.installation import NotInstallable, act_as_store_owner
 from fanlight.services.access_keys import AccessKeyService
@@ -28,9 +34,33 @@ class _SystemClock:
 
 @keys_app.command("create")
 @with_settings("data_dir", "database_url", "account_id")
-def create(settings: Settings) -> None:
-    """Make a key for an account (--account-id) and print it. The secret is shown this once."""
-    key = _with_service(settings, lambda service: service.create(settings.account_id))
+def create(
+    settings: Settings,
+    *,
+    account: Annotated[
+        str | None, typer.Option("--account", help="Account (12 digits); the same as --account-id.", show_default=False)
+    ] = None,
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="Only Describe, Get and List: the key sees everything, does nothing.")
+    ] = False,
+    policy: Annotated[
+        Path | None,
+        typer.Option("--policy", help="File with an IAM JSON policy that limits the key.", show_default=False),
+    ] = None,
+    expires: Annotated[
+        str | None,
+        typer.Option("--expires", help="After 30m, 12h, 90d, 8w; or at 2027-01-31T18:00Z.", show_default=False),
+    ] = None,
+) -> None:
+    """Make a key for an account and print it. The secret is shown this once."""
+    if read_only and policy is not None:
+        raise typer.BadParameter("--read-only is a policy of its own. Give one of --read-only and --policy.")
+    account_id = settings.account_id if account is None else account
+    if not re.fullmatch(r"[0-9]{12}", account_id):
+        raise typer.BadParameter(f"{account_id!r} is not the number of an account: it has 12 digits.")
+    rights = read_only_policy() if read_only else _read_policy(policy)
+    ends = None if expires is None else _time(expires, _SystemClock().now())
+    key = _with_service(settings, lambda service: service.create(account_id, policy=rights, expires_at=ends))
     typer.echo(f"aws_access_key_id = {key.access_key_id}\naws_secret_access_key = {key.secret_access_key}")
 
 
@@ -38,9 +68,13 @@ def create(settings: Settings) -> None:
 @with_settings("data_dir", "database_url")
 def list_keys(settings: Settings) -> None:
     """List the keys, without their secrets."""
-    table = Table("Access key", "Account", "Made", box=None, pad_edge=False)
+    table = Table("Access key", "Account", "Made", "Expires", "Rights", box=None, pad_edge=False)
+    now = _SystemClock().now()
     for key in _with_service(settings, lambda service: service.all()):
-        table.add_row(key.access_key_id, key.account_id, f"{key.created_at:%Y-%m-%d %H:%M}")
+        ends = "never" if key.expires_at is None else f"{key.expires_at:%Y-%m-%d %H:%M}"
+        if key.expires_at is not None and key.expires_at <= now:
+            ends = f"{ends} (expired)"
+        table.add_row(key.access_key_id, key.account_id, f"{key.created_at:%Y-%m-%d %H:%M}", ends, _rights(key))
     Console().print(table)
 
 
@@ -54,6 +88,53 @@ def delete(
         raise typer.BadParameter(f"{access_key_id!r} is not the id of an access key.")
     _with_service(settings, lambda service: service.remove(access_key_id))
     typer.echo(f"The key {access_key_id} is deleted.")
+
+
+@keys_app.command("policy")
+@with_settings("data_dir", "database_url")
+def show_policy(
+    settings: Settings, access_key_id: Annotated[str, typer.Argument(help="As `fanlight keys list` shows it.")]
+) -> None:
+    """Print the policy that limits a key, as JSON; nothing for a key that may do everything."""
+    key = _with_service(settings, lambda service: service.find(access_key_id))
+    if key is None:
+        raise typer.BadParameter(f"There is no access key {access_key_id!r}.")
+    if key.policy is not None:
+        typer.echo(key.policy.document)
+
+
+def _rights(key: AccessKey) -> str:
+    if key.policy is None:
+        return "everything"
+    return "read only" if key.policy == read_only_policy() else "a policy"
+
+
+def _read_policy(path: Path | None) -> Policy | None:
+    """Raises BadParameter for a file that is no policy, with the reason."""
+    if path is None:
+        return None
+    try:
+        return parse_policy(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise typer.BadParameter(f"{path} cannot be read: {error}") from None
+    except InvalidPolicy as error:
+        raise typer.BadParameter(f"{path}: {error}") from None
+
+
+_UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
+
+
+def _time(text: str, now: datetime) -> datetime:
+    """Return the time that `text` (90d, or ISO 8601) means. Raises BadParameter."""
+    if match := re.fullmatch(r"([0-9]{1,5})([mhdw])", text):
+        return now + int(match[1]) * _UNITS[match[2]]
+    try:
+        given = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text!r} is neither a duration like 90d nor a time like 2027-01-31T18:00Z."
+        ) from None
+    return given.replace(tzinfo=UTC) if given.tzinfo is None else given.astimezone(UTC)
 
 
 def _with_service(settings: Settings, act: Callable[[AccessKeyService], Awaitable[T]]) -> T:

@@ -21,6 +21,7 @@ from fanlight.domain.fleets import FleetState, FleetType, StreamView, VpcConfig
 from fanlight.domain.images import ImageState, Visibility
 from fanlight.domain.instances import InstanceState
 from fanlight.domain.networks import NetworkInterface
+from fanlight.domain.policies import read_only_policy
 from fanlight.domain.ports import Transactions
 from fanlight.domain.stacks import PreferredProtocol, UrlRedirection, UserAction, UserSettings
 from fanlight.domain.streaming_sessions import EndReason, SessionEvent, SessionState
@@ -371,6 +372,7 @@ class StoreContentsContract:
             session_token="token",
             expires_at=NOW,
             created_at=NOW,
+            policy=read_only_policy(),
         )
         async with store.transactions.begin(write=True) as work:
             await work.access_keys.add(passing)

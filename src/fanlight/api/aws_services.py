@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 
 from botocore.model import ServiceModel
 
+from fanlight.api.authorization import Demands
 from fanlight.api.errors import COMMON_CODES, WireCodes
 from fanlight.api.protocol.errors import COMMON_STATUS, WireError
 from fanlight.api.protocol.operations import CBOR, EC2, JSON, JSON_1_0, QUERY, Wire
@@ -29,6 +30,7 @@ class AwsService(Generic[ServicesT]):
     name: str
     registry: Registry[ServicesT]
     types: ModuleType
+    demands: Demands  # what policies of keys must allow
     namespace: str  # what full shape ids start with on the CBOR wire
     codes: WireCodes = field(default_factory=lambda: COMMON_CODES)
     modelled_status: int | None = None

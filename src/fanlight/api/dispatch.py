@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
+from fanlight.api.authorization import refusal
 from fanlight.api.aws_services import AwsService
 from fanlight.api.errors import ALWAYS_ANSWERED, OUTAGES, wire_code
 from fanlight.api.kept import Revision, UntilChanged, unknown_revision
@@ -20,6 +21,7 @@ from fanlight.api.registry import NotBuilt, Operation
 from fanlight.api.spec import attribute_name, is_sensitive
 from fanlight.domain.access_keys import Caller
 from fanlight.domain.errors import DomainError, NotSupported
+from fanlight.domain.policies import Policy
 
 log = logging.getLogger(__name__)
 ServicesT = TypeVar("ServicesT")
@@ -86,6 +88,8 @@ class Dispatcher(Generic[ServicesT]):
         if (not_built := self.service.registry.not_built.get(name)) is not None:
             raise self._refuse_unbuilt(not_built)
         operation = self.service.registry.built[name]
+        if caller.policy is not None:
+            await self._authorize(caller.policy, wire, operation, body, caller, outcome)
         if operation.is_pure_read and len(body) <= LARGEST_KEPT_REQUEST:
             key = (wire.NAME, name, caller.account_id, caller.region, body)
             outcome.request, answer = await self._answers.get(
@@ -94,6 +98,21 @@ class Dispatcher(Generic[ServicesT]):
         else:
             _, answer = await self._call(wire, operation, body, caller, outcome)
         return self._codecs[wire.NAME][name].seal(answer, caller.request_id)
+
+    async def _authorize(  # noqa: PLR0917 - private, called in one place
+        self,
+        policy: Policy,
+        wire: Wire,
+        operation: Operation[Any, ServicesT, Any],
+        body: bytes,
+        caller: Caller,
+        outcome: Outcome,
+    ) -> None:
+        """Raise WireError (AccessDeniedException) unless the policy of the key allows what the request asks."""
+        request = outcome.request = self._codecs[wire.NAME][operation.name].read_request(body)
+        demands = await self.service.demands(operation.name, request, caller, self._services)
+        if why := refusal(policy, caller, demands):
+            raise self.service.error("AccessDeniedException", why)
 
     async def _call(
         self, wire: Wire, operation: Operation[Any, ServicesT, Any], body: bytes, caller: Caller, outcome: Outcome

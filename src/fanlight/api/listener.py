@@ -207,6 +207,7 @@ class _Listener:
             verified.region,
             exchange.request_id,
             exchange.source_address,
+            verified.key.policy,
         )
 
     def _source_address(self, request: web.Request) -> str:

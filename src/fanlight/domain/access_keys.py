@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from fanlight.domain.places import Scope
+from fanlight.domain.policies import Policy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,6 +17,8 @@ class AccessKey:
     session_token: str | None = None
     expires_at: datetime | None = None
     created_at: datetime
+    policy: Policy | None = None
+    """What the key may do in its account; None: everything."""
 
     def __repr__(self) -> str:
         return f"AccessKey({self.access_key_id!r}, account_id={self.account_id!r})"
@@ -30,6 +33,7 @@ class Caller:
     region: str
     request_id: str
     source_address: str = ""
+    policy: Policy | None = None
 
     @property
     def scope(self) -> Scope:

@@ -3,9 +3,11 @@
 import secrets
 import string
 from collections.abc import Sequence
+from datetime import datetime
 
 from fanlight.domain.access_keys import AccessKey
-from fanlight.domain.errors import NotFound
+from fanlight.domain.errors import InvalidCombination, NotFound
+from fanlight.domain.policies import Policy
 from fanlight.domain.ports import Clock, Transactions
 
 _ID_ALPHABET = string.ascii_uppercase + "234567"
@@ -15,13 +17,19 @@ class AccessKeyService:
     def __init__(self, transactions: Transactions, clock: Clock) -> None:
         self._transactions, self._clock = transactions, clock
 
-    async def create(self, account_id: str) -> AccessKey:
-        """Make a key with a random id and secret of the usual shapes."""
+    async def create(
+        self, account_id: str, *, policy: Policy | None = None, expires_at: datetime | None = None
+    ) -> AccessKey:
+        """Make a key with a random id and secret of the usual shapes. Raises InvalidCombination (expires in the past)."""
+        if expires_at is not None and expires_at <= self._clock.now():
+            raise InvalidCombination(f"The key would have expired already, at {expires_at:%Y-%m-%d %H:%M} UTC.")
         key = AccessKey(
             access_key_id="AKIA" + "".join(secrets.choice(_ID_ALPHABET) for _ in range(16)),
             secret_access_key=secrets.token_urlsafe(30),
             account_id=account_id,
             created_at=self._clock.now(),
+            policy=policy,
+            expires_at=expires_at,
         )
         async with self._transactions.begin(write=True) as work:
             await work.access_keys.add(key)

@@ -47,6 +47,12 @@ class ImageService:
         page, has_more = cut([image for image in images if _place(image) > after], limit or LARGEST_PAGE)
         return tuple(page), self._tokens.issue(scope, asked, _place(page[-1])) if has_more else None
 
+    async def arn_of(self, scope: Scope, name: str) -> str:
+        """Return the ARN of the image that a name means in this scope; that of an own image when there is none."""
+        async with self._transactions.begin() as work:
+            image = await work.images.find(scope, name=name)
+        return scope.arn(f"image/{name}") if image is None else image.arn_in(scope.region)
+
     def icon_url(self, image: Image, application: Application) -> str | None:
         """Return where a browser finds the icon, None when the application has none."""
         if application.icon is None:

@@ -6,6 +6,7 @@ from sqlalchemy import bindparam, delete, select
 
 from fanlight.domain.access_keys import AccessKey
 from fanlight.domain.errors import AlreadyExists
+from fanlight.domain.policies import parse_policy
 from fanlight.store.door import AnyRow, Door
 from fanlight.store.rows import insert_unless_there
 from fanlight.store.tables import access_keys as table
@@ -28,6 +29,7 @@ class SqlAccessKeys:
             "session_token": key.session_token,
             "expires_at": key.expires_at,
             "created_at": key.created_at,
+            "policy": None if key.policy is None else key.policy.document,
         }
         if await self._door.change(_INSERTS[self._door.dialect], row) == 0:
             raise AlreadyExists("access key", key.access_key_id)
@@ -51,4 +53,6 @@ def _from_row(row: AnyRow) -> AccessKey:
         session_token=row.session_token,
         expires_at=row.expires_at,
         created_at=row.created_at,
+        # What cannot be read must not become a key that may do everything: the error ends the request.
+        policy=None if row.policy is None else parse_policy(row.policy),
     )

@@ -224,4 +224,5 @@ access_keys = Table(
     Column("session_token", LongText),
     Column("expires_at", UtcDateTime),
     Column("created_at", UtcDateTime, nullable=False),
+    Column("policy", LongText),
 )

@@ -2,6 +2,7 @@
 
 from fanlight.api import types
 from fanlight.api.appstream import associations, fleets, images, stacks, streaming_sessions, tags, unsupported
+from fanlight.api.appstream.demands import appstream_demands
 from fanlight.api.appstream.errors import WIRE_CODES
 from fanlight.api.appstream.registry import Registry
 from fanlight.api.aws_services import AwsService
@@ -20,6 +21,7 @@ def appstream_service() -> AwsService[AppStreamServices]:
         name="appstream",
         registry=appstream_registry(),
         types=types,
+        demands=appstream_demands,
         namespace=APPSTREAM_NAMESPACE,
         codes=WIRE_CODES,
         # The API reference gives 400 for every error of every operation. The newest model says 404 and the like for

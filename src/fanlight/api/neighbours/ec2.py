@@ -2,6 +2,7 @@
 
 from types import MappingProxyType
 
+from fanlight.api.authorization import plain_demands
 from fanlight.api.aws_services import AwsService, everything_else
 from fanlight.api.errors import COMMON_CODES
 from fanlight.api.registry import Registry, operation
@@ -62,6 +63,7 @@ def ec2_service() -> AwsService[AppStreamServices]:
         name=NAME,
         registry=Registry((describe_regions,), NOT_BUILT),
         types=types,
+        demands=plain_demands("ec2"),
         namespace="com.amazonaws.ec2",
         codes=MappingProxyType(
             {

@@ -2,7 +2,9 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from types import MappingProxyType
+from typing import Any
 
+from fanlight.api.authorization import NO_RESOURCE, Demand
 from fanlight.api.aws_services import AwsService, everything_else
 from fanlight.api.errors import COMMON_CODES
 from fanlight.api.registry import Registry, operation
@@ -158,6 +160,14 @@ def _failure(error: DomainError) -> types.FailureInfo:
     )
 
 
+async def _demands(operation: str, request: Any, caller: Caller, services: Any) -> Sequence[Demand]:  # noqa: ARG001
+    """Tagging through this service needs the right to tag the resources themselves, too."""
+    own: Demand = (f"tag:{operation}", NO_RESOURCE)
+    if operation not in ("TagResources", "UntagResources"):
+        return (own,)
+    return (own, *((f"appstream:{operation.removesuffix('s')}", arn) for arn in request.resource_arn_list))
+
+
 def tagging_service() -> AwsService[AppStreamServices]:
     return AwsService(
         name=NAME,
@@ -166,6 +176,7 @@ def tagging_service() -> AwsService[AppStreamServices]:
             everything_else(NAME, NEIGHBOURS[NAME]),
         ),
         types=types,
+        demands=_demands,
         namespace="com.amazonaws.resourcegroupstaggingapi",
         codes=MappingProxyType(
             {**COMMON_CODES, InvalidCombination: ("InvalidParameterException", "ValidationException")}
