@@ -9,11 +9,11 @@ from fanlight.domain.errors import InvalidCombination, LimitExceeded, NotFound
 from fanlight.domain.metric_statistics import check_statistic
 from fanlight.domain.places import Scope
 from fanlight.domain.ports import Clock, Transactions, UnitOfWork
+from fanlight.domain.tags import MOST_TAGS
 from fanlight.services.metrics import fleet_of
 from fanlight.services.page_tokens import PageTokens, cut
 from fanlight.services.scaling_policies import alarm_arn
 from fanlight.services.scaling_records import MANY
-from fanlight.services.tags import MOST_TAGS
 
 MOST_ALARMS = 5000
 PAGE_SIZE = 50

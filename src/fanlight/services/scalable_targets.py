@@ -17,9 +17,9 @@ from fanlight.domain.scaling import (
     resource_id,
     service_role_arn,
 )
+from fanlight.domain.tags import MOST_TAGS
 from fanlight.services.page_tokens import PageTokens, cut
 from fanlight.services.scaling_records import MANY, begin_activity, forget_target, where, wished_capacity
-from fanlight.services.tags import MOST_TAGS
 
 PAGE_SIZE = 50
 LARGEST_CAPACITY = 10_000  # of fleets, in sessions or instances; a larger number is a slip of the hand

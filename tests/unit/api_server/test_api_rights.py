@@ -203,3 +203,23 @@ async def test_every_operation_demands_what_its_members_name(api: Any) -> None:
 )
 def test_what_a_name_is_the_name_of(operation: str, kind: str | None) -> None:
     assert kind_of(operation) == kind
+
+
+async def test_who_may_not_update_a_fleet_may_not_have_it_scaled_either(api: Any) -> None:
+    await call(api.client(), "create_fleet", Name="cad", **FLEET)
+    target = {
+        "ServiceNamespace": "appstream",
+        "ResourceId": "fleet/cad",
+        "ScalableDimension": "appstream:fleet:DesiredCapacity",
+        "MinCapacity": 1,
+        "MaxCapacity": 5,
+    }
+    key = await key_with(api, ("Allow", "application-autoscaling:*", "*"))
+    client = api.client(service="application-autoscaling", key=key)
+    code, message, _ = await refusal(client, "register_scalable_target", **target)
+    assert code == "AccessDeniedException"
+    assert f"appstream:UpdateFleet on resource: {ARN}:fleet/cad" in message
+    both = await key_with(
+        api, ("Allow", "application-autoscaling:*", "*"), ("Allow", "appstream:UpdateFleet", f"{ARN}:fleet/cad")
+    )
+    await call(api.client(service="application-autoscaling", key=both), "register_scalable_target", **target)

@@ -4,6 +4,7 @@ from types import MappingProxyType
 
 from fanlight.api.aws_services import AwsService, everything_else
 from fanlight.api.errors import COMMON_CODES
+from fanlight.api.neighbours.scaling_demands import scaling_demands
 from fanlight.api.neighbours.scaling_rules import rule_of, shown_alarms, shown_policy
 from fanlight.api.registry import Registry, operation
 from fanlight.api.spec import NEIGHBOURS
@@ -331,6 +332,7 @@ def autoscaling_service() -> AwsService[AppStreamServices]:
         name=NAME,
         registry=Registry(built, NOT_BUILT),
         types=types,
+        demands=scaling_demands,
         namespace="com.amazonaws.applicationautoscaling",
         codes=MappingProxyType(
             {

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
+from fanlight.api.authorization import plain_demands
 from fanlight.api.aws_services import AwsService, everything_else
 from fanlight.api.errors import COMMON_CODES
 from fanlight.api.neighbours import cloudwatch_metrics
@@ -259,6 +260,7 @@ def cloudwatch_service() -> AwsService[AppStreamServices]:
         name=NAME,
         registry=Registry(built, NOT_BUILT),
         types=types,
+        demands=plain_demands("cloudwatch"),
         namespace="com.amazonaws.cloudwatch",
         codes=MappingProxyType(
             {
