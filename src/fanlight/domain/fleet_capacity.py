@@ -52,10 +52,11 @@ class Capacity:
 def capacity_of(fleet: Fleet, counts: Mapping[InstanceState, int], slots: SlotCounts | None = None) -> Capacity:
     """Return what a fleet has, from how many instances it has in each state and, for multi-session, from its slots.
 
-    An ON_DEMAND fleet offers its unassigned instances although none of them is powered on.
+    An ON_DEMAND fleet offers its unassigned instances although none of them is powered on. A fleet that stops offers
+    nothing, whatever is still on.
     """
     ready, in_use = counts.get(InstanceState.READY, 0), counts.get(InstanceState.IN_USE, 0)
-    available = ready
+    available = ready if fleet.is_provisioned else 0
     if fleet.fleet_type is FleetType.ON_DEMAND:
         available = max(fleet.desired_instances - in_use, 0) if fleet.state is FleetState.RUNNING else 0
     return Capacity(
