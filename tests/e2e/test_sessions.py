@@ -124,6 +124,9 @@ def test_the_documented_variables_reach_shells_applications_and_scripts(story: S
     assert variables(application.stdout).items() >= seen.items()
     for path in ("/root/start.env", "/home/user/start.env"):
         assert variables(inside.read(story.instance_id, path) or b"").items() >= seen.items(), path
+    # Whom else the instance may serve: no business of theirs.
+    stranger = ("setpriv", "--reuid", "4321", "--regid", "4321", "--clear-groups")
+    assert variables(inside.run(story.instance_id, *stranger, "bash", "-lc", "env").stdout) == {}
     for path in ("/etc/profile.d/appstream_user_vars.sh", f"{SCRIPTS}/config.json", f"{SCRIPTS}/end.sh"):
         done = inside.run(story.instance_id, "sh", "-c", f"echo x >>{path}", as_user=True)
         assert done.returncode != 0, path
@@ -135,9 +138,9 @@ def test_start_scripts_ran_and_a_failed_one_is_told_to_user_and_operator(story: 
     first, last = said.split("*")
     line = next(line for line in story.installation.log().splitlines() if first in line and story.instance_id in line)
     assert last in line
-    output = inside.read(story.instance_id, "/var/log/fanlight/session-start-system.log")
+    output = inside.read(story.instance_id, "/var/log/fanlight/0/session-start-system.log")
     assert output == f"root got one word for {USER}\n".encode()
-    assert inside.run(story.instance_id, "cat", "/var/log/fanlight/session-start-system.log", as_user=True).returncode
+    assert inside.run(story.instance_id, "cat", "/var/log/fanlight/0/session-start-system.log", as_user=True).returncode
 
 
 def test_another_link_in_another_browser_finds_session_and_windows_after_the_first_was_closed(

@@ -7,7 +7,9 @@ therefore every message may come twice, early, or for another session.
 """
 
 import asyncio
+import contextlib
 import logging
+import os
 import re
 import shlex
 import signal
@@ -217,15 +219,22 @@ class SeatLife:
         return {**wanted.machine_environment, **context}
 
     def _write_variables(self, name: str, variables: Mapping[str, str]) -> None:
-        """Write a profile file that any shell may source. Raises Refused for a name that no shell accepts."""
+        """Write a profile file that the shells of this seat's user may source; others skip what they cannot read.
+
+        Raises Refused for a name that no shell accepts.
+        """
         for variable, value in variables.items():
             if not VARIABLE.fullmatch(variable) or "\0" in value:
                 raise Refused(f"{variable!r} cannot be an environment variable")
         lines = [f"export {variable}={shlex.quote(value)}\n" for variable, value in variables.items()]
         target = self._root / self._seat.variables_directory.lstrip("/") / name
         temporary = target.with_name(f".{target.name}.new")
+        temporary.unlink(missing_ok=True)
+        temporary.touch(mode=0o600)
         temporary.write_text("".join(lines), encoding="utf-8")
-        temporary.chmod(0o644)
+        with contextlib.suppress(PermissionError):  # not root, as in a test: then nobody else may read it
+            os.chown(temporary, -1, self._seat.user.group)
+        temporary.chmod(0o640)
         temporary.replace(target)
 
     # ── End ───────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -221,10 +221,16 @@ def _session(gateway: Gateway, ref: str, session: SessionView) -> dict[str, Any]
         "idleDisconnectInSeconds": session.idle_disconnect_in_seconds,
         "idleDisconnectAt": session.idle_disconnect_at,
         "disconnectTimeoutInSeconds": session.disconnect_timeout_in_seconds,
-        "endReason": session.end_reason,
+        "endReason": _end_reason(session),
         "features": list(session.features),
         "hasScriptFailed": session.has_script_failed,
     }
+
+
+def _end_reason(session: SessionView) -> str | None:
+    """Return why it ended, as the user lived it: who was cut for doing nothing was not merely away for too long."""
+    is_idle = session.is_idle_disconnected and session.end_reason == "DISCONNECT_TIMEOUT"
+    return "IDLE_TIMEOUT" if is_idle else session.end_reason
 
 
 def _catalog(catalog: Catalog) -> dict[str, Any]:

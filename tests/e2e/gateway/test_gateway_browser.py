@@ -390,6 +390,18 @@ async def test_a_reload_comes_back_after_a_disconnection_and_an_end_in_it_is_sai
     await expect(page.get_by_text("disconnected for longer")).to_be_visible()
 
 
+async def test_who_was_disconnected_for_inactivity_is_told_so_at_the_end(rig: Rig, new_page: Any) -> None:
+    page = await new_page()
+    await page.goto(link(rig, "app"))
+    await streaming(page)
+    await rig.control.change("session-1", is_idle_disconnected=True)
+    await rig.control.disconnect("session-1")
+    await state_becomes(page, "idle")
+    await rig.control.expire("session-1", "DISCONNECT_TIMEOUT")
+    await state_becomes(page, "ended")
+    await expect(page.get_by_text("because of inactivity, and did not come back in time")).to_be_visible()
+
+
 async def test_files_are_listed_and_fetched(rig: Rig, new_page: Any, keep: Any) -> None:
     page = await new_page()
     await page.goto(link(rig, "app"))

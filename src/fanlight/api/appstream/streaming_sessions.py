@@ -21,7 +21,8 @@ from fanlight.services import AppStreamServices
     "CreateStreamingURL",
     raises=(NotFound, NotAvailable, NotPermitted, InvalidCombination),
     note="A fleet that is not RUNNING answers ResourceNotAvailableException, one that is not associated with the stack "
-    "OperationNotPermittedException (the split is undocumented).",
+    "OperationNotPermittedException (the split is undocumented). A SessionContext that would not fit into a browser's "
+    "cookie, about 2,500 random bytes, is refused. A session that lives keeps the SessionContext it began with.",
 )
 async def create_streaming_url(
     request: CreateStreamingURLRequest, caller: Caller, services: AppStreamServices
@@ -41,7 +42,8 @@ async def create_streaming_url(
 @operation(
     "DescribeSessions",
     raises=(InvalidCombination,),
-    note="EXPIRED sessions stay listed for a while (FANLIGHT_EXPIRED_SESSIONS_KEPT_IN_SECONDS).",
+    note="EXPIRED sessions stay listed for a while (FANLIGHT_EXPIRED_SESSIONS_KEPT_IN_SECONDS). A Limit outside 1 to 50 "
+    "answers InvalidParameterCombinationException. Pages go by Id.",
     is_pure_read=True,
 )
 async def describe_sessions(

@@ -86,8 +86,8 @@ export function showWaiting(title, onCancel) {
 const ENDS = {
   USER: ["Your session has ended", "You ended it. What was not saved elsewhere is gone with the instance."],
   EXPIRED_BY_ADMINISTRATOR: ["Your session was ended", "Your administrator ended it."],
-  DISCONNECT_TIMEOUT: ["Your session has ended", "You were disconnected for longer than this stack allows."],
-  IDLE_TIMEOUT: ["Your session has ended", "Nothing was typed or clicked for longer than this stack allows."],
+  DISCONNECT_TIMEOUT: ["Your session has ended", "You were disconnected for longer than this fleet allows."],
+  IDLE_TIMEOUT: ["Your session has ended", "You were disconnected because of inactivity, and did not come back in time."],
   MAX_DURATION: ["Your session has ended", "It reached the longest time that this fleet allows."],
   FLEET_STOPPED: ["Your session was ended", "The fleet was stopped by an administrator."],
   INSTANCE_LOST: ["Your session was lost", "The instance that ran it failed. A fresh one takes its place."],
