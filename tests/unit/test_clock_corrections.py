@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from fanlight.domain.clock_corrections import TOLERANCE, with_past_times
+from fanlight.domain.clock_corrections import LONGEST_WAIT, TOLERANCE, is_due, past_or, with_past_times
 from fanlight.domain.places import Scope
 from fanlight.domain.streaming_sessions import StreamingSession
 
@@ -40,3 +40,17 @@ def test_a_session_that_was_made_in_the_future_lasts_as_long_as_any_other() -> N
         max_expires_at=year_before + 16 * HOUR,
     )
     assert with_past_times(corrected, year_before) is corrected
+
+
+def test_what_was_put_off_for_longer_than_anything_is_tried_at_once() -> None:
+    assert is_due(None, NOW)
+    assert is_due(NOW, NOW)
+    assert not is_due(NOW + SECOND, NOW)
+    assert not is_due(NOW + LONGEST_WAIT, NOW)
+    assert is_due(NOW + LONGEST_WAIT + SECOND, NOW)
+
+
+def test_what_seems_to_happen_in_the_future_did_not_happen_then() -> None:
+    assert past_or(None, NOW, NOW) == past_or(NOW + HOUR, NOW, NOW) == NOW
+    assert past_or(NOW - HOUR, NOW, NOW) == NOW - HOUR
+    assert past_or(NOW + TOLERANCE, NOW, NOW) == NOW + TOLERANCE

@@ -144,6 +144,7 @@ def plan(session: StreamingSession, after: timedelta = timedelta(0), **members: 
             ACTIVE, created_at=NOW - 61 * SECOND, started_at=NOW - 61 * SECOND, disconnected_at=NOW - 61 * SECOND,
             max_expires_at=NOW + HOUR - 61 * SECOND))]),
         (ACTIVE, -60, {}, [LookAgain(NOW + 15 * MINUTE)]),
+        (CLAIMED, 60, {"instance": replace(MINE, ready_at=NOW + 365 * 24 * HOUR), "agent": says("READY")}, [End(EndReason.START_FAILED)]),
         # Silent agents
         (ACTIVE, 300, {"silent_since": NOW}, [End(EndReason.INSTANCE_LOST)]),
         (CONNECTED, 299, {"silent_since": NOW}, [LookAgain(NOW + AGENT_SILENCE_GRACE)]),

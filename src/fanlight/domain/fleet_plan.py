@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
 
+from fanlight.domain.clock_corrections import is_due
 from fanlight.domain.fleet_errors import FleetErrorCause, Problem, is_standing
 from fanlight.domain.fleets import Fleet, FleetState, FleetType
 from fanlight.domain.instances import Instance, InstanceState
@@ -178,6 +179,6 @@ def _has_capacity(fleet: Fleet, instances: Sequence[Instance], image_ref: str | 
 def _missing(fleet: Fleet, count: int, image_ref: str, now: datetime) -> list[FleetStep]:
     if count <= 0:
         return []
-    if fleet.retry_at is not None and fleet.retry_at > now:
+    if fleet.retry_at is not None and not is_due(fleet.retry_at, now):
         return [Wait(fleet.retry_at, why="the last launch failed")]
     return [Launch(count, image_ref)]

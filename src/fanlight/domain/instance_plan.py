@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
+from fanlight.domain.clock_corrections import is_due
 from fanlight.domain.instances import Instance, InstanceState
 from fanlight.domain.ports import AgentPhase, AgentStatus, ObservedInstance, Power, SessionPhase
 from fanlight.domain.streaming_sessions import StreamingSession
@@ -93,7 +94,7 @@ def plan_instance(
     if instance.is_in_use and (session is None or not session.is_live):
         return _give_back(instance, session, sight, now)
     if instance.accepted_at is None:
-        return [Submit()] if retry_at is None or retry_at <= now else [LookAgain(retry_at)]
+        return [Submit()] if retry_at is None or is_due(retry_at, now) else [LookAgain(retry_at)]
     if lost := _why_lost(instance, sight):
         return [Retire(lost, is_failure=instance.ready_at is None)]
     return _bring_up(instance, instance.accepted_at, sight, now)

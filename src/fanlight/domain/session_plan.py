@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
-from fanlight.domain.clock_corrections import with_past_times
+from fanlight.domain.clock_corrections import past_or, with_past_times
 from fanlight.domain.fleets import Fleet, FleetState
 from fanlight.domain.instance_plan import BOOT_GRACE
 from fanlight.domain.instances import Instance
@@ -157,7 +157,7 @@ def _plan_pending(facts: SessionFacts, now: datetime) -> list[SessionStep]:
     report = _report_of(agent, session)
     if report is not None and report.phase is SessionPhase.IN_SESSION:
         return [Activate()]
-    deadline = _start_deadline(session, instance)
+    deadline = _start_deadline(session, instance, now)
     if report is not None and report.phase is SessionPhase.STARTING_SESSION:
         deadline += SCRIPTS_TIMEOUT
     if deadline <= now or _has_failed(agent, report):
@@ -168,11 +168,11 @@ def _plan_pending(facts: SessionFacts, now: datetime) -> list[SessionStep]:
     return [Begin(), ShowProgress(PREPARING), LookAgain(min(deadline, now + BEGIN_REPEAT))]
 
 
-def _start_deadline(session: StreamingSession, instance: Instance) -> datetime:
+def _start_deadline(session: StreamingSession, instance: Instance, now: datetime) -> datetime:
     claimed_at = session.started_at or session.created_at
     if instance.ready_at is None:
-        return max(claimed_at, instance.accepted_at or claimed_at) + BOOT_GRACE + START_TIMEOUT
-    return max(claimed_at, instance.ready_at) + START_TIMEOUT
+        return max(claimed_at, past_or(instance.accepted_at, claimed_at, now)) + BOOT_GRACE + START_TIMEOUT
+    return max(claimed_at, past_or(instance.ready_at, claimed_at, now)) + START_TIMEOUT
 
 
 def _report_of(agent: AgentStatus | None, session: StreamingSession) -> SessionReport | None:
