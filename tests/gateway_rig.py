@@ -21,7 +21,7 @@ import uvloop
 from aiohttp import web
 
 from fanlight.config import Settings
-from fanlight.controlwire.messages import Catalog, CatalogEntry, Grant, Refusal, SessionView, to_json
+from fanlight.controlwire.messages import Catalog, CatalogEntry, Grant, Refusal, SessionView, StackRules, to_json
 from fanlight.gateway.process import run_gateway
 from gateway_guests import PictureGuest
 
@@ -86,6 +86,7 @@ class SteerableControl:
     stream_uid: int = field(default_factory=os.geteuid)
     grants: dict[str, Grant] = field(default_factory=dict)
     catalog: Catalog = field(default_factory=a_catalog)
+    rules: StackRules = field(default_factory=StackRules)
     boot_seconds: float = 0.0
     has_instance: bool = True  # a new session is given one at once
     sessions: dict[str, SessionView] = field(default_factory=dict)
@@ -109,6 +110,7 @@ class SteerableControl:
             [
                 web.post("/v1/redeem", self._redeem),
                 web.post("/v1/catalog", self._catalog),
+                web.post("/v1/rules", self._rules),
                 web.post("/v1/sessions", self._open),
                 web.post("/v1/sessions/find", self._find),
                 web.get("/v1/sessions/{id}", self._watch),
@@ -159,6 +161,10 @@ class SteerableControl:
 
     async def _catalog(self, request: web.Request) -> web.Response:
         return web.json_response(to_json(self.catalog))
+
+    async def _rules(self, request: web.Request) -> web.Response:
+        Grant(**await request.json())
+        return web.json_response(to_json(self.rules))
 
     async def _open(self, request: web.Request) -> web.Response:
         body = await request.json()

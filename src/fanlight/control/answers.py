@@ -32,8 +32,9 @@ _STATUS_AND_CODE: dict[type[DomainError], tuple[int, str]] = {
 }
 
 
-def refusal(status: int, code: str, message: str) -> web.Response:
-    return web.json_response(to_json(Refusal(code=code, message=message)), status=status)
+def refusal(status: int, code: str, message: str, embed_host_domains: tuple[str, ...] = ()) -> web.Response:
+    body = Refusal(code=code, message=message, embed_host_domains=embed_host_domains)
+    return web.json_response(to_json(body), status=status)
 
 
 def refusing(allowed_uids: Collection[int]) -> Middleware:

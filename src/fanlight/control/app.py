@@ -18,7 +18,7 @@ from fanlight.control.bodies import MalformedBody, grant_to_wire, read_body, rea
 from fanlight.control.changes import SessionChanges
 from fanlight.control.views import SessionViews, catalog_view
 from fanlight.controlwire.messages import TIME_ZONE, SessionView, to_json
-from fanlight.domain.errors import NotFound
+from fanlight.domain.errors import NotFound, UrlRefused
 from fanlight.domain.ports import AgentChannel, Clock, Transactions
 from fanlight.domain.streaming_sessions import EndReason, SessionState, StreamingGrant, StreamingSession
 from fanlight.services.streaming_sessions import StreamingSessionService
@@ -53,6 +53,7 @@ def make_control_app(
     handlers = _Handlers(sessions, transactions, agents, changes, views, heard, connection_changed)
     app = web.Application(middlewares=[refusing(frozenset(allowed_uids))], client_max_size=MAX_BODY_BYTES)
     app.router.add_post("/v1/redeem", handlers.redeem)
+    app.router.add_post("/v1/rules", handlers.rules)
     app.router.add_post("/v1/catalog", handlers.catalog)
     app.router.add_post("/v1/sessions", handlers.open)
     app.router.add_post("/v1/sessions/find", handlers.find)
@@ -90,7 +91,16 @@ class _Handlers:
 
     async def redeem(self, request: web.Request) -> web.Response:
         body = read_body(await _json(request), {"parameters": "text", "signature": "text"})
-        return web.json_response(to_json(grant_to_wire(await self._sessions.redeem(**body))))
+        try:
+            grant = await self._sessions.redeem(**body)
+        except UrlRefused as refused:
+            issued = self._sessions.issued(**body)
+            domains = (await self._views.rules_of(issued)).embed_host_domains if issued else ()
+            return refusal(403, refused.code, str(refused), domains)
+        return web.json_response(to_json(grant_to_wire(grant)))
+
+    async def rules(self, request: web.Request) -> web.Response:
+        return web.json_response(to_json(await self._views.rules_of(read_grant(await _json(request)))))
 
     async def catalog(self, request: web.Request) -> web.Response:
         catalog = await self._sessions.catalog(read_grant(await _json(request)))

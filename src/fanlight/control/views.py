@@ -5,11 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fanlight.agentwire import stream_socket_name
-from fanlight.controlwire.messages import Catalog, CatalogEntry, SessionView
-from fanlight.domain.errors import DriverUnavailable
+from fanlight.controlwire.messages import Catalog, CatalogEntry, SessionView, StackRules
+from fanlight.domain.errors import DriverUnavailable, NotFound
 from fanlight.domain.ports import AgentChannel, AgentStatus, Clock, SessionReport, Transactions
 from fanlight.domain.session_plan import idle_disconnect_at, whole_minutes
-from fanlight.domain.streaming_sessions import SessionState, StreamingSession
+from fanlight.domain.streaming_sessions import SessionState, StreamingGrant, StreamingSession
 from fanlight.services.streaming_sessions import SessionCatalog
 
 _VERSION = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -57,6 +57,15 @@ class SessionViews:
             runtime_version=_runtime_of(agent),
             has_script_failed=report is not None and report.has_script_failed,
         )
+
+    async def rules_of(self, grant: StreamingGrant) -> StackRules:
+        """Return what the grant's stack asks of the gateway; nothing when it is gone."""
+        async with self._transactions.begin() as work:
+            try:
+                stack = await work.stacks.get(grant.scope, grant.stack_name)
+            except NotFound:
+                return StackRules()
+        return StackRules(embed_host_domains=stack.embed_host_domains)
 
     def _socket_of(self, instance_id: str, seat: int) -> Path:
         return self._run_dir / "instances" / instance_id / "guest" / stream_socket_name(seat)

@@ -74,11 +74,25 @@ class SessionView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StackRules:
+    """What the gateway must know of a grant's stack before it shows a page. `embed_host_domains`: whose https pages may
+    frame it.
+    """
+
+    embed_host_domains: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """Body of every 4xx answer. `code` chooses the page (EXPIRED, ALTERED, FLEET_NOT_RUNNING, NO_CAPACITY, NOT_FOUND ...)."""
+    """Body of every 4xx answer. `code` chooses the page (EXPIRED, ALTERED, FLEET_NOT_RUNNING, NO_CAPACITY, NOT_FOUND ...).
+
+    `embed_host_domains` are those of the stack, when a streaming URL that was really issued for it is refused: the words
+    should be readable where the session would have been.
+    """
 
     code: str
     message: str
+    embed_host_domains: tuple[str, ...] = field(default=())
 
 
 def to_json(body: Any) -> dict[str, Any]:

@@ -53,22 +53,27 @@ class NoStream(Exception):
     """There is no running session to reach."""
 
 
+_MOST_OF_ONE_NAME = 4
+
+
 def cookie_name(gateway: Gateway, request: web.Request, ref: str) -> str:
     """Return the cookie's name. `__Host-` makes browsers refuse one that another host or plain http tries to set."""
     prefix = "__Host-" if gateway.origins.is_secure(request) else ""
     return f"{prefix}fanlight-{ref}"
 
 
-def cookies_of(request: web.Request) -> dict[str, str]:
-    """Return the cookies as they were sent; of two with one name the first, whose path is the closer.
+def cookies_of(request: web.Request) -> dict[str, list[str]]:
+    """Return the cookies as they were sent. One name may come twice: from the browser's own jar and an embedder's.
 
     Ours need no unquoting, and a header that a stranger filled to the brim should cost no more than to cut it up.
     """
-    cookies: dict[str, str] = {}
+    cookies: dict[str, list[str]] = {}
     for header in request.headers.getall("Cookie", []):
         for pair in header.split(";"):
             name, _, value = pair.strip().partition("=")
-            cookies.setdefault(name, value)
+            values = cookies.setdefault(name, [])
+            if len(values) < _MOST_OF_ONE_NAME:
+                values.append(value)
     return cookies
 
 
@@ -76,11 +81,11 @@ def signed_in(request: web.Request) -> tuple[str, SignedIn]:
     """Return the identity that the path names and the cookie proves. Raises NotSignedIn."""
     gateway = request.app[GATEWAY]
     ref = request.match_info["ref"]
-    sealed = cookies_of(request).get(cookie_name(gateway, request, ref), "")
-    identity = gateway.seals.open(ref, sealed)
-    if identity is None:
+    given = cookies_of(request).get(cookie_name(gateway, request, ref), [])
+    found = [identity for sealed in given if (identity := gateway.seals.open(ref, sealed))]
+    if not found:
         raise NotSignedIn
-    return ref, identity
+    return ref, max(found, key=lambda identity: identity.opened_at)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import aiohttp
 
-from fanlight.controlwire.messages import Catalog, CatalogEntry, Grant, SessionView, to_json
+from fanlight.controlwire.messages import Catalog, CatalogEntry, Grant, SessionView, StackRules, to_json
 
 _TIMEOUT = aiohttp.ClientTimeout(total=10, sock_connect=2)
 LONG_POLL_IN_SECONDS = 12.0  # What changes without a change of state (who is idle) is read this often.
@@ -24,8 +24,9 @@ class ControlAway(Exception):
 class Refused(Exception):
     """The control plane said no; `code` chooses the page, the message is for the user."""
 
-    def __init__(self, code: str, message: str, status: int) -> None:
+    def __init__(self, code: str, message: str, status: int, embed_host_domains: tuple[str, ...] = ()) -> None:
         super().__init__(message)
+        self.embed_host_domains = embed_host_domains
         self.code = code
         self.message = message
         self.status = status
@@ -52,6 +53,10 @@ class ControlClient:
 
     async def redeem(self, parameters: str, signature: str) -> Grant:
         return _grant(await self._ask("POST", "/v1/redeem", {"parameters": parameters, "signature": signature}))
+
+    async def rules(self, grant: Grant) -> StackRules:
+        """Return the rules of the grant's stack; none are left when the stack is gone."""
+        return StackRules(embed_host_domains=_domains(await self._ask("POST", "/v1/rules", to_json(grant))))
 
     async def catalog(self, grant: Grant) -> Catalog:
         return _catalog(await self._ask("POST", "/v1/catalog", to_json(grant)))
@@ -117,7 +122,8 @@ class ControlClient:
         if not isinstance(answer, dict) or status >= 500:  # noqa: PLR2004
             raise ControlAway(f"the control socket answers {status}")
         if status >= 400:  # noqa: PLR2004
-            raise Refused(str(answer.get("code", "REFUSED")), str(answer.get("message", "Refused.")), status)
+            code, message = str(answer.get("code", "REFUSED")), str(answer.get("message", "Refused."))
+            raise Refused(code, message, status, _domains(answer))
         return answer
 
 
@@ -128,6 +134,10 @@ def _path(session_id: str) -> str:
 def _known(kind: type, body: Mapping[str, Any]) -> dict[str, Any]:
     """Return the members that this version knows: a newer control plane may say more."""
     return {name: body[name] for name in kind.__dataclass_fields__ if name in body}  # type: ignore[attr-defined]
+
+
+def _domains(body: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(str(domain) for domain in body.get("embed_host_domains") or ())
 
 
 def _view(body: Mapping[str, Any]) -> SessionView:

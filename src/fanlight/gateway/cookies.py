@@ -34,11 +34,15 @@ class SealTooLarge(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignedIn:
-    """What the cookie says. `opened_at` is when the streaming URL was opened, epoch seconds."""
+    """What the cookie says. `opened_at` is when the streaming URL was opened, epoch seconds.
+
+    `is_embedded`: it was opened inside another site's page, so the cookie must be one that browsers send there.
+    """
 
     grant: Grant
     opened_at: float
     has_started: bool = False
+    is_embedded: bool = False
 
     def may_start(self, now: float) -> bool:
         """Return whether a new session may be made; rejoining a live one is always allowed."""
@@ -94,7 +98,10 @@ class Seals:
             return None
         fields = json.loads(_inflate(body))
         signed_in = SignedIn(
-            grant=Grant(**fields["grant"]), opened_at=fields["opened_at"], has_started=fields["has_started"]
+            grant=Grant(**fields["grant"]),
+            opened_at=fields["opened_at"],
+            has_started=fields["has_started"],
+            is_embedded=fields.get("is_embedded", False),
         )
         is_fresh = self.now() < signed_in.opened_at + COOKIE_LIFETIME_IN_SECONDS
         is_same = hmac.compare_digest(self.ref(signed_in.grant), ref)

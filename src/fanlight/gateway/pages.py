@@ -10,7 +10,8 @@ from fanlight.gateway.client_files import ENTRY_POINT
 from fanlight.gateway.context import GATEWAY, Gateway, cookie_name, cookies_of, signed_in
 from fanlight.gateway.control_client import ControlAway, Refused
 from fanlight.gateway.cookies import COOKIE_LIFETIME_IN_SECONDS, SealTooLarge, SignedIn
-from fanlight.gateway.responses import frame_policy, message_page, page_response
+from fanlight.gateway.embedding import embedded_cookie, embedders, is_framed, origins_of
+from fanlight.gateway.responses import frame_policy, message_page, page_response, shell_policy
 
 _EARLY_START_IN_SECONDS = 5.0
 # Behind https every one of our cookies is sent with every request (`__Host-` demands the path "/"). So many identities,
@@ -33,6 +34,10 @@ _REFUSALS = {
         "These applications are gone",
         "What this link led to was taken out of its stack. Ask your administrator.",
     ),
+    "NOT_EMBEDDABLE": (
+        "Open this link in a tab of its own",
+        "Its applications may not be shown inside other pages. The stack's administrator can allow it for a site.",
+    ),
     "NO_CAPACITY": ("Everything is in use", "No place is free right now. Try again in a few minutes."),
 }
 
@@ -40,7 +45,9 @@ _REFUSALS = {
 def refusal_page(request: web.Request, refusal: Refused) -> web.Response:
     """Say in words why a link does not open. The control plane's own message stands below, as a detail."""
     title, text = _REFUSALS.get(refusal.code, ("This link does not open", "Ask your administrator for a new one."))
-    return message_page(request, status=refusal.status, title=title, text=text, detail=refusal.message)
+    answer = message_page(request, status=refusal.status, title=title, text=text, detail=refusal.message)
+    answer.headers["Content-Security-Policy"] = shell_policy(origins_of(refusal.embed_host_domains))
+    return answer
 
 
 async def authenticate(request: web.Request) -> web.StreamResponse:
@@ -55,7 +62,9 @@ async def authenticate(request: web.Request) -> web.StreamResponse:
     if not given.get("parameters") or not given.get("signature"):
         raise Refused("ALTERED", "The link has no parameters or no signature.", 400)
     grant = await gateway.control.redeem(given["parameters"], given["signature"])
-    identity = SignedIn(grant=grant, opened_at=gateway.seals.now())
+    identity = SignedIn(grant=grant, opened_at=gateway.seals.now(), is_embedded=is_framed(request))
+    if identity.is_embedded and not await embedders(request, grant):
+        raise Refused("NOT_EMBEDDABLE", "The stack has no EmbedHostDomains.", 403)
     if await _started_early(request, gateway, grant):
         identity = identity.started()
     ref = gateway.seals.ref(grant)
@@ -64,41 +73,46 @@ async def authenticate(request: web.Request) -> web.StreamResponse:
         set_cookie(request, answer, ref, identity)
     except SealTooLarge:
         raise Refused("TOO_LONG", "Its session context is too long to be kept in a cookie.", 400) from None
-    _drop_oldest_cookies(request, answer, ref)
+    _drop_oldest_cookies(request, answer, ref, is_embedded=identity.is_embedded)
     return answer
 
 
-def _drop_oldest_cookies(request: web.Request, answer: web.StreamResponse, newest_ref: str) -> None:
+def _drop_oldest_cookies(
+    request: web.Request, answer: web.StreamResponse, newest_ref: str, *, is_embedded: bool
+) -> None:
     """Make room for the cookie that `answer` sets: beyond a number, or a size, the oldest sign-ins are forgotten."""
     gateway = request.app[GATEWAY]
     if not gateway.origins.is_secure(request):
         return  # those have paths of their own and are not sent together
     prefix = cookie_name(gateway, request, "")
     others: list[tuple[float, str, int]] = []
-    for name, sealed in list(cookies_of(request).items())[:_MOST_COOKIES_OF_A_BROWSER]:
+    for name, values in list(cookies_of(request).items())[:_MOST_COOKIES_OF_A_BROWSER]:
         ref = name.removeprefix(prefix)
         if name.startswith(prefix) and ref != newest_ref:
-            identity = gateway.seals.open(ref, sealed)
-            others.append((identity.opened_at if identity else 0.0, name, len(name) + len(sealed)))
+            opened = [identity.opened_at for sealed in values if (identity := gateway.seals.open(ref, sealed))]
+            others.append((max(opened, default=0.0), name, sum(len(name) + len(sealed) for sealed in values)))
     left = MAX_COOKIES_IN_BYTES
     for count, (_, name, size) in enumerate(sorted(others, reverse=True), start=2):  # the newest is the first
         left -= size
         if count > MAX_COOKIES or left < 0:
-            answer.del_cookie(name, path="/", secure=True, httponly=True, samesite="Lax")
+            if is_embedded:
+                answer.headers.add("Set-Cookie", embedded_cookie(name, "", path="/", max_age=0))
+            else:
+                answer.del_cookie(name, path="/", secure=True, httponly=True, samesite="Lax")
 
 
 def set_cookie(request: web.Request, answer: web.StreamResponse, ref: str, identity: SignedIn) -> None:
     """Raises SealTooLarge."""
     gateway = request.app[GATEWAY]
     is_secure = gateway.origins.is_secure(request)
+    name, sealed = cookie_name(gateway, request, ref), gateway.seals.seal(identity)
+    path = "/" if is_secure else f"/s/{ref}/"  # the __Host- prefix demands "/"
+    if identity.is_embedded:
+        cookie = embedded_cookie(name, sealed, path=path, max_age=COOKIE_LIFETIME_IN_SECONDS)
+        answer.headers.add("Set-Cookie", cookie)
+        return
     answer.set_cookie(
-        cookie_name(gateway, request, ref),
-        gateway.seals.seal(identity),
-        max_age=COOKIE_LIFETIME_IN_SECONDS,
-        path="/" if is_secure else f"/s/{ref}/",  # the __Host- prefix demands "/"
-        httponly=True,
-        secure=is_secure,
-        samesite="Lax",
+        name, sealed, max_age=COOKIE_LIFETIME_IN_SECONDS, path=path, httponly=True, secure=is_secure, samesite="Lax"
     )
 
 
@@ -139,23 +153,27 @@ async def _started_early(request: web.Request, gateway: Gateway, grant: Grant) -
 
 async def session_page(request: web.Request) -> web.StreamResponse:
     """GET /s/<ref>/: the same page for everybody; what it shows comes from the API."""
-    signed_in(request)
+    _, identity = signed_in(request)
     gateway = request.app[GATEWAY]
     base = gateway.stream_client()
     client = f"{base}{ENTRY_POINT}" if base else f"{gateway.portal.base}/frame_simple.js"
-    return page_response(request, "session.html", client=client)
+    answer = page_response(request, "session.html", client=client)
+    answer.headers["Content-Security-Policy"] = shell_policy(await embedders(request, identity.grant))
+    return answer
 
 
 async def stream_frame(request: web.Request) -> web.StreamResponse:
     """GET /s/<ref>/stream/: the document around the stream client, framed by the session page alone."""
     _, identity = signed_in(request)
     gateway = request.app[GATEWAY]
-    session = await gateway.control.find_session(identity.grant)
+    session, around = await asyncio.gather(
+        gateway.control.find_session(identity.grant), embedders(request, identity.grant)
+    )
     client = gateway.stream_client(session.runtime_version if session else None)
     answer = (
         page_response(request, "frame.html", client=client) if client else page_response(request, "frame_simple.html")
     )
-    answer.headers["Content-Security-Policy"] = frame_policy(gateway.origins.own(request))
+    answer.headers["Content-Security-Policy"] = frame_policy(gateway.origins.own(request), around)
     return answer
 
 

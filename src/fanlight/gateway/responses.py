@@ -1,15 +1,17 @@
 """Answers: security headers for all, message pages in words, JSON errors for the page's own requests."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from aiohttp import web
 
 from fanlight.gateway.context import GATEWAY
 
-SHELL_POLICY = (
+_SHELL = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; frame-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "base-uri 'none'; form-action 'none'; frame-ancestors "
 )
+SHELL_POLICY = f"{_SHELL}'none'"
 # Of what browsers can hand to pages, the stream needs these, and only on our own origin.
 _PERMISSIONS = (
     "autoplay=(self), clipboard-read=(self), clipboard-write=(self), fullscreen=(self), gamepad=(self), "
@@ -20,7 +22,6 @@ _PERMISSIONS = (
 _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": _PERMISSIONS,
@@ -31,13 +32,23 @@ _HEADERS = {
 IMMUTABLE = "public, max-age=31536000, immutable"
 
 
-def frame_policy(origin: str) -> str:
-    """Return the policy of the frame: the stream client runs workers and WebAssembly from blobs and injects its style."""
+def shell_policy(embedders: Sequence[str]) -> str:
+    """Return the policy of a page that pages of these origins may frame; nobody may when there are none."""
+    return _SHELL + " ".join(embedders) if embedders else SHELL_POLICY
+
+
+def frame_policy(origin: str, embedders: Sequence[str] = ()) -> str:
+    """Return the policy of the frame: the stream client runs workers and WebAssembly from blobs and injects its style.
+
+    Browsers ask it for every ancestor: our own page, and the page of an embedder around that.
+    """
+    ancestors = " ".join(("'self'", *embedders))
     sockets = origin.replace("http", "ws", 1)  # older Safari does not take 'self' for WebSockets
     return (
         "default-src 'none'; script-src 'self' blob: 'wasm-unsafe-eval'; worker-src 'self' blob:; "
         "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; media-src 'self' blob:; "
-        f"connect-src 'self' {sockets}; frame-src blob:; base-uri 'self'; form-action 'none'; frame-ancestors 'self'"
+        f"connect-src 'self' {sockets}; frame-src blob:; base-uri 'self'; form-action 'none'; "
+        f"frame-ancestors {ancestors}"
     )
 
 
@@ -45,8 +56,10 @@ async def add_security_headers(request: web.Request, response: web.StreamRespons
     """Signal handler: every answer has these, unless its handler chose otherwise."""
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
-    if "frame-ancestors 'self'" in response.headers["Content-Security-Policy"]:
-        response.headers["X-Frame-Options"] = "SAMEORIGIN"
+    # For browsers that do not know frame-ancestors. It cannot name other sites, so it is left out where there are some.
+    _, _, ancestors = response.headers["Content-Security-Policy"].rpartition("frame-ancestors ")
+    if old_word := {"'none'": "DENY", "'self'": "SAMEORIGIN"}.get(ancestors):
+        response.headers["X-Frame-Options"] = old_word
     response.headers.pop("Server", None)
 
 

@@ -91,6 +91,13 @@ class StreamingSessionService:
             )
         return url, expires_at
 
+    def issued(self, parameters: str, signature: str) -> StreamingGrant | None:
+        """Return what a URL granted when it was issued here, whatever became of that since; None if it never was."""
+        try:
+            return self._urls.read(parameters, signature)
+        except UrlRefused:
+            return None
+
     async def redeem(self, parameters: str, signature: str) -> StreamingGrant:
         """Return what a streaming URL grants. May be repeated until it expires.
 
