@@ -17,12 +17,13 @@ from simulated_system import SCOPE, System, running_system, until
 
 from fanlight import __version__
 from fanlight.control import SessionChanges, make_control_app, serve_control
-from fanlight.controlwire.messages import Grant, to_json
+from fanlight.controlwire.messages import Grant, StackRules, to_json
 from fanlight.domain.errors import StoreUnavailable
 from fanlight.domain.fleets import StreamView
 from fanlight.domain.session_plan import DisconnectIdle, SessionFacts
 from fanlight.domain.streaming_sessions import SessionState, StreamingSession
 from fanlight.gateway.control_client import ControlAway, ControlClient, Notice, Refused
+from fanlight.services.stacks import StackChange
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -89,6 +90,28 @@ async def grant_for(
     )
     query = parse_qs(urlsplit(url).query)
     return await client.redeem(query["parameters"][0], query["signature"][0])
+
+
+async def test_who_may_frame_a_stack_is_told_with_its_refusals_too(system: System, client: ControlClient) -> None:
+    await system.make_fleet()
+    await system.start()
+    url, _ = await system.services.sessions.create_url(SCOPE, stack_name="cad", fleet_name="cad", user_id="ada")
+    query = parse_qs(urlsplit(url).query)
+    parameters, signature = query["parameters"][0], query["signature"][0]
+    grant = await client.redeem(parameters, signature)
+    assert await client.rules(grant) == StackRules()
+    domains = ("portal.example.org", "intranet.example.org")
+    await system.services.stacks.update(SCOPE, "cad", StackChange(embed_host_domains=domains))
+    assert await client.rules(grant) == StackRules(embed_host_domains=domains)
+    assert await client.rules(replace(grant, stack_name="lost")) == StackRules()
+
+    system.clock.added += timedelta(seconds=61)
+    with pytest.raises(Refused) as expired:
+        await client.redeem(parameters, signature)
+    assert (expired.value.code, expired.value.embed_host_domains) == ("EXPIRED", domains)
+    with pytest.raises(Refused) as altered:
+        await client.redeem(parameters, "A" + signature[1:] if signature[0] != "A" else "B" + signature[1:])
+    assert (altered.value.code, altered.value.embed_host_domains) == ("ALTERED", ())
 
 
 async def wait_active(client: ControlClient, session_id: str) -> str:

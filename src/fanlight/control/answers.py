@@ -33,8 +33,10 @@ _STATUS_AND_CODE: dict[type[DomainError], tuple[int, str]] = {
 
 
 def refusal(status: int, code: str, message: str, embed_host_domains: tuple[str, ...] = ()) -> web.Response:
-    body = Refusal(code=code, message=message, embed_host_domains=embed_host_domains)
-    return web.json_response(to_json(body), status=status)
+    body = to_json(Refusal(code=code, message=message, embed_host_domains=embed_host_domains))
+    if not embed_host_domains:
+        del body["embed_host_domains"]  # of most refusals there is nothing to say
+    return web.json_response(body, status=status)
 
 
 def refusing(allowed_uids: Collection[int]) -> Middleware:

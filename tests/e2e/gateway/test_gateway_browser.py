@@ -243,15 +243,29 @@ async def test_an_end_is_said_at_once_and_in_words(rig: Rig, new_page: Any, reas
     assert await page.locator("iframe").count() == 0
 
 
-async def test_after_the_end_the_user_is_taken_to_the_stacks_address(rig: Rig, new_page: Any, keep: Any) -> None:
+@pytest.mark.parametrize("reason", ["USER", "FLEET_STOPPED"])
+async def test_after_the_end_the_user_is_taken_to_the_stacks_address(
+    rig: Rig, new_page: Any, keep: Any, reason: str
+) -> None:
     rig.control.catalog = a_catalog(
         redirect_url="https://intranet.example.org/apps", feedback_url="https://example.org/feedback"
     )
     page = await new_page()
     await page.route("https://intranet.example.org/**", lambda route: route.fulfill(body="Intranet"))
+    await page.context.route(
+        "https://example.org/**", lambda route: route.fulfill(body="Say it", content_type="text/html")
+    )
     await page.goto(link(rig, "app"))
     await streaming(page)
-    await rig.control.expire("session-1", "USER")
+    async with page.context.expect_page() as opened:
+        await page.get_by_role("button", name="Send feedback").click()
+    said = await opened.value
+    await expect(said.get_by_text("Say it")).to_be_visible()
+    assert await said.evaluate("[window.opener, document.referrer]") == [None, ""]
+    await said.close()
+    assert rig.control.sessions["session-1"].state == "ACTIVE"
+
+    await rig.control.expire("session-1", reason)
     await state_becomes(page, "ended")
     await expect(page.get_by_text("You are taken to intranet.example.org")).to_be_visible()
     feedback = page.get_by_role("link", name="Give feedback")

@@ -21,6 +21,7 @@ const PATHS = {
   keyboard: "M3 7h18v10H3zM7 10.500h.01M10.500 10.500h.01M14 10.500h.01M17.500 10.500h.01M8 14h8",
   fullscreen: "M4 9V4h5M15 4h5v5M20 15v5h-5M9 20H4v-5",
   quality: "M5 19v-4M10 19v-8M15 19V8M20 19V5",
+  feedback: "M4 5h16v11H10l-4 4v-4H4zM8 9h8M8 12h5",
   more: "M5 12h.01M12 12h.01M19 12h.01",
   end: "M12 4v8M7.500 6.500a7.500 7.500 0 1 0 9 0",
   hide: "M6 14l6-6 6 6",

@@ -54,6 +54,7 @@ export class Running {
       { id: "keyboard", label: "Keyboard", icon: "keyboard", isFirst: true, run: panel("keyboard", "Keyboard", () => keyboardPanel(this.stream)) },
       { id: "fullscreen", label: "Full screen", icon: "fullscreen", run: () => this.fullScreen() },
       { id: "quality", label: "Connection", icon: "quality", run: (button) => this.showQuality(button) },
+      this.catalog.feedbackUrl && { id: "feedback", label: "Send feedback", icon: "feedback", run: () => window.open(this.catalog.feedbackUrl, "_blank", "noopener,noreferrer") },
       { id: "end", label: "End session", icon: "end", run: () => this.end() },
     ].filter(Boolean);
     const hidden = all.filter((action) => !action.isFirst);

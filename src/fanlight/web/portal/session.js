@@ -251,13 +251,16 @@ async function end(handle) {
 
 async function ended(reason) {
   const mine = become("ended");
+  const { redirectUrl, feedbackUrl } = world.catalog;
   showEnded(reason, world.catalog, null);
   try {
     world = await untilAnswered(api.state);
   } catch {
     return; // the page already says that it has ended
   }
-  if (mine === turn && world.mayStart) showEnded(reason, world.catalog, () => begin());
+  // The stack may have got other addresses since this page was loaded: those of now count.
+  const isNews = world.catalog.redirectUrl !== redirectUrl || world.catalog.feedbackUrl !== feedbackUrl;
+  if (mine === turn && (world.mayStart || isNews)) showEnded(reason, world.catalog, world.mayStart ? () => begin() : null);
 }
 
 function lost(error) {

@@ -94,7 +94,7 @@ const ENDS = {
   START_FAILED: ["Your session could not start", "The instance did not come up. It has been removed; a new try gets a fresh one."],
   NO_CAPACITY: ["Everything is in use", "No instance became free in time. Try again in a few minutes."],
 };
-const REDIRECTS_AFTER = new Set(["USER", "EXPIRED_BY_ADMINISTRATOR", "DISCONNECT_TIMEOUT", "IDLE_TIMEOUT", "MAX_DURATION"]);
+const REDIRECTS_AFTER = new Set(["USER", "EXPIRED_BY_ADMINISTRATOR", "DISCONNECT_TIMEOUT", "IDLE_TIMEOUT", "MAX_DURATION", "FLEET_STOPPED", "INSTANCE_LOST"]);
 const REDIRECT_IN_SECONDS = 10;
 
 /** `startAgain` is null when the link allows no new session. */
