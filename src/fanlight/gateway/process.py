@@ -61,9 +61,21 @@ async def run_gateway(settings: Settings, stop: asyncio.Event | None = None) -> 
         with suppress(asyncio.CancelledError):
             await watcher
         await gateway.streams.close()
-        await runner.cleanup()
+        await _close_connections(runner)
         await warm_up
         await gateway.control.close()
+
+
+async def _close_connections(runner: web.AppRunner) -> None:
+    """End all requests in good time, then let go of browsers that do not answer the end of TLS: they may take half a
+    minute for it, and the loop cannot be closed before.
+    """
+    open_ones = [handler.transport for handler in runner.server.connections] if runner.server else []
+    await runner.cleanup()
+    for transport in open_ones:
+        if transport is not None:
+            transport.abort()
+    await asyncio.sleep(0.05)
 
 
 @asynccontextmanager
