@@ -20,6 +20,7 @@ from aiohttp import web
 from fanlight.api.audit import AuditLog, Connection
 from fanlight.api.catalogue import aws_services
 from fanlight.api.listener import ApiSettings, make_api_app, make_api_runner
+from fanlight.api.metrics_page import add_metrics_page
 from fanlight.config import Settings
 from fanlight.control.app import make_control_app, serve_control
 from fanlight.control.changes import SessionChanges
@@ -28,7 +29,7 @@ from fanlight.domain.errors import DomainError, DriverUnavailable
 from fanlight.domain.ports import InstanceDriver
 from fanlight.domain.streaming_sessions import StreamingSession
 from fanlight.drivers.agents import AgentSockets
-from fanlight.installation import INSTALLATION_ID, identity_of
+from fanlight.installation import INSTALLATION_ID, METRICS_TOKEN, identity_of
 from fanlight.networks_file import read_networks
 from fanlight.reconcilers import Reconcilers, ReconcilerSettings
 from fanlight.reconcilers.activities import Activities
@@ -190,6 +191,8 @@ async def _serve_api(settings: Settings, parts: _Parts, stack: AsyncExitStack) -
         parts.audit,
         revision=parts.store.transactions.revision,
     )
+    token = (settings.data_dir / METRICS_TOKEN).read_text().strip()
+    add_metrics_page(app, token, parts.services.metrics.current, lambda: parts.autoscaler.refused)
     runner = make_api_runner(app)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)

@@ -16,6 +16,8 @@ from fanlight.config import Settings
 
 # Which instances of an engine are this installation's; travels with a backup.
 INSTALLATION_ID = Path("state") / "installation.id"
+# Who has this may read the metrics of all accounts; Prometheus gets a copy.
+METRICS_TOKEN = Path("metrics.token")
 SHARED_GROUP = "fanlight"
 _SECRET_ALPHABET = string.ascii_letters + string.digits + "+/"
 
@@ -87,6 +89,7 @@ def prepare_directories(settings: Settings) -> None:
     for path, content in (
         (data / "state" / "signing.key", secrets.token_bytes(32)),
         (data / INSTALLATION_ID, secrets.token_hex(8).encode() + b"\n"),
+        (data / METRICS_TOKEN, secrets.token_urlsafe(32).encode() + b"\n"),
     ):
         if not path.exists():
             _write_once(path, content, api)

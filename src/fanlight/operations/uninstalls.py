@@ -25,6 +25,7 @@ _DATA_NAMES = (
     "state",
     "gateway",
     "credentials",
+    "metrics.token",
     "images",
     "runtime",
     "audit",

@@ -95,17 +95,21 @@ class Autoscaler:
     async def tick(self) -> None:
         """Do what is due now: schedules, what is under way, and once a minute everything else."""
         now = self._clock.now()
+        # First of all, so that what has arrived counts as arrived before something newer takes its place.
+        await self._activities.carry_on()
         async with self._transactions.begin() as work:
             due = await work.scheduled_actions.due(now)
         for action in due:
             await self._run_scheduled(action, now)
         minute = minute_of(now)
         self._measured_until = min(self._measured_until, minute)  # the clock may have been set back
-        if minute > self._measured_until:
+        is_new_minute = minute > self._measured_until
+        if is_new_minute:
             await self._measure(minute)
             self._measured_until = minute
             await self._judge_and_decide(minute)
-        await self._activities.carry_on()
+        if due or is_new_minute:
+            await self._activities.carry_on()
         if now >= self._prune_at:
             await self._prune(now)
             self._prune_at = now + _PRUNE_INTERVAL

@@ -9,6 +9,7 @@ from fanlight.domain.fleets import Fleet, FleetType
 from fanlight.domain.metric_statistics import Datapoint, Datum, in_periods
 from fanlight.domain.places import Scope
 from fanlight.domain.ports import Clock, Transactions
+from fanlight.services.fleet_sights import observe_fleets
 from fanlight.services.page_tokens import PageTokens, cut
 
 PAGE_SIZE = 500
@@ -73,6 +74,12 @@ class MetricService:
         page, has_more = cut(found, PAGE_SIZE)
         last = f"{page[-1].fleet_name}/{page[-1].name}" if has_more else ""
         return page, self.tokens.issue(scope, asked, last) if has_more else None
+
+    async def current(self) -> Sequence[FleetObservation]:
+        """Return what every fleet of every account shows now, STOPPED ones too; without refusals."""
+        now = self._clock.now()
+        async with self._transactions.begin() as work:
+            return await observe_fleets(work, await work.fleets.everywhere(), now, since=now, until=now)
 
     async def series(
         self, scope: Scope, fleet_name: str, metric_name: str, *, start: datetime, end: datetime, period: timedelta

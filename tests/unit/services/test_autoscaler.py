@@ -283,11 +283,11 @@ class TestCrashes:
         await watch(scaled, policy.arn)
         await scaled.has(READY, READY)
 
-        async def die(self: Activities) -> None:
+        async def die(*_: object) -> None:
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr(Activities, "carry_on", die)
+            patch.setattr(Activities, "_begin", die)
             scaled.rig.clock.advance(MINUTE)
             with pytest.raises(KeyboardInterrupt):
                 await scaled.autoscaler.tick()
