@@ -40,12 +40,28 @@ class MovableClock:
 class System:
     store: Store
     services: AppStreamServices
-    reconcilers: Reconcilers
+    make_reconcilers: Callable[[], Reconcilers]
     driver: SimulatedDriver
     agents: AgentSockets
     clock: MovableClock
     changes: list[StreamingSession] = field(default_factory=list)
     idled: list[StreamingSession] = field(default_factory=list)
+    reconcilers: Reconcilers = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.reconcilers = self.make_reconcilers()
+
+    @asynccontextmanager
+    async def reconciling(self) -> AsyncIterator[None]:
+        """Reconcile until the block ends; the next one does it with fresh reconcilers, as after a restart."""
+        running = asyncio.create_task(self.reconcilers.run())
+        try:
+            yield
+        finally:
+            running.cancel()
+            with suppress(asyncio.CancelledError):
+                await running
+            self.reconcilers = self.make_reconcilers()
 
     @property
     def transactions(self) -> Transactions:
@@ -146,7 +162,14 @@ async def until(probe: Callable[[], Awaitable[Any]], *, within: float, what: str
 
 
 @asynccontextmanager
-async def running_system(
+async def running_system(data_dir: Path, **options: Any) -> AsyncIterator[System]:
+    """Run everything over `data_dir`; what an earlier run left there goes on. Options are those of `stopped_system`."""
+    async with stopped_system(data_dir, **options) as system, system.reconciling():
+        yield system
+
+
+@asynccontextmanager
+async def stopped_system(
     data_dir: Path,
     *,
     boot_seconds: float = 0.0,
@@ -154,7 +177,7 @@ async def running_system(
     around: Callable[[Any], Any] = lambda part: part,
     **settings: Any,
 ) -> AsyncIterator[System]:
-    """Run everything over `data_dir`; what an earlier run left there goes on.
+    """Make everything over `data_dir`; nothing is reconciled but within `System.reconciling`.
 
     `around` may wrap what the reconcilers use: transactions, driver and agents.
     """
@@ -171,33 +194,34 @@ async def running_system(
         await store.upgrade()
         changes: list[StreamingSession] = []
         idled: list[StreamingSession] = []
-        reconcilers = Reconcilers(
-            transactions=around(store.transactions),
-            driver=around(driver),
-            agents=around(agents),
-            clock=clock,
-            settings=ReconcilerSettings(
-                **{"shortest_backoff": timedelta(milliseconds=50), "capacity_wait": timedelta(seconds=5)} | settings
-            ),
-            session_changed=changes.append,
-            session_idled=idled.append,
-        )
+
+        def make_reconcilers() -> Reconcilers:
+            return Reconcilers(
+                transactions=around(store.transactions),
+                driver=around(driver),
+                agents=around(agents),
+                clock=clock,
+                settings=ReconcilerSettings(
+                    **{"shortest_backoff": timedelta(milliseconds=50), "capacity_wait": timedelta(seconds=5)} | settings
+                ),
+                session_changed=changes.append,
+                session_idled=idled.append,
+            )
+
+        system: System
         services = AppStreamServices.build(
             transactions=around(store.transactions),
             clock=clock,
-            wake=reconcilers.wake,
+            wake=lambda kind, key: system.reconcilers.wake(kind, key),  # noqa: PLW0108 - each run has reconcilers of its own
             signing_key=b"k" * 32,
             portal_url="http://localhost:8080",
         )
         await _import_images(store.transactions, data_dir / "images", clock.now())
         await driver.prepare()
-        running = asyncio.create_task(reconcilers.run())
+        system = System(store, services, make_reconcilers, driver, agents, clock, changes, idled)
         try:
-            yield System(store, services, reconcilers, driver, agents, clock, changes, idled)
+            yield system
         finally:
-            running.cancel()
-            with suppress(asyncio.CancelledError):
-                await running
             await agents.close_all()
             await driver.close()
 
