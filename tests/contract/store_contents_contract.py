@@ -16,6 +16,7 @@ from fanlight.domain.errors import (
     AlreadyExists,
     NotFound,
 )
+from fanlight.domain.fleet_capacity import SlotCounts
 from fanlight.domain.fleet_errors import FleetError, FleetErrorCause
 from fanlight.domain.fleets import FleetState, FleetType, StreamView, VpcConfig
 from fanlight.domain.images import ImageState, Visibility
@@ -206,8 +207,8 @@ class StoreContentsContract:
         )
         others = [
             instance("i-1"),
-            instance("i-3", state=InstanceState.IN_USE, session_id="s-1"),
-            instance("i-4", state=InstanceState.IN_USE),
+            instance("i-3", state=InstanceState.IN_USE, places=3, session_ids=("s-1", "s-2")),
+            instance("i-4", state=InstanceState.IN_USE, places=3, session_ids=("s-3",), is_draining=True),
             instance("i-5", fleet_id="fleet-2"),
         ]
         await put(store.transactions, ready, *others)
@@ -222,6 +223,13 @@ class StoreContentsContract:
                 "fleet-1": {InstanceState.LAUNCHING: 1, InstanceState.READY: 1, InstanceState.IN_USE: 2},
                 "fleet-2": {InstanceState.LAUNCHING: 1},
             }
+            counted = await work.instances.count_by_state(["fleet-1", "fleet-2"])
+            assert counted["fleet-1"].slots == SlotCounts(
+                slots=4, active=2, draining_instances=1, draining_slots=3, draining_active=1
+            )
+            assert counted["fleet-2"].slots == SlotCounts()
+            assert await work.instances.find("i-3") == others[1]
+            assert await work.instances.find("i-4") == others[2]
             assert await work.instances.count_by_state([]) == {}
 
     # ── Streaming sessions ────────────────────────────────────────────────────────────────────────────────────────

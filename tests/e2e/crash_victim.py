@@ -150,11 +150,11 @@ async def contradictions(system: System) -> list[str]:
     found = [f"rows without instance: {set(rows) - observed}"] if set(rows) - observed else []
     found += [f"instances without row: {observed - set(rows)}"] if observed - set(rows) else []
     found += [f"directories: {directories ^ observed}"] if directories != observed else []
-    found += [f"{n} sessions hold {i}" for i, n in holders.items() if n > 1]
+    found += [f"{n} sessions hold {i}" for i, n in holders.items() if i not in rows or n > rows[i].places]
     found += [f"session {s} begun in {n} instances" for s, n in begun.items() if n > 1]
     found += [f"{s} holds {s.instance_id}, which is not its" for s in sessions.values()
-              if s.instance_id and (s.instance_id not in rows or rows[s.instance_id].session_id != s.session_id)]  # fmt: skip
-    return found + [f"kept for nobody: {i}" for i in rows.values() if i.session_id and i.session_id not in sessions]
+              if s.instance_id and (s.instance_id not in rows or s.session_id not in rows[s.instance_id].session_ids)]  # fmt: skip
+    return found + [f"kept for nobody: {i}" for i in rows.values() for s in i.session_ids if s not in sessions]
 
 
 def in_child(work: Coroutine[Any, Any, None], log: Path) -> int:

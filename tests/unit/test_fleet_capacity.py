@@ -38,7 +38,6 @@ def fleet(**changes: Any) -> Fleet:
         (FleetState.RUNNING, FleetType.ALWAYS_ON, {R: 4}, (4, 0, 4)),
         (FleetState.RUNNING, FleetType.ALWAYS_ON, {R: 2, U: 1, G: 1, L: 1}, (3, 1, 2)),
         (FleetState.STOPPING, FleetType.ALWAYS_ON, {G: 4}, (0, 0, 0)),
-        (FleetState.STOPPING, FleetType.ALWAYS_ON, {R: 2, U: 1}, (3, 1, 0)),
         (FleetState.STOPPED, FleetType.ON_DEMAND, {}, (0, 0, 0)),
         (FleetState.RUNNING, FleetType.ON_DEMAND, {}, (0, 0, 4)),
         (FleetState.RUNNING, FleetType.ON_DEMAND, {U: 3}, (3, 3, 1)),

@@ -13,6 +13,7 @@ from fanlight.domain.fleet_errors import FleetError, FleetErrorCause, Problem
 from fanlight.domain.fleet_plan import (
     BecomeRunning,
     BecomeStopped,
+    Drain,
     EndSession,
     Launch,
     Report,
@@ -61,7 +62,7 @@ def instances(picture: str) -> list[Instance]:
                 fleet_id="f",
                 image_ref=image or IMAGE,
                 state=InstanceState(state.upper()),
-                session_id=f"s-{number}" if state == "in_use" else None,
+                session_ids=(f"s-{number}",) if state == "in_use" else (),
                 launched_at=NOW + timedelta(seconds=number),
             )
         )
@@ -248,3 +249,46 @@ def carry_out(steps: Sequence[Launch | Retire], before: Sequence[Instance], pref
                 for n in range(step.count)
             ]
     return [replace(i, state=InstanceState.READY) if i.state is InstanceState.LAUNCHING else i for i in after]
+
+
+# ── Several sessions on an instance ───────────────────────────────────────────────────────────────────────────────────
+
+
+def shared(name: str, users: int, *, places: int = 3, is_draining: bool = False) -> Instance:
+    return Instance(
+        instance_id=name,
+        scope=SCOPE,
+        fleet_id="f",
+        image_ref=IMAGE,
+        state=InstanceState.IN_USE if users else InstanceState.READY,
+        places=places,
+        session_ids=tuple(f"{name}-{number}" for number in range(users)),
+        is_draining=is_draining,
+        launched_at=NOW,
+    )
+
+
+SHARED = {"max_sessions_per_instance": 3}
+
+
+@pytest.mark.parametrize(
+    ("desired", "picture", "steps"),
+    [
+        (2, [shared("a", 1), shared("b", 3)], []),
+        # An instance that drains counts until it is gone: it is replaced then
+        (2, [shared("a", 1, is_draining=True), shared("b", 3)], []),
+        # Empty ones go first; then the emptiest take no more users
+        (1, [shared("a", 1), shared("b", 0)], [Retire("b", "above the desired capacity")]),
+        (1, [shared("a", 2), shared("b", 1), shared("c", 3)], [Drain("b", "above the desired capacity"), Drain("a", "above the desired capacity")]),
+        (1, [shared("a", 2, is_draining=True), shared("b", 1)], []),
+        (0, [shared("a", 2)], [Drain("a", "above the desired capacity")]),
+        # Another number of sessions for each instance: users stay, empty ones are replaced
+        (2, [shared("a", 1, places=2), shared("b", 0, places=2)],
+         [Retire("b", "made for another number of sessions"), Launch(1, IMAGE)]),
+        # An instance for one takes nobody anyway
+        (0, [shared("a", 1, places=1)], []),
+    ],
+)  # fmt: skip
+def test_instances_with_several_sessions(desired: int, picture: list[Instance], steps: list[object]) -> None:
+    wished = fleet(desired_instances=desired, desired_sessions=3 * desired, **SHARED)
+    assert plan_fleet(wished, picture, (), image_ref=IMAGE, now=NOW) == steps

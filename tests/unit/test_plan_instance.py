@@ -12,9 +12,11 @@ from fanlight.domain.instance_plan import (
     END_LIMIT,
     SILENCE_GRACE,
     Destroy,
+    Drain,
     Listen,
     LookAgain,
     NoteReady,
+    Release,
     Retire,
     Sight,
     Submit,
@@ -39,7 +41,7 @@ def row(state: InstanceState = LAUNCHING, **members: Any) -> Instance:
         "fleet_id": "f",
         "image_ref": "sample",
         "state": state,
-        "session_id": "s-1" if state is IN_USE else None,
+        "session_ids": ("s-1",) if state is IN_USE else (),
         "launched_at": LAUNCHED,
         "accepted_at": LAUNCHED,
         "ready_at": NOW - timedelta(seconds=5) if state in (READY, IN_USE) else None,
@@ -140,20 +142,73 @@ BOOTED = [NoteReady()]
 def test_the_next_steps_of_an_instance(
     instance: Instance, session: StreamingSession | None, seen: Sight, steps: list[object]
 ) -> None:
-    assert plan_instance(instance, session, seen, retry_at=None, now=NOW) == steps
+    assert plan_instance(instance, {"s-1": session} if session else {}, seen, retry_at=None, now=NOW) == steps
 
 
 def test_a_launch_waits_for_the_back_off_of_its_fleet() -> None:
     later = NOW + timedelta(seconds=3)
-    assert plan_instance(row(accepted_at=None), None, UNSEEN, retry_at=later, now=NOW) == [LookAgain(later)]
-    assert plan_instance(row(accepted_at=None), None, UNSEEN, retry_at=NOW, now=NOW) == [Submit()]
+    assert plan_instance(row(accepted_at=None), {}, UNSEEN, retry_at=later, now=NOW) == [LookAgain(later)]
+    assert plan_instance(row(accepted_at=None), {}, UNSEEN, retry_at=NOW, now=NOW) == [Submit()]
 
 
 @pytest.mark.parametrize("listening_since", [LAUNCHED, None])
 def test_an_instance_that_stays_silent_past_the_grace_is_a_failure(listening_since: datetime | None) -> None:
     now = LAUNCHED + BOOT_GRACE
     seen = sight(looked_at=now, listening_since=listening_since, observed=engine(first_uid=None))
-    [step] = plan_instance(row(), None, seen, retry_at=None, now=now)
+    [step] = plan_instance(row(), {}, seen, retry_at=None, now=now)
     assert isinstance(step, Retire)
     assert step.is_failure
     assert "i-1 within 300 s" in step.why
+
+
+# ── Several sessions ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+ANOTHER = replace(SESSION, session_id="s-2")
+ANOTHER_OVER = replace(ANOTHER, state=SessionState.EXPIRED, ended_at=NOW)
+TWO = row(IN_USE, places=3, session_ids=("s-1", "s-2"))
+DRAINED = replace(TWO, is_draining=True)
+NOT_LEFT = "session s-2 did not end"
+
+
+def says(*sessions: SessionReport, **members: Any) -> Sight:
+    return sight(agent=agent(members.pop("phase", AgentPhase.READY), *sessions, **members))
+
+
+HERE, THERE = said(SessionPhase.IN_SESSION, "s-1"), said(SessionPhase.IN_SESSION, "s-2")
+GONE_FROM = said(SessionPhase.ENDED, "s-2")
+LATE = replace(ANOTHER_OVER, ended_at=NOW - END_LIMIT)
+SECOND = timedelta(seconds=1)
+
+
+@pytest.mark.parametrize(
+    ("instance", "sessions", "seen", "steps"),
+    [
+        (TWO, [SESSION, ANOTHER], says(HERE, THERE), []),
+        # One of two is over: it is ended, then its place is free
+        (TWO, [SESSION, ANOTHER_OVER], says(HERE, THERE), [TellEnd("s-2"), LookAgain(NOW + SECOND)]),
+        (TWO, [SESSION, ANOTHER_OVER], says(HERE, GONE_FROM), [Release("s-2")]),
+        (TWO, [SESSION, ANOTHER_OVER], says(HERE), [Release("s-2")]),
+        (TWO, [SESSION], says(HERE, GONE_FROM), [Release("s-2")]),
+        # What never ends makes the instance unfit for others
+        (TWO, [SESSION, LATE], says(HERE, THERE), [Drain(NOT_LEFT), Release("s-2")]),
+        (DRAINED, [SESSION, LATE], says(HERE, THERE), [Release("s-2")]),
+        (TWO, [SESSION, ANOTHER_OVER], says(HERE, THERE, is_connected=False), [LookAgain(NOW + END_GRACE)]),
+        # The last one is over, drained or not: nobody comes to what others have left
+        (TWO, [OVER, ANOTHER_OVER], says(GONE_FROM), [Retire("session s-2 is over")]),
+        (DRAINED, [OVER, ANOTHER_OVER], says(GONE_FROM), [Retire("session s-2 is over")]),
+        (TWO, [OVER, ANOTHER_OVER], says(HERE, GONE_FROM), [TellEnd("s-1"), LookAgain(NOW + SECOND), Release("s-2")]),
+        # What nobody asked for is ended
+        (TWO, [SESSION, ANOTHER], says(HERE, THERE, said(SessionPhase.IN_SESSION, "s-9")), [TellEnd("s-9")]),
+        # Nobody is sent to an agent that failed, or is away
+        (TWO, [SESSION, ANOTHER], says(HERE, THERE, phase=AgentPhase.FAILED), [Drain("its agent failed: no X server")]),
+        (DRAINED, [SESSION, ANOTHER], says(HERE, THERE, phase=AgentPhase.FAILED), []),
+        (TWO, [SESSION, ANOTHER], says(HERE, THERE, is_connected=False), [LookAgain(NOW + SILENCE_GRACE)]),
+        (TWO, [SESSION, ANOTHER], sight(listening_since=NOW - SILENCE_GRACE), [Drain("its agent is silent")]),
+        (TWO, [SESSION, ANOTHER], GONE, [Retire("the engine does not have it any more")]),
+    ],
+)  # fmt: skip
+def test_the_next_steps_of_an_instance_with_several_sessions(
+    instance: Instance, sessions: list[StreamingSession], seen: Sight, steps: list[object]
+) -> None:
+    planned = plan_instance(instance, {s.session_id: s for s in sessions}, seen, retry_at=None, now=NOW)
+    assert sorted(map(repr, planned)) == sorted(map(repr, steps))

@@ -52,7 +52,7 @@ CLAIMED = replace(PENDING, instance_id="i", started_at=NOW)
 ACTIVE = replace(CLAIMED, state=SessionState.ACTIVE, disconnected_at=NOW)
 CONNECTED = replace(ACTIVE, connected_since=NOW, disconnected_at=None)
 MINE = Instance(
-    instance_id="i", scope=SCOPE, fleet_id="f", image_ref="sample", state=InstanceState.IN_USE, session_id="s",
+    instance_id="i", scope=SCOPE, fleet_id="f", image_ref="sample", state=InstanceState.IN_USE, places=2, session_ids=("other", "s"),
     launched_at=NOW - MINUTE, accepted_at=NOW - MINUTE, ready_at=NOW - SECOND,
 )  # fmt: skip
 BOOTING = replace(MINE, launched_at=NOW, accepted_at=NOW, ready_at=None)
@@ -121,7 +121,7 @@ def plan(session: StreamingSession, after: timedelta = timedelta(0), **members: 
         (CLAIMED, 0, {"agent": says("FAILED")}, [End(EndReason.START_FAILED)]),
         (CLAIMED, 0, {"instance": None}, [End(EndReason.INSTANCE_LOST)]),
         (CLAIMED, 0, {"instance": replace(MINE, state=InstanceState.RETIRING)}, [End(EndReason.INSTANCE_LOST)]),
-        (CLAIMED, 0, {"instance": replace(MINE, session_id="other")}, [End(EndReason.INSTANCE_LOST)]),
+        (CLAIMED, 0, {"instance": replace(MINE, session_ids=("other",))}, [End(EndReason.INSTANCE_LOST)]),
         # Living
         (ACTIVE, 0, {}, [LookAgain(NOW + 15 * MINUTE)]),
         (ACTIVE, 900, {}, [End(EndReason.DISCONNECT_TIMEOUT)]),

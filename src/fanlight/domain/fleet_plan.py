@@ -29,6 +29,14 @@ class Retire:
 
 
 @dataclass(frozen=True, slots=True)
+class Drain:
+    """Let no more sessions come to an instance that has some; it goes with the last of them."""
+
+    instance_id: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class EndSession:
     session_id: str
     reason: EndReason
@@ -64,9 +72,7 @@ class Wait:
     why: str
 
 
-_OTHER_IMAGE = "made from another image"
-
-FleetStep: TypeAlias = Launch | Retire | EndSession | BecomeRunning | BecomeStopped | Report | Settle | Wait
+FleetStep: TypeAlias = Launch | Retire | Drain | EndSession | BecomeRunning | BecomeStopped | Report | Settle | Wait
 
 
 def plan_fleet(
@@ -118,25 +124,24 @@ def _plan_teardown(
     steps: list[FleetStep] = [
         EndSession(s.session_id, EndReason.FLEET_STOPPED) for s in sessions if s.end_requested is None
     ]
-    steps += [
-        Retire(i.instance_id, why="the fleet stops") for i in instances if not i.is_leaving and i.session_id is None
-    ]
+    steps += [Retire(i.instance_id, why="the fleet stops") for i in instances if not i.is_leaving and not i.session_ids]
     if fleet.state is FleetState.STOPPING and not instances and not sessions:
         steps.append(BecomeStopped())
     return steps
 
 
 def _surplus(fleet: Fleet, instances: Sequence[Instance], image_ref: str | None) -> list[FleetStep]:
-    """Return what to give up: idle instances above the wished capacity, then those of another image.
+    """Return what to give up: idle instances above the wished capacity, then outdated ones.
 
-    An instance that boots goes before one that is ready, another image before the fleet's, an old one before a new
-    one; one in use never goes. `image_ref` None: no other image could be launched, so that is no reason.
+    An instance that boots goes before one that is ready, an outdated one before a current one, an old one before a new
+    one; one in use never goes: if there are too many of those, the emptiest take no more sessions and go with their
+    last. `image_ref` None: no other image could be launched, so that is no reason.
     """
     idle = sorted(
         (i for i in instances if i.state in (InstanceState.LAUNCHING, InstanceState.READY)),
         key=lambda i: (
             i.state is InstanceState.READY,
-            image_ref is not None and i.image_ref == image_ref,
+            image_ref is not None and not _outdated(fleet, i, image_ref),
             i.launched_at,
             i.instance_id,
         ),
@@ -144,27 +149,46 @@ def _surplus(fleet: Fleet, instances: Sequence[Instance], image_ref: str | None)
     in_use = sum(1 for i in instances if i.is_in_use)
     # An instance on demand is born in use; an idle one is left over from a session that is gone.
     wanted = max(fleet.desired_instances - in_use, 0) if fleet.fleet_type is FleetType.ALWAYS_ON else 0
-    outdated = [i for i in idle if image_ref is not None and i.image_ref != image_ref]
-    booting = [i for i in outdated if i.state is InstanceState.LAUNCHING]
+    booting = [i for i in idle if _outdated(fleet, i, image_ref) and i.state is InstanceState.LAUNCHING]
     rest = [i for i in idle if i not in booting]
     above = max(len(rest) - wanted, 0)
     kept = rest[above:]
     return [
-        *(Retire(i.instance_id, why=_OTHER_IMAGE) for i in booting),
+        *(Retire(i.instance_id, why=_outdated(fleet, i, image_ref)) for i in booting),
         *(Retire(i.instance_id, why="above the desired capacity") for i in rest[:above]),
-        *(Retire(i.instance_id, why=_OTHER_IMAGE) for i in _replaceable(fleet, kept, image_ref, wanted)),
+        *(Retire(i.instance_id, _outdated(fleet, i, image_ref)) for i in _replaceable(fleet, kept, image_ref, wanted)),
+        *_drains(instances, in_use - fleet.desired_instances),
     ]
 
 
+def _outdated(fleet: Fleet, instance: Instance, image_ref: str | None) -> str:
+    """Return in words why the fleet would not launch such an instance now; nothing if it would."""
+    if image_ref is not None and instance.image_ref != image_ref:
+        return "made from another image"
+    if instance.places != fleet.places_per_instance:
+        return "made for another number of sessions"
+    return ""
+
+
 def _replaceable(fleet: Fleet, idle: Sequence[Instance], image_ref: str | None, wanted: int) -> list[Instance]:
-    """Return the ready instances of another image that may go now.
+    """Return the ready instances that are outdated and may go now.
 
     While users may come, half of the free instances stay: an image that does not boot must not empty the fleet.
     """
     ready = [i for i in idle if i.state is InstanceState.READY]
-    outdated = [i for i in ready if image_ref is not None and i.image_ref != image_ref]
+    outdated = [i for i in ready if _outdated(fleet, i, image_ref)]
     least = wanted // 2 if fleet.state is FleetState.RUNNING else 0
     return outdated[: max(len(ready) - least, 0)]
+
+
+def _drains(instances: Sequence[Instance], surplus: int) -> list[FleetStep]:
+    """Return which instances take no more sessions, so that `surplus` of those in use will go."""
+    going = sum(1 for i in instances if i.is_in_use and i.is_draining)
+    staying = sorted(
+        (i for i in instances if i.is_in_use and not i.is_draining and i.places > 1),
+        key=lambda i: (len(i.session_ids), i.launched_at, i.instance_id),
+    )
+    return [Drain(i.instance_id, why="above the desired capacity") for i in staying[: max(surplus - going, 0)]]
 
 
 def _has_capacity(fleet: Fleet, instances: Sequence[Instance], image_ref: str | None) -> bool:

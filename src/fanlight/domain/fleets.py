@@ -104,6 +104,11 @@ class Fleet:
         return self.max_sessions_per_instance is not None
 
     @property
+    def places_per_instance(self) -> int:
+        """How many sessions an instance may have at a time."""
+        return self.max_sessions_per_instance or 1
+
+    @property
     def is_provisioned(self) -> bool:
         return self.state in (FleetState.STARTING, FleetState.RUNNING)
 

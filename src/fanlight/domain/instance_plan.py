@@ -1,5 +1,6 @@
 """What one instance needs next, from its row, what the engine shows and what its agent says. Pure."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeAlias
@@ -62,6 +63,20 @@ class TellEnd:
 
 
 @dataclass(frozen=True, slots=True)
+class Release:
+    """A session that is over holds its place no more; others are on the instance still."""
+
+    session_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Let no more sessions come, because something on the instance is not as it should be."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Destroy:
     """Terminate it, look, and remove the row once the engine does not show it any more."""
 
@@ -74,12 +89,12 @@ class LookAgain:
     is_engine_asked: bool = False
 
 
-InstanceStep: TypeAlias = Submit | Listen | NoteReady | Retire | TellEnd | Destroy | LookAgain
+InstanceStep: TypeAlias = Submit | Listen | NoteReady | Retire | TellEnd | Release | Drain | Destroy | LookAgain
 
 
 def plan_instance(
     instance: Instance,
-    session: StreamingSession | None,
+    sessions: Mapping[str, StreamingSession],
     sight: Sight,
     *,
     retry_at: datetime | None,
@@ -87,31 +102,88 @@ def plan_instance(
 ) -> list[InstanceStep]:
     """Return the next steps of an instance.
 
-    `session` is the one the instance belongs to, if its row still exists; `retry_at` is the fleet's back-off.
+    `sessions` are those that hold a place on it, as far as their rows still exist; `retry_at` is the fleet's back-off.
     """
     if instance.state is InstanceState.RETIRING:
         return [Destroy()]
-    if instance.is_in_use and (session is None or not session.is_live):
-        return _give_back(instance, session, sight, now)
+    ending = [
+        step
+        for session_id in instance.session_ids
+        if not _is_live(sessions.get(session_id))
+        for step in _give_back(instance, session_id, sessions.get(session_id), sight, now)
+    ]
+    released = {step.session_id for step in ending if isinstance(step, Release)}
+    if instance.is_in_use and released.issuperset(instance.session_ids):
+        return [Retire(f"session {instance.session_ids[-1]} is over" if released else "its sessions are over")]
+    if not any(_is_live(session) for session in sessions.values()) and ending:
+        return _in_order(ending)
     if instance.accepted_at is None:
-        return [Submit()] if retry_at is None or is_due(retry_at, now) else [LookAgain(retry_at)]
-    if lost := _why_lost(instance, sight):
+        is_held_back = retry_at is not None and not is_due(retry_at, now)
+        steps: list[InstanceStep] = [LookAgain(retry_at)] if retry_at and is_held_back else [Submit()]
+    elif lost := _why_lost(instance, sight):
         return [Retire(lost, is_failure=instance.ready_at is None)]
-    return _bring_up(instance, instance.accepted_at, sight, now)
+    else:
+        steps = _bring_up(instance, instance.accepted_at, sight, now)
+    return _in_order([*ending, *_tidy(instance, sight, now), *steps])
 
 
-def _give_back(instance: Instance, session: StreamingSession | None, sight: Sight, now: datetime) -> list[InstanceStep]:
-    """Let the agent end a session that is over, as long as it is heard and within END_LIMIT; then the instance goes."""
-    why = f"session {instance.session_id} is over"
-    if session is None or session.ended_at is None or instance.session_id is None or not sight.agent:
-        return [Retire(why)]
-    agent = sight.agent
+def _is_live(session: StreamingSession | None) -> bool:
+    return session is not None and session.is_live
+
+
+def _in_order(steps: list[InstanceStep]) -> list[InstanceStep]:
+    """Return the steps with one look at the end, the earliest of theirs."""
+    looks = [step for step in steps if isinstance(step, LookAgain)]
+    acts: list[InstanceStep] = [step for step in steps if not isinstance(step, LookAgain)]
+    if not looks:
+        return acts
+    is_engine_asked = any(look.is_engine_asked for look in looks)
+    return [*acts, LookAgain(min(look.until for look in looks), is_engine_asked)]
+
+
+def _give_back(
+    instance: Instance, session_id: str, session: StreamingSession | None, sight: Sight, now: datetime
+) -> list[InstanceStep]:
+    """Let the agent end a session that is over, within its grace; then its place is free, or the instance goes."""
+    if session is None or session.ended_at is None or not sight.agent:
+        return [Release(session_id)]
+    agent, report = sight.agent, sight.agent.session(session_id)
+    if report is None or report.phase is SessionPhase.ENDED:
+        return [Release(session_id)]
     deadline = min(max(session.ended_at, agent.reported_at) + END_GRACE, session.ended_at + END_LIMIT)
-    report = agent.session(session.session_id)
-    is_left = report is None or report.phase is SessionPhase.ENDED
-    if not agent.is_connected or is_left or deadline <= now:
-        return [Retire(why)]
-    return [TellEnd(session.session_id), LookAgain(min(deadline, now + timedelta(seconds=1)))]
+    if deadline > now and agent.is_connected:
+        return [TellEnd(session_id), LookAgain(min(deadline, now + timedelta(seconds=1)))]
+    if instance.places == 1 or deadline <= now:
+        # What is left of it may be anything: the instance is not for others any more.
+        return [*([] if instance.is_draining else [Drain(f"session {session_id} did not end")]), Release(session_id)]
+    return [LookAgain(deadline)]
+
+
+def _tidy(instance: Instance, sight: Sight, now: datetime) -> list[InstanceStep]:
+    """Return what an instance with sessions needs besides: an end for strange ones, and no new ones if it is not well."""
+    agent = sight.agent
+    if not instance.is_in_use:
+        return []
+    if agent is None or not agent.is_connected:
+        return _drain_if_silent(instance, sight, now)
+    steps: list[InstanceStep] = [
+        TellEnd(report.session_id)
+        for report in agent.sessions
+        if report.session_id not in instance.session_ids and report.phase is not SessionPhase.ENDED
+    ]
+    if agent.phase is AgentPhase.FAILED and instance.free_places:
+        steps.append(Drain(f"its agent failed: {agent.detail}"))
+    return steps
+
+
+def _drain_if_silent(instance: Instance, sight: Sight, now: datetime) -> list[InstanceStep]:
+    """Send nobody to an agent that is away: those who are there may have lost nothing, those who come would wait."""
+    if not instance.free_places or instance.ready_at is None or sight.listening_since is None:
+        return []
+    last_heard = max(sight.agent.reported_at, sight.listening_since) if sight.agent else sight.listening_since
+    if last_heard + SILENCE_GRACE <= now:
+        return [Drain("its agent is silent")]
+    return [LookAgain(last_heard + SILENCE_GRACE)]
 
 
 def _why_lost(instance: Instance, sight: Sight) -> str | None:

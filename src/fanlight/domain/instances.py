@@ -1,4 +1,8 @@
-"""Instances: running machines of a fleet, each for at most one streaming session in its life."""
+"""Instances: running machines of a fleet.
+
+An instance has so many places as its fleet had sessions per instance when it was launched. It takes sessions until it
+is drained, and goes when its last session has ended: nobody comes to an instance that others have left.
+"""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -11,7 +15,7 @@ from fanlight.domain.places import Scope
 class InstanceState(StrEnum):
     LAUNCHING = "LAUNCHING"  # wished; the driver may or may not know of it yet
     READY = "READY"  # its agent reported that display and sound are up
-    IN_USE = "IN_USE"  # belongs to `session_id` for the rest of its life
+    IN_USE = "IN_USE"  # has sessions, or had one; goes when the last of them is over
     RETIRING = "RETIRING"  # to be destroyed; the row goes when the driver no longer reports it
 
 
@@ -29,6 +33,7 @@ INSTANCE: Machine[InstanceState, InstanceEvent] = Machine(
         # ON_DEMAND: launched for one session, so it is claimed from birth and boots while IN_USE.
         (InstanceState.LAUNCHING, InstanceEvent.CLAIMED): InstanceState.IN_USE,
         (InstanceState.READY, InstanceEvent.CLAIMED): InstanceState.IN_USE,
+        (InstanceState.IN_USE, InstanceEvent.CLAIMED): InstanceState.IN_USE,
         (InstanceState.LAUNCHING, InstanceEvent.RETIRED): InstanceState.RETIRING,
         (InstanceState.READY, InstanceEvent.RETIRED): InstanceState.RETIRING,
         (InstanceState.IN_USE, InstanceEvent.RETIRED): InstanceState.RETIRING,
@@ -38,7 +43,11 @@ INSTANCE: Machine[InstanceState, InstanceEvent] = Machine(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instance:
-    """`launched_at` is when the row was made; `accepted_at` when the driver took the launch."""
+    """`launched_at` is when the row was made; `accepted_at` when the driver took the launch.
+
+    `session_ids` are the sessions that hold a place, until nothing of them is left on the instance. `is_draining`: no
+    session comes any more.
+    """
 
     instance_id: str
     scope: Scope
@@ -46,7 +55,9 @@ class Instance:
     image_ref: str
     state: InstanceState = InstanceState.LAUNCHING
     version: int = 0
-    session_id: str | None = None
+    places: int = 1
+    session_ids: tuple[str, ...] = ()
+    is_draining: bool = False
     launched_at: datetime
     accepted_at: datetime | None = None
     ready_at: datetime | None = None
@@ -59,6 +70,19 @@ class Instance:
     @property
     def is_in_use(self) -> bool:
         return self.state is InstanceState.IN_USE
+
+    @property
+    def free_places(self) -> int:
+        """How many sessions may come now."""
+        takes_sessions = self.state in (InstanceState.READY, InstanceState.IN_USE) and not self.is_draining
+        return max(self.places - len(self.session_ids), 0) if takes_sessions else 0
+
+    def claimed_by(self, session_id: str) -> "Instance":
+        """Return the instance with one more session. Raises TransitionRefused."""
+        return replace(self.after(InstanceEvent.CLAIMED), session_ids=(*self.session_ids, session_id))
+
+    def without(self, session_id: str) -> "Instance":
+        return replace(self, session_ids=tuple(held for held in self.session_ids if held != session_id))
 
     def after(self, event: InstanceEvent) -> "Instance":
         """Return the instance after the event. Raises TransitionRefused."""

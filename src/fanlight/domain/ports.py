@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fanlight.domain.access_keys import AccessKey
+from fanlight.domain.fleet_capacity import StateCounts
 from fanlight.domain.fleets import Fleet
 from fanlight.domain.images import Image
-from fanlight.domain.instances import Instance, InstanceState
+from fanlight.domain.instances import Instance
 from fanlight.domain.networks import NetworkInterface
 from fanlight.domain.places import Scope
 from fanlight.domain.scaling_ports import (
@@ -279,8 +280,8 @@ class Instances(Protocol):
     async def add(self, instance: Instance) -> Instance: ...
     async def find(self, instance_id: str) -> Instance | None: ...
     async def of_fleet(self, fleet_id: str) -> Sequence[Instance]: ...
-    async def count_by_state(self, fleet_ids: Sequence[str]) -> Mapping[str, Mapping[InstanceState, int]]:
-        """Count the instances of a page of fleets in one query, for DescribeFleets; fleets without any are missing."""
+    async def count_by_state(self, fleet_ids: Sequence[str]) -> Mapping[str, StateCounts]:
+        """Count the instances, and their slots, of a page of fleets in one query, for DescribeFleets; fleets without any are missing."""
         ...
 
     async def everywhere(self) -> Sequence[Instance]: ...

@@ -144,7 +144,7 @@ def _why_over(facts: SessionFacts, now: datetime) -> EndReason | None:
 
 
 def _holds(instance: Instance, session: StreamingSession) -> bool:
-    return instance.is_in_use and instance.session_id == session.session_id
+    return instance.is_in_use and session.session_id in instance.session_ids
 
 
 def _plan_pending(facts: SessionFacts, now: datetime) -> list[SessionStep]:

@@ -15,6 +15,7 @@ from fanlight.domain.fleet_errors import FleetError, FleetErrorCause, Problem
 from fanlight.domain.fleet_plan import (
     BecomeRunning,
     BecomeStopped,
+    Drain,
     EndSession,
     FleetStep,
     Launch,
@@ -74,6 +75,8 @@ class FleetReconciler:
                 await self._launch(fleet, count, image_ref)
             case Retire(instance_id, why):
                 await self._retire(instance_id, why)
+            case Drain(instance_id, why):
+                await self._drain(instance_id, why)
             case EndSession(session_id):
                 await self._end_session(step)
                 self.wake("session", session_id)
@@ -95,6 +98,7 @@ class FleetReconciler:
                         scope=fleet.scope,
                         fleet_id=fleet.fleet_id,
                         image_ref=image_ref,
+                        places=fleet.places_per_instance,
                         launched_at=now,
                     )
                 )
@@ -114,6 +118,15 @@ class FleetReconciler:
             await work.commit()
         log.info("instance retired", extra={"instance_id": instance_id, "why": why})
         self.wake("instance", instance_id)
+
+    async def _drain(self, instance_id: str, why: str) -> None:
+        async with self.transactions.begin(write=True) as work:
+            instance = await work.instances.find(instance_id)
+            if instance is None or not instance.is_in_use or instance.is_draining:
+                return
+            await work.instances.save(replace(instance, is_draining=True))
+            await work.commit()
+        log.info("instance drains", extra={"instance_id": instance_id, "why": why})
 
     async def _end_session(self, step: EndSession) -> None:
         async with self.transactions.begin(write=True) as work:

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from fanlight.agentwire.messages import EndSession
 from fanlight.domain.errors import (
     AgentUnreachable,
     CapacityExhausted,
@@ -24,10 +23,12 @@ from fanlight.domain.fleet_errors import FleetErrorCause, Problem, problem_of
 from fanlight.domain.fleets import Fleet
 from fanlight.domain.instance_plan import (
     Destroy,
+    Drain,
     InstanceStep,
     Listen,
     LookAgain,
     NoteReady,
+    Release,
     Retire,
     Sight,
     Submit,
@@ -38,6 +39,7 @@ from fanlight.domain.instance_types import size_of
 from fanlight.domain.instances import Instance, InstanceEvent, InstanceState
 from fanlight.domain.ports import AgentChannel, Clock, InstanceDriver, InstanceSpec, Transactions, Wake
 from fanlight.reconcilers.launch_failures import LaunchFailures, settled
+from fanlight.reconcilers.occupancy import Occupancy
 from fanlight.reconcilers.settings import ReconcilerSettings
 from fanlight.reconcilers.sightings import Sightings
 
@@ -59,33 +61,34 @@ class InstanceReconciler:
     wake: Wake
     wake_waiting: Callable[[str], None]
     failures: LaunchFailures
-    session_of: dict[str, str] = field(default_factory=dict)  # instance id → session id, to wake sessions at once
+    sessions_of: dict[str, set[str]] = field(default_factory=dict)  # by instance id, to wake sessions at once
     listening_since: dict[str, datetime] = field(default_factory=dict)  # by instance id; for whose agents we listen
     _launches: asyncio.Semaphore = field(init=False)
+    _occupancy: Occupancy = field(init=False)
 
     def __post_init__(self) -> None:
+        self._occupancy = Occupancy(transactions=self.transactions, agents=self.agents, changed=self._wake_all)
         self._launches = asyncio.Semaphore(self.settings.launches_in_flight)
 
     async def reconcile(self, instance_id: str) -> datetime | None:
         """Move one instance; return when to look again. Raises DriverUnavailable, StoreUnavailable."""
         async with self.transactions.begin() as work:
             instance = await work.instances.find(instance_id)
-            session = await work.sessions.find(instance.session_id) if instance and instance.session_id else None
+            held = [await work.sessions.find(session_id) for session_id in instance.session_ids] if instance else []
             fleet = await work.fleets.find(instance.fleet_id) if instance else None
         if instance is None:
             return await self._reap(instance_id)
-        if session is not None and session.is_live:
-            self.session_of[instance_id] = session.session_id
+        sessions = {session.session_id: session for session in held if session is not None}
+        if live := {session_id for session_id, session in sessions.items() if session.is_live}:
+            self.sessions_of[instance_id] = live
         if fleet is None and not instance.is_leaving:
             return await self._retire(instance, Retire("its fleet is gone"))
         now = self.clock.now()
         steps = plan_instance(
-            instance, session, self.sight(instance_id), retry_at=fleet.retry_at if fleet else None, now=now
+            instance, sessions, self.sight(instance_id), retry_at=fleet.retry_at if fleet else None, now=now
         )
-        until: datetime | None = None
-        for step in steps:
-            until = await self._apply(instance, fleet, step)
-        return until
+        moments = [await self._apply(instance, fleet, step) for step in steps]
+        return min((moment for moment in moments if moment is not None), default=None)
 
     def sight(self, instance_id: str) -> Sight:
         return Sight(
@@ -112,8 +115,8 @@ class InstanceReconciler:
                 until = await self._retire(instance, step)
             case Destroy():
                 until = await self._destroy(instance)
-            case TellEnd(session_id):
-                await self._tell_end(instance, session_id)
+            case TellEnd() | Release() | Drain():
+                await self._occupancy.apply(instance, step)
         return until
 
     async def _submit(self, instance: Instance, fleet: Fleet) -> datetime | None:
@@ -149,6 +152,7 @@ class InstanceReconciler:
             has_internet_access=fleet.enable_default_internet_access,
             subnet_ids=fleet.vpc_config.subnet_ids if fleet.vpc_config else (),
             security_group_ids=fleet.vpc_config.security_group_ids if fleet.vpc_config else (),
+            places=instance.places,
             labels={
                 "installation": self.settings.installation,
                 "account": instance.scope.account_id,
@@ -190,7 +194,7 @@ class InstanceReconciler:
         now = self.clock.now()
         async with self.transactions.begin(write=True) as work:
             found = await work.instances.find(instance.instance_id)
-            if found is None or found.is_leaving or found.state is not instance.state:
+            if found is None or found.is_leaving or _is_claimed_anew(instance, found):
                 return now  # claimed, or given up by somebody else: plan again
             retired = replace(found.after(InstanceEvent.RETIRED), retire_reason=step.why[:500])
             await work.instances.save(retired)
@@ -218,13 +222,13 @@ class InstanceReconciler:
                 await work.commit()
         log.info("instance gone", extra={"instance_id": instance.instance_id})
         self._wake_all(instance)
-        self.session_of.pop(instance.instance_id, None)
+        self.sessions_of.pop(instance.instance_id, None)
         return None
 
     async def _reap(self, instance_id: str) -> datetime | None:
         """Destroy what carries our label and has no row: a row is written before its launch, so nothing is on its way."""
         await self._hang_up(instance_id)
-        self.session_of.pop(instance_id, None)
+        self.sessions_of.pop(instance_id, None)
         if self.sightings.of(instance_id) is None:
             return None
         await self._look()
@@ -237,12 +241,6 @@ class InstanceReconciler:
         await self._look()
         return self.clock.now() + _SOON if self.sightings.of(instance_id) is not None else None
 
-    async def _tell_end(self, instance: Instance, session_id: str) -> None:
-        try:
-            await self.agents.send(instance.instance_id, {"type": EndSession.TYPE, "session_id": session_id})
-        except AgentUnreachable:
-            log.debug("agent away at the end of its session", extra={"instance_id": instance.instance_id})
-
     async def _hang_up(self, instance_id: str) -> None:
         self.listening_since.pop(instance_id, None)
         await self.agents.close(instance_id)
@@ -254,5 +252,9 @@ class InstanceReconciler:
     def _wake_all(self, instance: Instance) -> None:
         self.wake("fleet", instance.fleet_id)
         self.wake_waiting(instance.fleet_id)
-        if instance.session_id is not None:
-            self.wake("session", instance.session_id)
+        for session_id in instance.session_ids:
+            self.wake("session", session_id)
+
+
+def _is_claimed_anew(planned: Instance, found: Instance) -> bool:
+    return found.state is not planned.state or found.session_ids != planned.session_ids

@@ -54,7 +54,7 @@ class Reconcilers:
         self._driver, self._agents, self._clock = driver, agents, clock
         bounded = BoundedTransactions(transactions)
         self._sightings = Sightings(driver, clock, self._settings.installation)
-        session_of: dict[str, str] = {}
+        sessions_of: dict[str, set[str]] = {}
         listening_since: dict[str, datetime] = {}
         self._sessions = SessionReconciler(
             transactions=bounded,
@@ -64,7 +64,7 @@ class Reconcilers:
             wake=self.wake,
             changed=session_changed,
             idled=session_idled,
-            session_of=session_of,
+            sessions_of=sessions_of,
             listening_since=listening_since,
             started_at=clock.now(),
             interface_of=self._sightings.interface_of,
@@ -79,7 +79,7 @@ class Reconcilers:
             wake=self.wake,
             wake_waiting=self._sessions.wake_waiting,
             failures=LaunchFailures(bounded, clock, self._settings),
-            session_of=session_of,
+            sessions_of=sessions_of,
             listening_since=listening_since,
         )
         fleets = FleetReconciler(bounded, clock, self.wake)
@@ -190,7 +190,7 @@ class Reconcilers:
 
     def _on_agent_hint(self, instance_id: str) -> None:
         self.wake("instance", instance_id)
-        if (session_id := self._instances.session_of.get(instance_id)) is not None:
+        for session_id in self._instances.sessions_of.get(instance_id, ()):
             self.wake("session", session_id)
 
 

@@ -13,8 +13,9 @@ from datetime import datetime
 from fanlight.agentwire.messages import BeginSession, MalformedMessage
 from fanlight.domain.errors import AgentUnreachable, NotFound
 from fanlight.domain.fleets import Fleet, FleetState, FleetType
-from fanlight.domain.instances import Instance, InstanceEvent, InstanceState
+from fanlight.domain.instances import Instance
 from fanlight.domain.networks import NetworkInterface
+from fanlight.domain.placement import may_launch, place
 from fanlight.domain.ports import AgentChannel, AgentStatus, Clock, Transactions, UnitOfWork, Wake
 from fanlight.domain.session_plan import (
     PREPARING,
@@ -57,7 +58,7 @@ class SessionReconciler:
     wake: Wake
     changed: Callable[[StreamingSession], None]
     idled: Callable[[StreamingSession], None]
-    session_of: dict[str, str]
+    sessions_of: dict[str, set[str]]
     listening_since: Mapping[str, datetime]
     started_at: datetime
     interface_of: Callable[[str], NetworkInterface | None]
@@ -91,7 +92,7 @@ class SessionReconciler:
             fleet = await work.fleets.find(session.fleet_id)
             instance = await work.instances.find(session.instance_id) if session.instance_id else None
         if instance is not None:
-            self.session_of[instance.instance_id] = session_id
+            self.sessions_of.setdefault(instance.instance_id, set()).add(session_id)
         now = self.clock.now()
         agent = self.agents.status(instance.instance_id) if instance else None
         facts = SessionFacts(
@@ -200,7 +201,7 @@ class SessionReconciler:
         self.changed(saved)
         if claimed is not None:
             self._stop_waiting(saved)
-            self.session_of[claimed.instance_id] = saved.session_id
+            self.sessions_of.setdefault(claimed.instance_id, set()).add(saved.session_id)
             self.wake("instance", claimed.instance_id)
             self.wake("fleet", saved.fleet_id)
             log.info("instance claimed", extra={**_about(saved), "instance_id": claimed.instance_id})
@@ -211,14 +212,9 @@ class SessionReconciler:
             return None
         instances = await work.instances.of_fleet(fleet.fleet_id)
         ahead = self._ahead_of(session)
-        ready = [i for i in instances if i.state is InstanceState.READY]
-        if len(ready) > ahead:
-            oldest = min(ready, key=lambda i: (i.ready_at or i.launched_at, i.instance_id))
-            return await work.instances.save(
-                replace(oldest.after(InstanceEvent.CLAIMED), session_id=session.session_id)
-            )
-        live = sum(1 for i in instances if not i.is_leaving)
-        if fleet.fleet_type is FleetType.ALWAYS_ON or live + ahead >= fleet.desired_instances:
+        if (chosen := place(instances, ahead=ahead)) is not None:
+            return await work.instances.save(chosen.claimed_by(session.session_id))
+        if fleet.fleet_type is FleetType.ALWAYS_ON or not may_launch(fleet, instances, ahead=ahead):
             return None
         image = await work.images.find(fleet.scope, arn=fleet.image_arn)
         if image is None:
@@ -228,10 +224,11 @@ class SessionReconciler:
             scope=fleet.scope,
             fleet_id=fleet.fleet_id,
             image_ref=image.store_ref,
+            places=fleet.places_per_instance,
             launched_at=self.clock.now(),
         )
         added = await work.instances.add(born)
-        return await work.instances.save(replace(added.after(InstanceEvent.CLAIMED), session_id=session.session_id))
+        return await work.instances.save(added.claimed_by(session.session_id))
 
     def _ahead_of(self, session: StreamingSession) -> int:
         mine = (session.created_at, session.session_id)

@@ -104,9 +104,9 @@ class Sweep:
     ) -> None:
         queue = self._queues["instance"]
         for instance in instances:
-            session = sessions.get(instance.session_id or "")
+            held = {session_id: sessions[session_id] for session_id in instance.session_ids if session_id in sessions}
             sight = self._instances.sight(instance.instance_id)
-            for step in plan_instance(instance, session, sight, retry_at=None, now=now):
+            for step in plan_instance(instance, held, sight, retry_at=None, now=now):
                 if not isinstance(step, LookAgain):
                     queue.wake(instance.instance_id)
                 elif not queue.knows(instance.instance_id):

@@ -15,6 +15,7 @@ from fanlight.services.page_tokens import PageTokens
 from fanlight.services.scalable_targets import ScalableTargetService
 from fanlight.services.scaling_policies import ScalingPolicyService
 from fanlight.services.scheduled_actions import ScheduledActionService
+from fanlight.services.session_instances import SessionInstanceService
 from fanlight.services.stacks import StackService
 from fanlight.services.streaming_sessions import StreamingSessionService
 from fanlight.services.streaming_urls import StreamingUrls
@@ -27,6 +28,7 @@ class AppStreamServices:
     stacks: StackService
     associations: AssociationService
     sessions: StreamingSessionService
+    session_instances: SessionInstanceService
     images: ImageService
     tags: TagService
     access_keys: AccessKeyService
@@ -62,6 +64,7 @@ class AppStreamServices:
             stacks=StackService(transactions, clock, tokens),
             associations=AssociationService(transactions, tokens),
             sessions=StreamingSessionService(transactions, clock, wake, StreamingUrls(signing_key, portal), tokens),
+            session_instances=SessionInstanceService(transactions, wake),
             images=ImageService(transactions, clock, tokens, portal),
             tags=TagService(transactions, tokens),
             access_keys=AccessKeyService(transactions, clock),

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from fanlight.domain.fleet_capacity import Capacity, capacity_of
+from fanlight.domain.fleet_capacity import Capacity, SlotCounts, StateCounts, capacity_of
 from fanlight.domain.fleet_metrics import FleetObservation, SessionSlots
 from fanlight.domain.fleets import Fleet, FleetType
 from fanlight.domain.instances import InstanceState
@@ -18,7 +18,7 @@ async def observe_fleets(
     refusals = await work.observations.refusals(since, until)
     seen = []
     for fleet in fleets:
-        states = counts.get(fleet.fleet_id, {})
+        states = counts.get(fleet.fleet_id, StateCounts({}, SlotCounts()))
         capacity = capacity_of(fleet, states)
         is_always_on = fleet.fleet_type is FleetType.ALWAYS_ON
         # An instance on demand is launched for the session that holds it: it is in use, not pending.

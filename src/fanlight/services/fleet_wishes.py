@@ -6,7 +6,7 @@ The service model declares none of them; botocore sends any integer.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from fanlight.domain.errors import InvalidCombination, NotSupported
+from fanlight.domain.errors import InvalidCombination
 from fanlight.domain.fleets import FleetType, StreamView, VpcConfig
 
 MAX_USER_DURATION = (600, 432_000)
@@ -73,7 +73,7 @@ class FleetChange:
 
 
 def check_numbers(asked: NewFleet | FleetChange) -> None:
-    """Hold the documented ranges. Raises InvalidCombination, NotSupported (several sessions on an instance)."""
+    """Hold the documented ranges. Raises InvalidCombination."""
     _check_range("MaxUserDurationInSeconds", asked.max_user_duration_in_seconds, MAX_USER_DURATION)
     _check_range("DisconnectTimeoutInSeconds", asked.disconnect_timeout_in_seconds, DISCONNECT_TIMEOUT)
     if asked.idle_disconnect_timeout_in_seconds != 0:
@@ -87,16 +87,6 @@ def check_numbers(asked: NewFleet | FleetChange) -> None:
     _check_range("DesiredSessions", asked.desired_sessions, (0, LARGEST_FLEET))
     _check_range("MaxSessionsPerInstance", asked.max_sessions_per_instance, SESSIONS_PER_INSTANCE)
     _check_range("RootVolumeConfig.VolumeSizeInGb", asked.root_volume_in_gib, ROOT_VOLUME_IN_GIB)
-    refuse_several_sessions(asked.max_sessions_per_instance)
-
-
-def refuse_several_sessions(max_sessions_per_instance: int | None) -> None:
-    """The one place that keeps multi-session fleets out. Raises NotSupported."""
-    if max_sessions_per_instance is not None:
-        raise NotSupported(
-            "MaxSessionsPerInstance is not supported: an instance serves one session. Leave it out, and give "
-            "ComputeCapacity.DesiredInstances."
-        )
 
 
 def check_capacity(desired_instances: int | None, desired_sessions: int | None, *, is_multi_session: bool) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy import bindparam, func, select
 
+from fanlight.domain.fleet_capacity import SlotCounts, StateCounts
 from fanlight.domain.instances import INSTANCE, Instance, InstanceState
 from fanlight.domain.places import Scope
 from fanlight.store.door import AnyRow, Door
@@ -21,7 +22,10 @@ def _to_row(instance: Instance) -> dict[str, Any]:
         "image_ref": instance.image_ref,
         "state": instance.state,
         "version": instance.version,
-        "session_id": instance.session_id,
+        "places": instance.places,
+        "session_ids": list(instance.session_ids),
+        "session_count": len(instance.session_ids),
+        "is_draining": instance.is_draining,
         "launched_at": instance.launched_at,
         "accepted_at": instance.accepted_at,
         "ready_at": instance.ready_at,
@@ -37,7 +41,9 @@ def _from_row(row: AnyRow) -> Instance:
         image_ref=row.image_ref,
         state=InstanceState(row.state),
         version=row.version,
-        session_id=row.session_id,
+        places=row.places,
+        session_ids=tuple(row.session_ids),
+        is_draining=row.is_draining,
         launched_at=row.launched_at,
         accepted_at=row.accepted_at,
         ready_at=row.ready_at,
@@ -60,9 +66,16 @@ _BY_ID = select(table).where(table.c.instance_id == bindparam("instance_id"))
 _OLDEST_FIRST = select(table).order_by(table.c.launched_at, table.c.instance_id)
 _OF_FLEET = _OLDEST_FIRST.where(table.c.fleet_id == bindparam("fleet_id"))
 _COUNTS = (
-    select(table.c.fleet_id, table.c.state, func.count())
+    select(
+        table.c.fleet_id,
+        table.c.state,
+        table.c.is_draining,
+        func.count(),
+        func.sum(table.c.places),
+        func.sum(table.c.session_count),
+    )
     .where(table.c.fleet_id.in_(bindparam("fleet_ids", expanding=True)))
-    .group_by(table.c.fleet_id, table.c.state)
+    .group_by(table.c.fleet_id, table.c.state, table.c.is_draining)
 )
 
 
@@ -76,13 +89,19 @@ class SqlInstances(Rows[Instance]):
     async def of_fleet(self, fleet_id: str) -> Sequence[Instance]:
         return await self._all(_OF_FLEET, {"fleet_id": fleet_id})
 
-    async def count_by_state(self, fleet_ids: Sequence[str]) -> Mapping[str, Mapping[InstanceState, int]]:
+    async def count_by_state(self, fleet_ids: Sequence[str]) -> Mapping[str, StateCounts]:
         if not fleet_ids:
             return {}
-        counts: dict[str, dict[InstanceState, int]] = {}
-        for fleet_id, state, number in await self._door.rows(_COUNTS, {"fleet_ids": list(fleet_ids)}):
-            counts.setdefault(fleet_id, {})[InstanceState(state)] = number
-        return counts
+        found: dict[str, StateCounts] = {}
+        for fleet_id, name, is_draining, number, places, held in await self._door.rows(
+            _COUNTS, {"fleet_ids": list(fleet_ids)}
+        ):
+            state = InstanceState(name)
+            counts = found.setdefault(fleet_id, StateCounts({}, SlotCounts()))
+            counts[state] = counts.get(state, 0) + number
+            if state in (InstanceState.READY, InstanceState.IN_USE):
+                counts.slots = counts.slots.plus(number, int(places), int(held), is_draining=bool(is_draining))
+        return found
 
     async def everywhere(self) -> Sequence[Instance]:
         return await self._all(_OLDEST_FIRST)

@@ -146,14 +146,17 @@ instances = Table(
     Column("image_ref", String, nullable=False),
     Column("state", String, nullable=False),
     Column("version", BigInteger, nullable=False),
-    Column("session_id", String),
+    Column("places", Integer, nullable=False),
+    Column("session_ids", Json, nullable=False),
+    Column("session_count", Integer, nullable=False),
+    Column("is_draining", Boolean, nullable=False),
     Column("launched_at", UtcDateTime, nullable=False),
     Column("accepted_at", UtcDateTime),
     Column("ready_at", UtcDateTime),
     Column("retire_reason", LongText),
     one_of("state", InstanceState),
     # Covers the counting of DescribeFleets: it reads this index and never the rows.
-    Index(None, "fleet_id", "state"),
+    Index("ix_instances_counts", "fleet_id", "state", "is_draining", "places", "session_count"),
 )
 
 _PAIR = ("account_id", "region", "stack_name", "fleet_name")

@@ -319,13 +319,33 @@ async def test_a_stopped_fleet_gives_no_url_in_the_code_that_clients_know(call: 
     assert (await refusal(call("CreateStreamingURL", **asked)))[0] == "OperationNotPermittedException"
 
 
+async def test_a_multi_session_fleet_has_its_capacity_in_sessions(call: Call) -> None:
+    await call("CreateFleet", **{**FLEET, "MaxSessionsPerInstance": 5, "ComputeCapacity": {"DesiredSessions": 12}})
+    (fleet,) = (await call("DescribeFleets"))["Fleets"]
+    assert fleet["MaxSessionsPerInstance"] == 5
+    assert fleet["ComputeCapacityStatus"] == {
+        "Desired": 3, "Running": 0, "InUse": 0, "Available": 0, "DesiredUserSessions": 12, "AvailableUserSessions": 0,
+        "ActiveUserSessions": 0, "ActualUserSessions": 0, "Draining": 0, "DrainModeActiveUserSessions": 0,
+        "DrainModeUnusedUserSessions": 0,
+    }  # fmt: skip
+    code, message = await refusal(call("UpdateFleet", Name="cad", ComputeCapacity={"DesiredInstances": 2}))
+    assert code == "InvalidParameterCombinationException"
+    assert message.startswith("The capacity of a multi-session fleet is given in sessions.")
+    await call("UpdateFleet", Name="cad", ComputeCapacity={"DesiredSessions": 4})
+    assert (await call("DescribeFleets"))["Fleets"][0]["ComputeCapacityStatus"]["Desired"] == 1
+
+
+async def test_a_session_that_is_not_there_cannot_be_drained(call: Call) -> None:
+    code, message = await refusal(call("DrainSessionInstance", SessionId="00000000-0000-4000-8000-000000000000"))
+    assert (code, "session" in message) == ("ResourceNotFoundException", True)
+
+
 # ── Members that are not built ────────────────────────────────────────────────────────────────────────────────────────
 
 NOT_BUILT_OF_FLEETS: list[tuple[str, Any]] = [
     ("DomainJoinInfo", {"DirectoryName": "corp.example"}),
     ("IamRoleArn", "arn:aws:iam::000000000000:role/x"),
     ("UsbDeviceFilterStrings", ["0xA,0xB,*,*,*,*,1,0"]),
-    ("MaxSessionsPerInstance", 2),
 ]
 
 

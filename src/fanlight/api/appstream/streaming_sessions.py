@@ -7,6 +7,8 @@ from fanlight.api.types import (
     CreateStreamingURLResult,
     DescribeSessionsRequest,
     DescribeSessionsResult,
+    DrainSessionInstanceRequest,
+    DrainSessionInstanceResult,
     ExpireSessionRequest,
     ExpireSessionResult,
 )
@@ -15,6 +17,7 @@ from fanlight.domain.errors import ChangedMeanwhile, InvalidCombination, NotAvai
 from fanlight.domain.networks import NetworkInterface
 from fanlight.domain.streaming_sessions import StreamingSession
 from fanlight.services import AppStreamServices
+from fanlight.services.session_instances import DrainStatus
 
 
 @operation(
@@ -59,7 +62,21 @@ async def describe_sessions(
         limit=request.limit,
         next_token=request.next_token,
     )
-    return DescribeSessionsResult(sessions=tuple(to_wire(session) for session in page), next_token=next_token)
+    drains = await services.session_instances.drain_statuses(page)
+    sessions = tuple(to_wire(session, drains[session.session_id]) for session in page)
+    return DescribeSessionsResult(sessions=sessions, next_token=next_token)
+
+
+@operation(
+    "DrainSessionInstance",
+    raises=(NotFound, NotPermitted, ChangedMeanwhile),
+    note="An instance for one session answers OperationNotPermittedException. A drained instance is replaced when it is gone.",
+)
+async def drain_session_instance(
+    request: DrainSessionInstanceRequest, caller: Caller, services: AppStreamServices
+) -> DrainSessionInstanceResult:
+    await services.session_instances.drain(caller.scope, request.session_id)
+    return DrainSessionInstanceResult()
 
 
 @operation(
@@ -74,7 +91,7 @@ async def expire_session(
     return ExpireSessionResult()
 
 
-def to_wire(session: StreamingSession) -> types.Session:
+def to_wire(session: StreamingSession, drain_status: DrainStatus) -> types.Session:
     return types.Session(
         id=session.session_id,
         user_id=session.user_id,
@@ -87,7 +104,7 @@ def to_wire(session: StreamingSession) -> types.Session:
         authentication_type=types.AuthenticationType(session.authentication_type),
         instance_id=session.instance_id,
         network_access_configuration=_network_access(session.network_interface),
-        instance_drain_status=types.InstanceDrainStatus.NOT_APPLICABLE,
+        instance_drain_status=types.InstanceDrainStatus(drain_status),
     )
 
 

@@ -101,9 +101,6 @@ _REASONS: dict[str, tuple[str, ...]] = {
         "DeleteUsageReportSubscription",
         "DescribeUsageReportSubscriptions",
     ),
-    "Fanlight runs one session on each instance, so there is nothing to drain; ExpireSession ends a session.": (
-        "DrainSessionInstance",
-    ),
 }
 
 NOT_BUILT: tuple[NotBuilt, ...] = tuple(
