@@ -9,7 +9,7 @@ MATRIX = """
            AGENT_READY  CLAIMED  RETIRED
 LAUNCHING  READY        IN_USE   RETIRING
 READY      -            IN_USE   RETIRING
-IN_USE     -            -        RETIRING
+IN_USE     -            IN_USE   RETIRING
 RETIRING   -            -        -
 """
 EVENTS, *ROWS = [line.split() for line in MATRIX.strip().splitlines()]
