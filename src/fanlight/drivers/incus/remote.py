@@ -95,7 +95,12 @@ class RemoteDriver:
         await self._connection.ask("POST", "terminate", {"instance_id": instance_id})
 
     async def observe(self) -> Sequence[ObservedInstance]:
-        """Raises DriverUnavailable."""
+        """Raises DriverUnavailable.
+
+        Who looks at instances may ask what the engine can, so that is known first: nothing else prepares it from here.
+        """
+        if self._capabilities is None:
+            await self.prepare()
         found = await self._connection.ask("GET", "instances", timeout_in_seconds=_OBSERVE_TIMEOUT_IN_SECONDS)
         return [wire.read_observed(one) for one in found]
 
