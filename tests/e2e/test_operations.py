@@ -115,11 +115,15 @@ def test_a_restore_goes_back_in_time_and_keeps_what_was_there(tmp_path: Path, da
 
 def test_the_toml_file_is_taken_along_and_put_beside_the_data(tmp_path: Path, data_dir: Path) -> None:
     config = tmp_path / "fanlight.toml"
-    config.write_text(f'data_dir = "{data_dir}"\n')
+    networks = tmp_path / "subnets.toml"
+    networks.write_text('[subnets.subnet-a]\ncidr = "10.140.0.1/24"\n')
+    config.write_text(f'data_dir = "{data_dir}"\nnetworks_file = "{networks}"\n')
     assert fanlight("backup", tmp_path / "b.tar.gz", FANLIGHT_CONFIG=str(config)).returncode == 0
     done = fanlight("restore", tmp_path / "b.tar.gz", "--yes", "--data-dir", tmp_path / "other")
     assert (tmp_path / "other" / "config.toml").read_text() == config.read_text()
     assert f"FANLIGHT_CONFIG={tmp_path}/other/config.toml" in done.stdout
+    assert (tmp_path / "other" / "networks.toml").read_text() == networks.read_text()
+    assert f"{tmp_path}/other/networks.toml" in done.stdout
 
 
 @pytest.fixture

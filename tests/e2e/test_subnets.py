@@ -144,16 +144,15 @@ def test_only_whom_a_group_lets_in_reaches_an_instance(world: Subnets) -> None:
 def test_instances_of_one_or_two_subnets_never_reach_each_other(world: Subnets) -> None:
     everybody = (world.opened, world.entered, world.uplink, world.default)
     for asker in (world.opened, world.uplink, world.default):
-        gateway = world.in_instance(asker, BUSYBOX, "ip", "route").split()[2]
         others = [world.address_of(other) for other in everybody if other is not asker]
         assert REACHED not in world.reach(asker, *((other, PORT) for other in others))
-        for other in others:  # by force through the host, also within its own subnet
-            world.in_instance(asker, BUSYBOX, "ip", "route", "add", f"{other}/32", "via", gateway)
-        try:
-            assert REACHED not in world.reach(asker, *((other, PORT) for other in others))
-        finally:
-            for other in others:
-                world.in_instance(asker, BUSYBOX, "ip", "route", "delete", f"{other}/32")
+    neighbour = world.address_of(world.entered)  # by force through the host, around its place on the same wire
+    gateway = world.in_instance(world.opened, BUSYBOX, "ip", "route").split()[2]
+    world.in_instance(world.opened, BUSYBOX, "ip", "route", "add", f"{neighbour}/32", "via", gateway)
+    try:
+        assert world.reach(world.opened, (neighbour, PORT)) != [REACHED]
+    finally:
+        world.in_instance(world.opened, BUSYBOX, "ip", "route", "delete", f"{neighbour}/32")
 
 
 def test_a_closed_instance_gains_nothing_by_other_addresses_or_a_neighbours_face(world: Subnets) -> None:
@@ -165,7 +164,7 @@ def test_a_closed_instance_gains_nothing_by_other_addresses_or_a_neighbours_face
     def run(*words: str) -> None:
         world.in_instance(world.closed, BUSYBOX, *words)
 
-    foreign = (opened, world.address_of(world.default), "10.209.10.77", "172.31.251.77")
+    foreign = (opened, world.address_of(world.default), "10.209.10.77")
     try:
         for address in foreign:
             run("ip", "address", "add", f"{address}/24", "dev", "eth0")
@@ -177,8 +176,7 @@ def test_a_closed_instance_gains_nothing_by_other_addresses_or_a_neighbours_face
         run("ip", "link", "set", "eth0", "up")
         run("ip", "address", "add", f"{opened}/24", "dev", "eth0")
         run("ip", "route", "replace", "default", "via", gateway, "dev", "eth0", "src", opened)
-        assert world.reach(world.closed, (PUBLIC_PEER, PORT), (LAN_PEER, PORT)) != [REACHED, REACHED]
-        assert REACHED not in world.reach(world.closed, (PUBLIC_PEER, PORT))
+        assert REACHED not in world.reach(world.closed, (PUBLIC_PEER, PORT), (LAN_PEER, PORT))
     finally:
         run("ip", "link", "set", "eth0", "down")
         run("ip", "link", "set", "eth0", "address", own_mac)

@@ -82,6 +82,8 @@ def _sources(settings: Settings, config: Path | None) -> Iterator[tuple[Path, st
             yield data / path, path
     if config:
         yield config, "config.toml"
+    if settings.networks_file:
+        yield settings.networks_file, "networks.toml"
     images = data / "images"
     for image in sorted(images.iterdir()) if images.is_dir() else ():
         if image.is_symlink() or not image.is_dir() or image.name.startswith("."):  # a dot: being built

@@ -48,7 +48,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(systemd_app, name="systemd")
 
 
-@with_settings(*_DATA_SETTINGS)
+@with_settings(*_DATA_SETTINGS, "networks_file")
 def backup(
     settings: Settings,
     file: Annotated[Path, typer.Argument(help="What to write: NAME.tar.zst or NAME.tar.gz.", show_default=False)],
@@ -58,7 +58,7 @@ def backup(
     """Write everything that cannot be made again into one file. The service may run meanwhile.
 
     In it: the database at one moment, signing and cookie keys, installation id, first access key, the certificate, image catalogues
-    with icons, and the TOML file. Not in it: running instances, root file systems of images ([bold]fanlight images
+    with icons, the TOML file and the networks file. Not in it: running instances, root file systems of images ([bold]fanlight images
     build[/] makes them again), logs.
 
     The file holds secrets. It gets mode 0600; keep it so.
@@ -98,6 +98,8 @@ def restore(
         _say(
             f"The settings of the backup are in {done.config}: compare them, then start with FANLIGHT_CONFIG={done.config}."
         )
+    if done.networks:
+        _say(f"Its subnets and security groups are in {done.networks}: compare them, then start with --networks-file.")
     _say(
         "Root file systems are not in a backup: run [bold]fanlight images build[/] on a new host, then start the service."
     )

@@ -35,6 +35,7 @@ class Restored:
     manifest: archives.Manifest
     aside: Path | None
     config: Path | None
+    networks: Path | None
 
 
 def known_revisions() -> frozenset[str]:
@@ -69,8 +70,10 @@ def restore_backup(
         aside = settings.data_dir / f"before-restore-{now:%Y%m%dT%H%M%S}"
         _give_owners(settings, staged)
         _put_in_place(settings, staged, aside, manifest)
-    config = settings.data_dir / "config.toml"
-    return Restored(manifest, aside if aside.exists() else None, config if _has(manifest, "config.toml") else None)
+    config, networks = (
+        settings.data_dir / name if _has(manifest, name) else None for name in ("config.toml", "networks.toml")
+    )
+    return Restored(manifest, aside if aside.exists() else None, config, networks)
 
 
 def _unpack(settings: Settings, source: Path, staged: Path, known_revisions: frozenset[str]) -> archives.Manifest:

@@ -33,6 +33,7 @@ _DATA_NAMES = (
     "tls",
     "cache",
     "config.toml",
+    "networks.toml",
 )
 _DATA_PATTERNS = ("before-restore-*", ".restore-*")
 _RUN_NAMES = ("compute.sock", "control", "instances", systemd.BOOTSTRAP_FILE)
