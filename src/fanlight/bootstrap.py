@@ -26,6 +26,7 @@ from fanlight.control.app import make_control_app, serve_control
 from fanlight.control.changes import SessionChanges
 from fanlight.controlwire import CONTROL_SOCKET_NAME
 from fanlight.domain.errors import DomainError, DriverUnavailable
+from fanlight.domain.networks import Networks
 from fanlight.domain.ports import InstanceDriver
 from fanlight.domain.streaming_sessions import StreamingSession
 from fanlight.drivers.agents import AgentSockets
@@ -104,7 +105,8 @@ async def _assemble(settings: Settings, stack: AsyncExitStack) -> _Parts:
     clock = SystemClock()
     store = await stack.enter_async_context(open_store(settings.effective_database_url))
     await store.upgrade()
-    driver = await _driver(settings, stack)
+    networks = read_networks(settings.networks_file, settings.incus_subnet)
+    driver = await _driver(settings, networks, stack)
     agents = AgentSockets(settings.effective_run_dir, clock)
     stack.push_async_callback(agents.close_all)
     changes = SessionChanges()
@@ -113,6 +115,7 @@ async def _assemble(settings: Settings, stack: AsyncExitStack) -> _Parts:
         driver=driver,
         agents=agents,
         clock=clock,
+        networks=networks,
         settings=ReconcilerSettings(
             installation=(settings.data_dir / INSTALLATION_ID).read_text().strip(),
             capacity_wait=timedelta(seconds=settings.capacity_wait_in_seconds),
@@ -154,7 +157,7 @@ async def _enforces_disk_quota(driver: InstanceDriver) -> bool:
         return driver.capabilities.enforces_disk_quota
 
 
-async def _driver(settings: Settings, stack: AsyncExitStack) -> InstanceDriver:
+async def _driver(settings: Settings, networks: Networks, stack: AsyncExitStack) -> InstanceDriver:
     if settings.compute == "incus":
         from fanlight.drivers.incus.remote import ComputeConnection, RemoteDriver
 
@@ -170,7 +173,7 @@ async def _driver(settings: Settings, stack: AsyncExitStack) -> InstanceDriver:
         run_dir=settings.effective_run_dir,
         images=SimulatedImageStore(images),
         boot_seconds=settings.boot_seconds,
-        networks=read_networks(settings.networks_file, settings.incus_subnet),
+        networks=networks,
         default_network=settings.incus_subnet,
     )
     await driver.prepare()

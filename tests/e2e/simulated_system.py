@@ -11,6 +11,7 @@ from typing import Any
 from fanlight.domain.fleets import Fleet, FleetState
 from fanlight.domain.images import Image, Visibility
 from fanlight.domain.instances import Instance
+from fanlight.domain.networks import Networks
 from fanlight.domain.places import Scope
 from fanlight.domain.ports import Transactions
 from fanlight.domain.stacks import Stack
@@ -23,6 +24,7 @@ from fanlight.services.image_catalogues import read_catalogues
 from fanlight.store import Store, open_store
 
 SCOPE = Scope("000000000000", "us-east-1")
+NO_NETWORKS = Networks()
 IMAGE_ARN = "arn:aws:appstream:us-east-1::image/Fanlight-Sample-Debian13"
 
 
@@ -175,6 +177,7 @@ async def stopped_system(
     boot_seconds: float = 0.0,
     faults: Faults | None = None,
     around: Callable[[Any], Any] = lambda part: part,
+    networks: Networks = NO_NETWORKS,
     **settings: Any,
 ) -> AsyncIterator[System]:
     """Make everything over `data_dir`; nothing is reconciled but within `System.reconciling`.
@@ -186,7 +189,7 @@ async def stopped_system(
     write_catalogues(data_dir / "images")
     images = SimulatedImageStore(data_dir / "images")
     driver = SimulatedDriver(
-        data_dir=data_dir, run_dir=run_dir, images=images, boot_seconds=boot_seconds, faults=faults
+        data_dir=data_dir, run_dir=run_dir, images=images, boot_seconds=boot_seconds, faults=faults, networks=networks
     )
     agents = AgentSockets(run_dir, clock)
     store = open_store(f"sqlite+aiosqlite:///{data_dir / 'state' / 'fanlight.db'}")
@@ -201,6 +204,7 @@ async def stopped_system(
                 driver=around(driver),
                 agents=around(agents),
                 clock=clock,
+                networks=networks,
                 settings=ReconcilerSettings(
                     **{"shortest_backoff": timedelta(milliseconds=50), "capacity_wait": timedelta(seconds=5)} | settings
                 ),

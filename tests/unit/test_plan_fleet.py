@@ -183,6 +183,14 @@ def test_errors_go_when_their_cause_is_gone(
     assert [sorted(step.causes) for step in steps if isinstance(step, Settle)] == ([gone] if gone else [])
 
 
+def test_a_subnet_that_only_the_engine_misses_is_told_until_it_is_asked_again() -> None:
+    errors = (FleetError(FleetErrorCause.SUBNET_MISSING, "x", NOW),)
+    refused = fleet(errors=errors, retry_at=NOW + timedelta(seconds=1))
+    assert not any(isinstance(s, Settle) for s in plan_fleet(refused, [], (), image_ref=IMAGE, now=NOW))
+    later = plan_fleet(refused, [], (), image_ref=IMAGE, now=NOW + timedelta(seconds=1))
+    assert Settle(frozenset({FleetErrorCause.SUBNET_MISSING})) in later
+
+
 def test_a_stopping_fleet_ends_its_sessions_once_and_waits_for_them() -> None:
     asked, unasked = session(0, end_requested=EndReason.USER), session(1)
     steps = plan_fleet(fleet(state=STOPPING), [], (asked, unasked), image_ref=IMAGE, now=NOW)

@@ -113,7 +113,8 @@ TABLE: Mapping[FleetErrorCause, Row] = MappingProxyType(
         _Cause.SUBNET_MISSING: Row(
             _Code.SUBNET_NOT_FOUND,
             "The operator offers no subnet of the id that VpcConfig names.",
-            "Correct VpcConfig, or let the operator name the subnet in the configuration.",
+            "Correct VpcConfig, or let the operator name the subnet in the networks file.",
+            is_standing=True,
         ),
         _Cause.SUBNET_UNUSABLE: Row(
             _Code.INVALID_SUBNET_CONFIGURATION,
@@ -128,7 +129,8 @@ TABLE: Mapping[FleetErrorCause, Row] = MappingProxyType(
         _Cause.SECURITY_GROUP_MISSING: Row(
             _Code.SECURITY_GROUPS_NOT_FOUND,
             "The operator offers no security group of the id that VpcConfig names.",
-            "Correct VpcConfig, or let the operator name the group in the configuration.",
+            "Correct VpcConfig, or let the operator name the group in the networks file.",
+            is_standing=True,
         ),
         _Cause.NO_ROOM: Row(
             _PROVISIONING,

@@ -72,6 +72,8 @@ class Wait:
     why: str
 
 
+_TOLD_BY_ENGINE_TOO = frozenset({FleetErrorCause.SUBNET_MISSING, FleetErrorCause.SECURITY_GROUP_MISSING})
+
 FleetStep: TypeAlias = Launch | Retire | Drain | EndSession | BecomeRunning | BecomeStopped | Report | Settle | Wait
 
 
@@ -99,7 +101,7 @@ def plan_fleet(
     if fleet.state is FleetState.STARTING and has_capacity:
         return [*steps, BecomeRunning()]
     is_settled = has_capacity and not any(i.state is InstanceState.LAUNCHING for i in instances)
-    steps += _settled(fleet, problems, is_settled=is_settled and fleet.fleet_type is FleetType.ALWAYS_ON)
+    steps += _settled(fleet, problems, now, is_settled=is_settled and fleet.fleet_type is FleetType.ALWAYS_ON)
     if fleet.fleet_type is FleetType.ALWAYS_ON and image_ref is not None and can_launch:
         retired = {step.instance_id for step in steps if isinstance(step, Retire)}
         kept = sum(1 for i in instances if not i.is_leaving and i.instance_id not in retired)
@@ -107,9 +109,12 @@ def plan_fleet(
     return steps
 
 
-def _settled(fleet: Fleet, problems: Sequence[Problem], *, is_settled: bool) -> list[FleetStep]:
+def _settled(fleet: Fleet, problems: Sequence[Problem], now: datetime, *, is_settled: bool) -> list[FleetStep]:
     """Return which errors are over: standing causes that are gone, and all others once nothing is left to launch."""
     present = {problem.cause for problem in problems}
+    if fleet.retry_at is not None and fleet.retry_at > now:
+        # The engine reads the networks file at its own start: it may miss what we do not, and was asked just now.
+        present |= _TOLD_BY_ENGINE_TOO
     gone = {
         error.cause
         for error in fleet.errors

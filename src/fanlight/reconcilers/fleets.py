@@ -28,6 +28,8 @@ from fanlight.domain.fleet_plan import (
 from fanlight.domain.fleets import Fleet, FleetEvent, FleetState
 from fanlight.domain.images import Image, ImageState
 from fanlight.domain.instances import Instance, InstanceEvent
+from fanlight.domain.network_problems import network_problems
+from fanlight.domain.networks import Networks
 from fanlight.domain.ports import Clock, Transactions, UnitOfWork, Wake
 
 log = logging.getLogger(__name__)
@@ -43,6 +45,7 @@ class FleetReconciler:
     transactions: Transactions
     clock: Clock
     wake: Wake
+    networks: Networks
     make_id: Callable[[], str] = new_instance_id
 
     async def reconcile(self, fleet_id: str) -> datetime | None:
@@ -52,7 +55,7 @@ class FleetReconciler:
             if fleet is None:
                 return None
             image = await work.images.find(fleet.scope, arn=fleet.image_arn)
-            problems = _problems_of(fleet, image)
+            problems = [*_problems_of(fleet, image), *network_problems(fleet, self.networks)]
             steps = plan_fleet(
                 fleet,
                 await work.instances.of_fleet(fleet_id),
@@ -170,7 +173,7 @@ class FleetReconciler:
 
 
 def _problems_of(fleet: Fleet, image: Image | None) -> list[Problem]:
-    """Return what stands in the way of every launch."""
+    """Return what about its image stands in the way of every launch."""
     if image is None:
         first = "Stop the fleet and update it" if fleet.state is FleetState.STARTING else "Update the fleet"
         text = f"The image {fleet.image_name} does not exist any more. {first} to an image that does."

@@ -9,6 +9,7 @@ from typing import Any
 
 from fanlight.agentwire import display_uid_of
 from fanlight.domain.errors import DomainError
+from fanlight.domain.networks import Networks
 from fanlight.domain.ports import AgentChannel, Clock, InstanceDriver, Transactions
 from fanlight.domain.streaming_sessions import StreamingSession
 from fanlight.reconcilers.bounded_transactions import BoundedTransactions
@@ -35,7 +36,7 @@ def _ignore(_: StreamingSession) -> None:
 class Reconcilers:
     """Run `run` as a task for the life of the process. `wake` is the services' `Wake`; it may be called at any time.
 
-    `session_changed` is called after each write to a session, `session_idled` when its streams must be cut because the
+    `networks` are what the operator offers to fleets. `session_changed` is called after each write to a session, `session_idled` when its streams must be cut because the
     user was idle for too long: after that write.
     """
 
@@ -46,6 +47,7 @@ class Reconcilers:
         driver: InstanceDriver,
         agents: AgentChannel,
         clock: Clock,
+        networks: Networks,
         settings: ReconcilerSettings | None = None,
         session_changed: Callable[[StreamingSession], None] = _ignore,
         session_idled: Callable[[StreamingSession], None] = _ignore,
@@ -82,7 +84,7 @@ class Reconcilers:
             sessions_of=sessions_of,
             listening_since=listening_since,
         )
-        fleets = FleetReconciler(bounded, clock, self.wake)
+        fleets = FleetReconciler(bounded, clock, self.wake, networks)
         self._queues = {
             "fleet": KeyedQueue("fleet", fleets.reconcile, clock, parallel=8, on_due=self._hurry),
             "instance": KeyedQueue("instance_id", self._instances.reconcile, clock, parallel=64, on_due=self._hurry),

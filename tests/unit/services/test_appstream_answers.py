@@ -19,6 +19,7 @@ from fanlight.api.protocol.operations import JSON
 from fanlight.api.spec import appstream_model
 from fanlight.domain.access_keys import Caller
 from fanlight.domain.fleet_errors import FleetError, FleetErrorCause
+from fanlight.domain.networks import NetworkInterface
 from fanlight.domain.streaming_sessions import SessionEvent
 
 Call = Callable[..., Awaitable[dict[str, Any]]]
@@ -202,6 +203,7 @@ async def test_urls_and_sessions_are_answered_whole(call: Call, pair: Rig) -> No
     assert await call("DescribeSessions", StackName="design", FleetName="cad") == {"Sessions": [pending]}
     async with pair.transactions.begin(write=True) as work:
         started = replace(opened.after(SessionEvent.STARTED), started_at=NOW, instance_id="i-1", connected_since=NOW)
+        started = replace(started, network_interface=NetworkInterface(interface_id="eni-1", address="10.140.0.2"))
         await work.sessions.save(started)
         await work.commit()
     active = {
@@ -210,6 +212,7 @@ async def test_urls_and_sessions_are_answered_whole(call: Call, pair: Rig) -> No
         "ConnectionState": "CONNECTED",
         "StartTime": SECONDS,
         "InstanceId": "i-1",
+        "NetworkAccessConfiguration": {"EniPrivateIpAddress": "10.140.0.2", "EniId": "eni-1"},
     }
     assert await call("DescribeSessions", StackName="design", FleetName="cad", Limit=1) == {"Sessions": [active]}
     assert await call("ExpireSession", SessionId="lost") == {}

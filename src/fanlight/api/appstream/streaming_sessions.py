@@ -46,7 +46,8 @@ async def create_streaming_url(
     "DescribeSessions",
     raises=(InvalidCombination,),
     note="EXPIRED sessions stay listed for a while (FANLIGHT_EXPIRED_SESSIONS_KEPT_IN_SECONDS). A Limit outside 1 to 50 "
-    "answers InvalidParameterCombinationException. Pages go by Id.",
+    "answers InvalidParameterCombinationException. Pages go by Id. NetworkAccessConfiguration has the instance's own "
+    "interface, if its fleet gives it one; there are no IPv6 addresses.",
     is_pure_read=True,
 )
 async def describe_sessions(
