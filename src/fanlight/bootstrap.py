@@ -129,6 +129,7 @@ async def _assemble(settings: Settings, stack: AsyncExitStack) -> _Parts:
         clock=clock,
         wake=reconcilers.wake,
         signing_key=(settings.data_dir / "state" / "signing.key").read_bytes(),
+        known_endpoints=settings.endpoint_networks,
         portal_url=settings.portal_url,
         regions=settings.regions,
         sizes_root_volumes=lambda: _enforces_disk_quota(driver),

@@ -4,13 +4,16 @@ The only module that reads the environment.
 """
 
 import os
+import re
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 DEFAULT_DATA_DIR = Path("/var/lib/fanlight")
+_ENDPOINT = re.compile(r"vpce-[A-Za-z0-9-]{1,64}")
 
 
 def config_path() -> Path | None:
@@ -51,6 +54,10 @@ class Settings(BaseSettings):
         None, description="How clients reach the API, when a reverse proxy stands in front."
     )
     trusted_proxies: tuple[str, ...] = Field((), description="Addresses whose X-Forwarded-For and -Proto are believed.")
+    access_endpoints: tuple[str, ...] = Field(
+        (),
+        description="Interface endpoints that stacks may name in AccessEndpoints, each as ID=NETWORK (vpce-office=10.8.0.0/16): users of such a stack are let in from these networks alone. An ID with several networks is given several times.",
+    )
     tls_cert: Path | None = Field(None, description="Certificate with its chain (PEM), for API and portal.")
     tls_key: Path | None = Field(None, description="Its private key (PEM), readable for the group fanlight.")
     database_url: str | None = Field(None, description="SQLAlchemy URL; default: SQLite in the data directory.")
@@ -110,6 +117,16 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = Field("text", description="How log lines look.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least that is logged.")
 
+    @field_validator("access_endpoints")
+    @classmethod
+    def _name_networks(cls, entries: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in entries:
+            endpoint, _, network = entry.partition("=")
+            if not _ENDPOINT.fullmatch(endpoint):
+                raise ValueError("an interface endpoint is written vpce-NAME=NETWORK")
+            ip_network(network)
+        return entries
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -122,6 +139,15 @@ class Settings(BaseSettings):
         path = config_path()
         toml = (TomlConfigSettingsSource(settings_cls, toml_file=path),) if path else ()
         return (init_settings, env_settings, *toml)
+
+    @property
+    def endpoint_networks(self) -> dict[str, tuple[str, ...]]:
+        """Return id → networks of the interface endpoints."""
+        found: dict[str, tuple[str, ...]] = {}
+        for entry in self.access_endpoints:
+            endpoint, _, network = entry.partition("=")
+            found[endpoint] = (*found.get(endpoint, ()), network)
+        return found
 
     @property
     def effective_run_dir(self) -> Path:

@@ -65,7 +65,7 @@ class SessionViews:
                 stack = await work.stacks.get(grant.scope, grant.stack_name)
             except NotFound:
                 return StackRules()
-        return StackRules(embed_host_domains=stack.embed_host_domains)
+        return StackRules(embed_host_domains=stack.embed_host_domains, access_endpoints=stack.access_endpoints)
 
     def _socket_of(self, instance_id: str, seat: int) -> Path:
         return self._run_dir / "instances" / instance_id / "guest" / stream_socket_name(seat)

@@ -76,10 +76,11 @@ class SessionView:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StackRules:
     """What the gateway must know of a grant's stack before it shows a page. `embed_host_domains`: whose https pages may
-    frame it.
+    frame it. `access_endpoints`: ids of interface endpoints; if there are any, users come through one of them.
     """
 
     embed_host_domains: tuple[str, ...] = field(default=())
+    access_endpoints: tuple[str, ...] = field(default=())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

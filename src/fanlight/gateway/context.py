@@ -2,15 +2,17 @@
 
 import asyncio
 import contextlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from aiohttp import web
 
 from fanlight.config import Settings
-from fanlight.controlwire.messages import SessionView
+from fanlight.controlwire.messages import Grant, SessionView, StackRules
+from fanlight.forwarding import Network, is_among
 from fanlight.gateway.client_files import ClientFiles
-from fanlight.gateway.control_client import ControlClient
+from fanlight.gateway.control_client import ControlClient, Refused
 from fanlight.gateway.cookies import Seals, SignedIn
 from fanlight.gateway.origins import Origins
 from fanlight.gateway.portal_files import PortalFiles
@@ -28,6 +30,7 @@ class Gateway:
     origins: Origins
     portal: PortalFiles
     client_files: ClientFiles
+    endpoints: Mapping[str, tuple[Network, ...]] = field(default_factory=dict)  # of AccessEndpoints: id → networks
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     def stream_client(self, version: str | None = None) -> str | None:
@@ -113,14 +116,33 @@ async def arriving_session(request: web.Request) -> RunningSession:
 
 
 async def running_session(request: web.Request, *, feature: str | None = None) -> RunningSession:
-    """Return the caller's running session. Raises NotSignedIn, NoStream, and Forbidden when the stack lacks the feature."""
+    """Return the caller's running session.
+
+    Raises NotSignedIn, NoStream, Refused (see `require_entrance`), and Forbidden when the stack lacks the feature.
+    """
     _, identity = signed_in(request)
-    view = await request.app[GATEWAY].control.find_session(identity.grant)
+    view, _ = await asyncio.gather(
+        request.app[GATEWAY].control.find_session(identity.grant), require_entrance(request, identity.grant)
+    )
     if view is None or view.state != "ACTIVE" or not view.stream_socket or view.stream_uid is None:
         raise NoStream
     if feature is not None and feature not in view.features:
         raise Forbidden("Your administrator has not allowed this for the stack.")
     return RunningSession(view, view.stream_socket, view.stream_uid)
+
+
+async def require_entrance(request: web.Request, grant: Grant) -> StackRules:
+    """Return the rules of the grant's stack. Raises Refused unless the user comes from where they let users in.
+
+    An endpoint that is not configured any more lets nobody in: the stack says so in its StackErrors.
+    """
+    gateway = request.app[GATEWAY]
+    rules = await gateway.control.rules(grant)
+    if rules.access_endpoints:
+        address = gateway.origins.address_of(request)
+        if not any(is_among(address, gateway.endpoints.get(endpoint, ())) for endpoint in rules.access_endpoints):
+            raise Refused("NOT_FROM_HERE", "These applications can be reached from certain networks only.", 403)
+    return rules
 
 
 def require_own_origin(request: web.Request) -> None:

@@ -56,7 +56,10 @@ class ControlClient:
 
     async def rules(self, grant: Grant) -> StackRules:
         """Return the rules of the grant's stack; none are left when the stack is gone."""
-        return StackRules(embed_host_domains=_domains(await self._ask("POST", "/v1/rules", to_json(grant))))
+        body = await self._ask("POST", "/v1/rules", to_json(grant))
+        return StackRules(
+            embed_host_domains=_texts(body, "embed_host_domains"), access_endpoints=_texts(body, "access_endpoints")
+        )
 
     async def catalog(self, grant: Grant) -> Catalog:
         return _catalog(await self._ask("POST", "/v1/catalog", to_json(grant)))
@@ -123,7 +126,7 @@ class ControlClient:
             raise ControlAway(f"the control socket answers {status}")
         if status >= 400:  # noqa: PLR2004
             code, message = str(answer.get("code", "REFUSED")), str(answer.get("message", "Refused."))
-            raise Refused(code, message, status, _domains(answer))
+            raise Refused(code, message, status, _texts(answer, "embed_host_domains"))
         return answer
 
 
@@ -136,8 +139,8 @@ def _known(kind: type, body: Mapping[str, Any]) -> dict[str, Any]:
     return {name: body[name] for name in kind.__dataclass_fields__ if name in body}  # type: ignore[attr-defined]
 
 
-def _domains(body: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(str(domain) for domain in body.get("embed_host_domains") or ())
+def _texts(body: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    return tuple(map(str, body.get(name) or ()))
 
 
 def _view(body: Mapping[str, Any]) -> SessionView:

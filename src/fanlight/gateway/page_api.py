@@ -14,7 +14,7 @@ from aiohttp import web
 
 from fanlight.controlwire.messages import TIME_ZONE, Catalog, SessionView
 from fanlight.gateway.bodies import body_pieces
-from fanlight.gateway.context import GATEWAY, Forbidden, Gateway, require_own_origin, signed_in
+from fanlight.gateway.context import GATEWAY, Forbidden, Gateway, require_entrance, require_own_origin, signed_in
 from fanlight.gateway.control_client import Refused
 from fanlight.gateway.cookies import SignedIn
 from fanlight.gateway.pages import set_cookie
@@ -33,8 +33,10 @@ class BadRequest(Exception):
 async def read_state(request: web.Request) -> web.StreamResponse:
     """GET state: catalogue, live session if any, and what may be done."""
     gateway, ref, identity = _page_request(request)
-    catalog, session = await asyncio.gather(
-        gateway.control.catalog(identity.grant), gateway.control.find_session(identity.grant)
+    catalog, session, _ = await asyncio.gather(
+        gateway.control.catalog(identity.grant),
+        gateway.control.find_session(identity.grant),
+        require_entrance(request, identity.grant),
     )
     return json_answer(
         {
@@ -58,6 +60,7 @@ async def open_session(request: web.Request) -> web.StreamResponse:
     time_zone = _text(body, "timeZone", may_be_absent=True) or ""
     if time_zone and not TIME_ZONE.fullmatch(time_zone):
         raise BadRequest("timeZone must be the name of a time zone.")
+    await require_entrance(request, identity.grant)
     session = await gateway.control.open_session(identity.grant, application_id, time_zone)
     answer = json_answer({"session": _session(gateway, ref, session), "now": gateway.seals.now()})
     _remember_start(request, answer, ref, identity, session)

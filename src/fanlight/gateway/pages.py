@@ -7,7 +7,7 @@ from aiohttp import web
 
 from fanlight.controlwire.messages import Grant
 from fanlight.gateway.client_files import ENTRY_POINT
-from fanlight.gateway.context import GATEWAY, Gateway, cookie_name, cookies_of, signed_in
+from fanlight.gateway.context import GATEWAY, Gateway, cookie_name, cookies_of, require_entrance, signed_in
 from fanlight.gateway.control_client import ControlAway, Refused
 from fanlight.gateway.cookies import COOKIE_LIFETIME_IN_SECONDS, SealTooLarge, SignedIn
 from fanlight.gateway.embedding import embedded_cookie, embedders, is_framed, origins_of
@@ -33,6 +33,10 @@ _REFUSALS = {
     "NOT_ASSOCIATED": (
         "These applications are gone",
         "What this link led to was taken out of its stack. Ask your administrator.",
+    ),
+    "NOT_FROM_HERE": (
+        "This link does not open from here",
+        "Its applications can be reached from certain networks only. Ask your administrator which.",
     ),
     "NOT_EMBEDDABLE": (
         "Open this link in a tab of its own",
@@ -63,7 +67,8 @@ async def authenticate(request: web.Request) -> web.StreamResponse:
         raise Refused("ALTERED", "The link has no parameters or no signature.", 400)
     grant = await gateway.control.redeem(given["parameters"], given["signature"])
     identity = SignedIn(grant=grant, opened_at=gateway.seals.now(), is_embedded=is_framed(request))
-    if identity.is_embedded and not await embedders(request, grant):
+    rules = await require_entrance(request, grant)
+    if identity.is_embedded and not rules.embed_host_domains:
         raise Refused("NOT_EMBEDDABLE", "The stack has no EmbedHostDomains.", 403)
     if await _started_early(request, gateway, grant):
         identity = identity.started()

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from fanlight.config import Settings
 from fanlight.controlwire import CONTROL_SOCKET_NAME
+from fanlight.forwarding import networks
 from fanlight.gateway.app import make_app
 from fanlight.gateway.client_files import ENTRY_POINT, ClientFiles
 from fanlight.gateway.context import Gateway
@@ -114,6 +115,7 @@ def make_gateway(settings: Settings) -> Gateway:
         origins=Origins.of(settings),
         portal=PortalFiles(),
         client_files=ClientFiles(settings.data_dir),
+        endpoints={endpoint: networks(own) for endpoint, own in settings.endpoint_networks.items()},
     )
 
 

@@ -1,6 +1,6 @@
 """All services of the AppStream API in one object, built once by `bootstrap`."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import Self
 
@@ -50,18 +50,20 @@ class AppStreamServices:
         portal_url: str | Callable[[], str],
         regions: tuple[str, ...] = ("us-east-1",),
         sizes_root_volumes: Callable[[], Awaitable[bool]] | None = None,
+        known_endpoints: Collection[str] = (),
     ) -> Self:
         """Wire the services to one store.
 
         `signing_key` (DATA_DIR/state/signing.key) signs streaming URLs and page tokens; `portal_url` is the portal's
         origin without a trailing slash, or a function that returns it (for a port chosen when the portal starts).
         `sizes_root_volumes` is asked when a fleet names a size, and may raise DriverUnavailable; None: it can.
+        `known_endpoints` are the ids of interface endpoints that stacks may name.
         """
         portal = portal_url if callable(portal_url) else lambda: portal_url
         tokens = PageTokens(signing_key)
         return cls(
             fleets=FleetService(transactions, clock, wake, tokens, sizes_root_volumes),
-            stacks=StackService(transactions, clock, tokens),
+            stacks=StackService(transactions, clock, tokens, known_endpoints),
             associations=AssociationService(transactions, tokens),
             sessions=StreamingSessionService(transactions, clock, wake, StreamingUrls(signing_key, portal), tokens),
             session_instances=SessionInstanceService(transactions, wake),

@@ -196,7 +196,7 @@ def _access_endpoints(endpoints: tuple[str | None, ...] | None, known: Collectio
         if endpoint not in known:
             raise NotSupported(
                 f"AccessEndpoints is not supported: {endpoint} is no interface endpoint of this installation, so users "
-                "could not be kept to it. Leave it out."
+                "could not be kept to it. Its operator configures them (--access-endpoints)."
             )
     return tuple(endpoint for endpoint in endpoints if endpoint)
 

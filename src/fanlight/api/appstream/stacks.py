@@ -37,7 +37,8 @@ from fanlight.services.stacks import NewStack, StackChange
     "with Enabled true, AgentAccessConfig, DOMAIN_SMART_CARD_SIGNIN and SMART_CARD_REDIRECTION ENABLED. "
     "DOMAIN_PASSWORD_SIGNIN has no effect, as on Linux fleets of the service. "
     "PreferredProtocol UDP is stored; browsers are streamed to over TCP, as in the service. ApplicationSettings are stored "
-    "and returned; nothing is kept for users before there are home folders.",
+    "and returned; nothing is kept for users before there are home folders. AccessEndpoints are ids that the operator "
+    "configured; others are refused.",
 )
 async def create_stack(request: CreateStackRequest, caller: Caller, services: AppStreamServices) -> CreateStackResult:
     stack = await services.stacks.create(caller.scope, _new_stack(request))

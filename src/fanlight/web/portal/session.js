@@ -274,6 +274,7 @@ const REFUSALS = {
   FLEET_NOT_RUNNING: "The applications are switched off",
   EXPIRED: "This link has expired",
   NOT_FOUND: "These applications are gone",
+  NOT_FROM_HERE: "This does not open from here",
 };
 
 function refused(error) {
