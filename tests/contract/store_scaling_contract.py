@@ -170,6 +170,9 @@ class StoreScalingContract:
             assert await work.alarms.page(HERE, after="high", limit=10) == [percentile]
             assert await work.alarms.named(HERE, ["high", "gone"]) == [alarm()]
             assert len(await work.alarms.everywhere()) == 3
+            tracking = await work.alarms.add(alarm("t", tracked_policy="arn:policy"))
+            assert await work.alarms.tracking(["arn:policy", "arn:other"]) == [tracking]
+            assert await work.alarms.tracking([]) == []
             changed = await work.alarms.save(replace(alarm(), state=AlarmState.ALARM))
             with pytest.raises(ChangedMeanwhile):
                 await work.alarms.save(alarm())
@@ -256,6 +259,7 @@ class StoreScalingContract:
             assert (await activities.page(HERE, with_not_scaled=True, limit=2))[1] == noted
             last = (wanted[0].started_at, wanted[0].activity_id)
             assert await activities.page(HERE, "cad", before=last, limit=2) == wanted[1:3]
-            assert await activities.live() == [pending]
+            assert await activities.live() == await activities.live("fleet-1") == [pending]
+            assert await activities.live("fleet-2") == []
             assert await activities.prune(NOW + 2 * MINUTE) == 1
             assert await activities.page(HERE, "cad", limit=10) == wanted[:3]

@@ -1,7 +1,7 @@
 """Carry out scaling activities: set the capacity of the fleet, then follow it until the fleet has it."""
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -10,7 +10,7 @@ from fanlight.domain.errors import ChangedMeanwhile, DomainError, StoreUnavailab
 from fanlight.domain.fleet_capacity import capacity_of
 from fanlight.domain.fleets import Fleet, FleetState
 from fanlight.domain.places import Scope
-from fanlight.domain.ports import Clock, Transactions
+from fanlight.domain.ports import Clock, Transactions, UnitOfWork
 from fanlight.domain.scaling import ActivityStatus, ScalingActivity
 from fanlight.domain.scaling_plan import is_fulfilled
 from fanlight.services.fleet_wishes import FleetChange
@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 ChangeFleet = Callable[[Scope, str, FleetChange], Awaitable[Any]]
 # Instances need minutes at most; what is not there by then will not come by waiting.
+FEW = 10
 PATIENCE = timedelta(minutes=30)
 
 
@@ -41,7 +42,8 @@ class Activities:
         """Move every activity that is pending or in progress one step. Raises StoreUnavailable."""
         async with self.transactions.begin() as work:
             live = await work.scaling_activities.live()
-            found = [(activity, await work.fleets.find(activity.fleet_id)) for activity in live]
+            fleets = await _fleets_of(work, live)
+            found = [(activity, fleets.get(activity.fleet_id)) for activity in live]
             counts = await work.instances.count_by_state([fleet.fleet_id for _, fleet in found if fleet is not None])
         for activity, fleet in found:
             if fleet is None:
@@ -112,6 +114,14 @@ class Activities:
             "scaling activity",
             extra={"fleet": activity.fleet_name, "status": outcome.status, "why": outcome.message},
         )
+
+
+async def _fleets_of(work: UnitOfWork, activities: Sequence[ScalingActivity]) -> dict[str, Fleet]:
+    """Return the fleets by id, in one query if there are many; those that are gone are missing."""
+    if len(activities) > FEW:
+        return {fleet.fleet_id: fleet for fleet in await work.fleets.everywhere()}
+    found = [await work.fleets.find(activity.fleet_id) for activity in activities]
+    return {fleet.fleet_id: fleet for fleet in found if fleet is not None}
 
 
 def _overridden(wished: int) -> _Outcome:

@@ -144,8 +144,11 @@ class Autoscaler:
             judged = await _judge(work, alarms, minute)
         await self._save_verdicts(judged)
         firings = _firings(judged, policies)
+        policies_of: dict[tuple[Scope, str], list[ScalingPolicy]] = {}
+        for policy in policies:
+            policies_of.setdefault((policy.scope, policy.fleet_name), []).append(policy)
         for target in targets:
-            own = [p for p in policies if (p.scope, p.fleet_name) == (target.scope, target.fleet_name)]
+            own = policies_of.get((target.scope, target.fleet_name), [])
             fleet = fleets.get(target.fleet_id)
             fired = [firing for policy in own for firing in firings.get(policy.arn, ())]
             if fired and fleet is not None and fleet.state is FleetState.RUNNING and target.decided_at != minute:
@@ -288,10 +291,14 @@ async def _judge(work: UnitOfWork, alarms: Sequence[MetricAlarm], minute: dateti
     seen = {
         place: await work.observations.of_fleet(*place, minute - window, minute) for place, window in windows.items()
     }
-    return [
-        _judged(alarm, seen[alarm.scope, alarm.fleet_name] if alarm.fleet_name is not None else (), minute)
-        for alarm in alarms
-    ]
+    judged = []
+    for alarm in alarms:
+        judged.append(
+            _judged(alarm, seen[alarm.scope, alarm.fleet_name] if alarm.fleet_name is not None else (), minute)
+        )
+        # A long window takes a millisecond and there may be thousands of alarms: requests go in between.
+        await asyncio.sleep(0)
+    return judged
 
 
 def _judged(alarm: MetricAlarm, seen: Sequence[FleetObservation], minute: datetime) -> _Judged:

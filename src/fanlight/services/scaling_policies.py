@@ -59,11 +59,12 @@ class ScalingPolicyService:
                         f"The policy {name} is of another type. Delete it, or choose another name."
                     )
                 policy = await work.scaling_policies.save(replace(policy, rule=rule))
-            await remove_tracking_alarms(work, scope, [policy.arn])
+            await remove_tracking_alarms(work, [policy.arn])
+            alarms: Sequence[MetricAlarm]
             if isinstance(rule, TargetTracking):
-                for alarm in tracking_alarms(policy, rule, now):
-                    await work.alarms.add(alarm)
-            alarms = (await _alarms(work, scope)).get(policy.arn, [])
+                alarms = [await work.alarms.add(alarm) for alarm in tracking_alarms(policy, rule, now)]
+            else:
+                alarms = (await _alarms(work, scope)).get(policy.arn, [])
             await work.commit()
         return DescribedPolicy(policy, alarms)
 
@@ -101,7 +102,7 @@ class ScalingPolicyService:
             policy = await work.scaling_policies.find(scope, fleet_name, name)
             if policy is None:
                 raise ScalingObjectMissing(f"No scaling policy found for {where(fleet_name)}, policy name: {name}")
-            await remove_tracking_alarms(work, scope, [policy.arn])
+            await remove_tracking_alarms(work, [policy.arn])
             await work.scaling_policies.remove(policy)
             await work.commit()
 

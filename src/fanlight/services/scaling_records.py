@@ -88,16 +88,15 @@ async def begin_activity(
 
 
 async def override_live(work: UnitOfWork, fleet_id: str, now: datetime) -> None:
-    for activity in await work.scaling_activities.live():
-        if activity.fleet_id == fleet_id:
-            await work.scaling_activities.save(
-                replace(
-                    activity,
-                    status=ActivityStatus.OVERRIDDEN,
-                    status_message="A newer scaling activity took the place of this one.",
-                    ended_at=now,
-                )
+    for activity in await work.scaling_activities.live(fleet_id):
+        await work.scaling_activities.save(
+            replace(
+                activity,
+                status=ActivityStatus.OVERRIDDEN,
+                status_message="A newer scaling activity took the place of this one.",
+                ended_at=now,
             )
+        )
 
 
 async def note_not_scaled(
@@ -124,12 +123,11 @@ async def note_not_scaled(
     )
 
 
-async def remove_tracking_alarms(work: UnitOfWork, scope: Scope, policy_arns: Sequence[str]) -> None:
+async def remove_tracking_alarms(work: UnitOfWork, policy_arns: Sequence[str]) -> None:
     """Take away the alarms that belong to target tracking policies."""
-    for alarm in await work.alarms.page(scope, limit=MANY):
-        if alarm.tracked_policy and alarm.tracked_policy in policy_arns:
-            await work.alarms.remove(alarm)
-            await work.tags.drop(alarm.arn)
+    for alarm in await work.alarms.tracking(policy_arns):
+        await work.alarms.remove(alarm)
+        await work.tags.drop(alarm.arn)
 
 
 async def policies_of(work: UnitOfWork, scope: Scope, fleet_name: str) -> Sequence[ScalingPolicy]:
@@ -139,7 +137,7 @@ async def policies_of(work: UnitOfWork, scope: Scope, fleet_name: str) -> Sequen
 async def forget_target(work: UnitOfWork, target: ScalableTarget, now: datetime) -> None:
     """Remove a target with its policies, their alarms, its scheduled actions and tags. Its activities stay to be read."""
     policies = await policies_of(work, target.scope, target.fleet_name)
-    await remove_tracking_alarms(work, target.scope, [policy.arn for policy in policies])
+    await remove_tracking_alarms(work, [policy.arn for policy in policies])
     for policy in policies:
         await work.scaling_policies.remove(policy)
     for action in await work.scheduled_actions.page(target.scope, target.fleet_name, limit=MANY):

@@ -77,6 +77,11 @@ STATEMENTS = Statements.of(KIND)
 
 _IN_SCOPE = select(table).where(table.c.account_id == bindparam("account_id"), table.c.region == bindparam("region"))
 _NAMED = _IN_SCOPE.where(table.c.name.in_(bindparam("names", expanding=True))).order_by(table.c.name)
+_TRACKING = (
+    select(table)
+    .where(table.c.tracked_policy.in_(bindparam("policies", expanding=True)))
+    .order_by(table.c.account_id, table.c.region, table.c.name)
+)
 _PAGE = _IN_SCOPE.where(table.c.name > bindparam("after")).order_by(table.c.name).limit(bindparam("page_size"))
 _ALL = select(table).order_by(table.c.account_id, table.c.region, table.c.name)
 
@@ -89,6 +94,9 @@ class SqlAlarms(Rows[MetricAlarm]):
 
     async def named(self, scope: Scope, names: Sequence[str]) -> Sequence[MetricAlarm]:
         return await self._many(_NAMED, {"account_id": scope.account_id, "region": scope.region, "names": list(names)})
+
+    async def tracking(self, policy_arns: Sequence[str]) -> Sequence[MetricAlarm]:
+        return await self._many(_TRACKING, {"policies": list(policy_arns)})
 
     async def page(self, scope: Scope, *, after: str = "", limit: int) -> Sequence[MetricAlarm]:
         return await self._many(

@@ -75,6 +75,7 @@ _LIVE = (
     .where(table.c.status.in_([status.value for status in LIVE_STATUSES]))
     .order_by(table.c.started_at, table.c.activity_id)
 )
+_LIVE_OF_FLEET = _LIVE.where(table.c.fleet_id == bindparam("fleet_id"))
 _PRUNE = delete(table).where(table.c.started_at < bindparam("before"))
 
 
@@ -105,8 +106,10 @@ class SqlScalingActivities(Rows[ScalingActivity]):
             asked |= {"before_time": before[0], "before_id": before[1]}
         return await self._many(statement, asked)
 
-    async def live(self) -> Sequence[ScalingActivity]:
-        return await self._many(_LIVE)
+    async def live(self, fleet_id: str | None = None) -> Sequence[ScalingActivity]:
+        if fleet_id is None:
+            return await self._many(_LIVE)
+        return await self._many(_LIVE_OF_FLEET, {"fleet_id": fleet_id})
 
     async def prune(self, started_before: datetime) -> int:
         return await self._door.change(_PRUNE, {"before": started_before})
