@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from botocore.model import ServiceModel
+
 from fanlight.api.appstream.handlers import appstream_registry
 from fanlight.api.aws_services import AwsService
 from fanlight.api.catalogue import aws_services
@@ -52,6 +54,14 @@ declares it, with the reason; empty values, which ask for nothing, are taken.
 | member | operations | because |
 | --- | --- | --- |"""
 
+MEMBERS = """
+## Members of built operations
+
+Complete: every member of the request is honoured, or refused as the tables above say. A test holds that none is
+overlooked.
+
+| operation | members | refused whatever the value |
+| --- | --- | --- |"""
 
 NEIGHBOURS = """
 ## Other services
@@ -81,6 +91,8 @@ def render() -> str:
         *built,
         REFUSED,
         *refused,
+        MEMBERS,
+        *_members(registry, model),
         "\n## Not built\n\n| operations | answer |\n| --- | --- |",
         *waiting,
     ]
@@ -96,6 +108,16 @@ def _neighbour(service: AwsService[AppStreamServices]) -> list[str]:
     )
     built = service.registry.built
     return [heading, *(f"| {name} | {built[name].note} |" for name in sorted(built))]
+
+
+def _members(registry: Registry[Any], model: ServiceModel) -> list[str]:
+    """Return a line for each operation whose request has members: all of them, and those that are refused."""
+    members = {name: list(model.operation_model(name).input_shape.members) for name in sorted(registry.built)}
+    return [
+        f"| {name} | complete: {', '.join(members[name])} | {', '.join(registry.built[name].refuses) or 'none'} |"
+        for name in members
+        if members[name]
+    ]
 
 
 def _refused_members(registry: Registry[Any]) -> list[str]:
