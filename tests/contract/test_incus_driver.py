@@ -73,6 +73,18 @@ class IncusContract(InstanceDriverContract):
         maps = [await rig.run_in(spec.instance_id, "/bin/busybox", "cat", "/proc/self/uid_map") for spec in specs]
         assert sorted(int(one.output.split()[1]) for one in maps) == first
 
+    async def test_an_instance_is_held_to_the_size_of_its_root_volume(
+        self, driver: InstanceDriver, rig: IncusRig
+    ) -> None:
+        if not driver.capabilities.enforces_disk_quota:
+            pytest.skip("this pool limits no root volume, and fleets that name a size are refused")
+        small, large = rig.new_spec(disk_in_gib=1), rig.new_spec(disk_in_gib=2)
+        await running(driver, small, large)
+        take = "import os; os.posix_fallocate(os.open('/big', os.O_CREAT | os.O_WRONLY), 0, 1100 << 20)"
+        refused, taken = [await rig.python_in(spec.instance_id, take) for spec in (small, large)]
+        assert (taken.is_success, refused.is_success) == (True, False), taken.output
+        assert "Disk quota exceeded" in refused.output
+
 
 class TestIncusDriver(IncusContract):
     @pytest.fixture

@@ -57,7 +57,8 @@ _DELETABLE = {
     "CreateFleet",
     raises=(AlreadyExists, NotFound, NotAvailable, IncompatibleImage, InvalidCombination),
     note="An omitted FleetType means ALWAYS_ON (undocumented); ELASTIC is refused, it comes later. RootVolumeConfig is "
-    "returned only if it was given. DisableIMDSV1 is returned as given: instances have no metadata service.",
+    "returned only if it was given. DisableIMDSV1 is returned as given: instances have no metadata service. "
+    "MaxConcurrentSessions and SessionScriptS3Location belong to ELASTIC fleets: InvalidParameterCombinationException.",
     refuses=_REFUSED,
 )
 async def create_fleet(request: CreateFleetRequest, caller: Caller, services: AppStreamServices) -> CreateFleetResult:
@@ -79,7 +80,8 @@ async def describe_fleets(
     "UpdateFleet",
     raises=(NotFound, InUse, NotAvailable, IncompatibleImage, InvalidCombination, ChangedMeanwhile),
     note="A change that needs a STOPPED fleet answers ResourceInUseException; values that stay as they are need "
-    "nothing. Of VpcConfig, the half that is left out stays as it is.",
+    "nothing. Of VpcConfig, the half that is left out stays as it is. MaxConcurrentSessions and SessionScriptS3Location "
+    "belong to ELASTIC fleets: InvalidParameterCombinationException.",
     refuses=_REFUSED,
 )
 async def update_fleet(request: UpdateFleetRequest, caller: Caller, services: AppStreamServices) -> UpdateFleetResult:
