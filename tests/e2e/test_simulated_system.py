@@ -19,6 +19,7 @@ from fanlight.domain.instances import InstanceState
 from fanlight.domain.ports import InstanceSpec
 from fanlight.domain.session_plan import STARTING, WAITING
 from fanlight.domain.streaming_sessions import EndReason, SessionState
+from fanlight.services.fleet_wishes import FleetChange
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -43,12 +44,12 @@ def is_over(session: object) -> bool:
     return getattr(session, "state", None) is SessionState.EXPIRED
 
 
-async def ready(system: System, count: int) -> None:
+async def ready(system: System, count: int, others: int = 0) -> None:
     async def probe() -> bool:
         states = [i.state for i in await system.instances()]
-        return states.count(InstanceState.READY) == count and len(states) == count
+        return states.count(InstanceState.READY) == count and len(states) == count + others
 
-    await until(probe, within=20, what=f"exactly {count} instances, all READY")
+    await until(probe, within=20, what=f"exactly {count} instances READY, and {others} others")
 
 
 class TestFleets:
@@ -176,6 +177,42 @@ class TestFleets:
             return not (await system.fleet()).errors
 
         await until(forgotten, within=10, what="the error forgotten")
+
+    async def test_capacity_adds_up_at_every_moment(self, system: System) -> None:
+        """Desired is what was asked for last; what runs is in use or available; nothing is on when it is STOPPED."""
+        seen: set[tuple[int, ...]] = set()
+
+        async def watch() -> None:
+            while True:
+                (described,), _ = await system.services.fleets.describe(SCOPE)
+                fleet, capacity = described.fleet, described.capacity
+                assert capacity.desired == fleet.desired_instances
+                offered = capacity.available if fleet.is_provisioned else capacity.running - capacity.in_use
+                assert capacity.running == capacity.in_use + offered
+                assert capacity.running <= 3
+                if fleet.state is FleetState.STOPPED:
+                    assert capacity.running == 0
+                seen.add((capacity.desired, capacity.running, capacity.in_use, capacity.available))
+                await asyncio.sleep(0)
+
+        await system.make_fleet(desired_instances=3)
+        watching = asyncio.create_task(watch())
+        await system.start()
+        ada, bob = await system.open("ada"), await system.open("bob")
+        for session in (ada, bob):
+            await system.session_becomes(session.session_id, is_active)
+        await system.services.sessions.request_end(ada.session_id, EndReason.USER)
+        await system.session_becomes(ada.session_id, is_over)
+        await system.services.fleets.update(SCOPE, "cad", FleetChange(desired_instances=1))
+        await ready(system, 0, others=1)
+        await system.services.fleets.update(SCOPE, "cad", FleetChange(desired_instances=2))
+        await ready(system, 1, others=1)
+        await system.services.fleets.stop(SCOPE, "cad")
+        await system.fleet_becomes(FleetState.STOPPED)
+        await asyncio.sleep(0.01)
+        assert not watching.done() or watching.exception() is None
+        watching.cancel()
+        assert {(3, 0, 0, 0), (3, 3, 0, 3), (3, 3, 2, 1), (1, 1, 1, 0), (2, 2, 1, 1), (2, 0, 0, 0)} <= seen
 
     async def test_the_size_of_the_root_volume_reaches_the_engine(self, system: System) -> None:
         await system.make_fleet(desired_instances=1, root_volume_in_gib=200)

@@ -38,6 +38,7 @@ def fleet(**changes: Any) -> Fleet:
         (FleetState.RUNNING, FleetType.ALWAYS_ON, {R: 4}, (4, 0, 4)),
         (FleetState.RUNNING, FleetType.ALWAYS_ON, {R: 2, U: 1, G: 1, L: 1}, (3, 1, 2)),
         (FleetState.STOPPING, FleetType.ALWAYS_ON, {G: 4}, (0, 0, 0)),
+        (FleetState.STOPPING, FleetType.ALWAYS_ON, {R: 2, U: 1}, (3, 1, 0)),
         (FleetState.STOPPED, FleetType.ON_DEMAND, {}, (0, 0, 0)),
         (FleetState.RUNNING, FleetType.ON_DEMAND, {}, (0, 0, 4)),
         (FleetState.RUNNING, FleetType.ON_DEMAND, {U: 3}, (3, 3, 1)),
@@ -69,6 +70,12 @@ def test_desired_sessions_stay_as_configured_when_nothing_runs() -> None:
     stopped = fleet(state=FleetState.STOPPED, max_sessions_per_instance=5, desired_sessions=12, desired_instances=3)
     assert capacity_of(stopped, {}).sessions == SessionCapacity(desired=12)
     assert capacity_of(stopped, {}).desired == 3
+
+
+def test_a_multi_session_fleet_that_stops_offers_no_slots() -> None:
+    stopping = fleet(state=FleetState.STOPPING, max_sessions_per_instance=5, desired_sessions=12, desired_instances=3)
+    found = capacity_of(stopping, {U: 1, R: 1}, SlotCounts(slots=10, active=2)).sessions
+    assert found == SessionCapacity(desired=12, available=0, active=2, actual=2)
 
 
 def test_slots_below_the_users_that_hold_them_leave_nothing_free() -> None:

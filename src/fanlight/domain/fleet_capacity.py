@@ -71,12 +71,13 @@ class Capacity:
 def capacity_of(fleet: Fleet, counts: Mapping[InstanceState, int], slots: SlotCounts | None = None) -> Capacity:
     """Return what a fleet has, from how many instances it has in each state and, for multi-session, from its slots.
 
-    `slots` may come with `counts`. An ON_DEMAND fleet offers its unassigned instances although none is powered on.
+    `slots` may come with `counts`. An ON_DEMAND fleet offers its unassigned instances although none is powered on. A
+    fleet that stops offers nothing, whatever is still on.
     """
     if slots is None:
         slots = counts.slots if isinstance(counts, StateCounts) else SlotCounts()
     ready, in_use = counts.get(InstanceState.READY, 0), counts.get(InstanceState.IN_USE, 0)
-    available = ready
+    available = ready if fleet.is_provisioned else 0
     if fleet.fleet_type is FleetType.ON_DEMAND:
         available = max(fleet.desired_instances - in_use, 0) if fleet.state is FleetState.RUNNING else 0
         slots = replace(slots, slots=slots.slots + available * fleet.places_per_instance)
@@ -90,12 +91,13 @@ def capacity_of(fleet: Fleet, counts: Mapping[InstanceState, int], slots: SlotCo
 
 
 def _sessions(fleet: Fleet, slots: SlotCounts) -> SessionCapacity:
+    offered = slots.slots if fleet.is_provisioned else 0
     return SessionCapacity(
         desired=fleet.desired_sessions or 0,
         # Slots may shrink below the users that hold them: those stay, and nothing is free.
-        available=max(slots.slots - slots.active, 0),
+        available=max(offered - slots.active, 0),
         active=slots.active,
-        actual=max(slots.slots, slots.active),
+        actual=max(offered, slots.active),
         draining=slots.draining_instances,
         draining_active=slots.draining_active,
         draining_unused=max(slots.draining_slots - slots.draining_active, 0),
