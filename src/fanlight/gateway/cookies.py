@@ -24,6 +24,7 @@ COOKIE_LIFETIME_IN_SECONDS = 5 * 86_400 + 3_600
 # Short URLs (60 s is the default) must leave time to read the catalogue: the first session may be started this long
 # after the URL was opened, even when the URL itself has expired meanwhile.
 FIRST_START_GRACE_IN_SECONDS = 900.0
+LONGEST_LINK_IN_SECONDS = 7 * 86_400.0 + FIRST_START_GRACE_IN_SECONDS
 _MAX_SEALED_LENGTH = 3_800  # Browsers drop cookies above 4,096 bytes.
 _MAX_PAYLOAD = 65_536
 
@@ -45,9 +46,13 @@ class SignedIn:
     is_embedded: bool = False
 
     def may_start(self, now: float) -> bool:
-        """Return whether a new session may be made; rejoining a live one is always allowed."""
-        first_start = not self.has_started and now < self.opened_at + FIRST_START_GRACE_IN_SECONDS
-        return now < self.grant.expires_at or first_start
+        """Return whether a new session may be made; rejoining a live one is always allowed.
+
+        Neither a link that lasts longer than any nor one that was opened in the future counts: a clock that has been
+        set back since made it so.
+        """
+        first_start = not self.has_started and abs(now - self.opened_at) < FIRST_START_GRACE_IN_SECONDS
+        return now < self.grant.expires_at <= now + LONGEST_LINK_IN_SECONDS or first_start
 
     def started(self) -> "SignedIn":
         return replace(self, has_started=True)

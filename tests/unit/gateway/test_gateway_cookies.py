@@ -113,6 +113,10 @@ def test_a_handle_is_no_cookie_and_a_cookie_no_handle() -> None:
         (60.0, 90.0, False, True),  # the catalogue took longer to read than the link lived
         (60.0, 90.0, True, False),
         (60.0, FIRST_START_GRACE_IN_SECONDS, False, False),
+        (7 * 86_400.0, 0.0, True, True),
+        # The clock went back
+        (60.0, -600.0, False, True),
+        (60.0, -30 * 86_400.0, False, False),
     ],
 )
 def test_when_a_session_may_be_started(expires_in: float, after: float, has_started: bool, may_start: bool) -> None:  # noqa: FBT001
