@@ -25,8 +25,13 @@ INCUS_SETTINGS = {
     "incus_network": "fltests0",
     "incus_pool": "fanlight-tests",
     "incus_subnet": "10.213.0.1/16",
+    "networks_file": str(TEST_DIR / "networks.toml"),
     "capacity_wait_in_seconds": "20",
 }
+NETWORKS = """
+[subnets.subnet-e2e]
+cidr = "10.214.0.1/24"
+"""
 SHARED_FLEET = "e2e-applications"
 TRANSIENT = ("state", "gateway", "audit", "credentials", "test.log")  # what is left in "run" is the product's to clear
 BUILD_TIMEOUT_IN_SECONDS = 1500
@@ -66,6 +71,7 @@ def prepared_installation(settings: Mapping[str, str]) -> Iterator[Installation]
         for name in TRANSIENT:
             left = TEST_DIR / name
             shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+        (TEST_DIR / "networks.toml").write_text(NETWORKS)
         build_images(made)
         try:
             made.start()

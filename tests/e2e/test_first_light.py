@@ -56,6 +56,7 @@ def test_boto3_makes_stack_and_fleet_and_the_waiter_sees_it_run(story: Story) ->
         InstanceType="stream.standard.medium",
         FleetType="ALWAYS_ON",
         ComputeCapacity={"DesiredInstances": 1},
+        VpcConfig={"SubnetIds": ["subnet-e2e"]},
     )
     appstream.associate_fleet(FleetName=NAME, StackName=NAME)
     appstream.start_fleet(Name=NAME)
@@ -83,6 +84,17 @@ def test_a_streaming_url_opens_the_editor_and_what_is_typed_is_read_from_the_pix
         timeout=5,
         what="CONNECTED",
     )
+
+
+def test_the_session_tells_the_network_interface_that_its_instance_has(story: Story) -> None:
+    assert story.session is not None
+    told = story.session["NetworkAccessConfiguration"]
+    instances, instance_id = Instances(story.installation), story.session["InstanceId"]
+    mac = instances.read(instance_id, "/sys/class/net/eth0/address")
+    assert mac is not None
+    assert told["EniId"] == "eni-00000" + mac.decode().strip().replace(":", "")
+    assert told["EniPrivateIpAddress"].startswith("10.214.0.")
+    assert f"|-- {told['EniPrivateIpAddress']}\n".encode() in (instances.read(instance_id, "/proc/net/fib_trie") or b"")
 
 
 def test_the_text_survives_a_reload_of_the_page(story: Story) -> None:

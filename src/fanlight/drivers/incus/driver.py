@@ -63,6 +63,7 @@ class IncusDriver:
         self._specs: dict[str, InstanceSpec] = {}  # of the launches that are under way
         self._failures: dict[str, ObservedInstance] = {}
         self._blocks: list[int] = []  # of ids, of this host
+        self._preparing = asyncio.Lock()
         self._guard = Guard(settings.incus_network)
         self._networks = Networks()
         self._bridges = PreparedBridges(of_subnet={})
@@ -93,7 +94,8 @@ class IncusDriver:
     async def prepare(self) -> None:
         """Make project, network, pool and RUN_DIR/instances ready. Raises DriverUnavailable with what to do."""
         try:
-            await self._prepare()
+            async with self._preparing:  # two at once would find each other's half-made networks
+                await self._prepare()
         except DriverUnavailable as error:
             self._why_unprepared = str(error)
             raise
@@ -132,9 +134,11 @@ class IncusDriver:
     async def restore_guard(self) -> bool:
         """Guard the host again if somebody took the guard away or changed it; return whether that was so.
 
-        Raises DriverUnavailable.
+        It is made anew from what Incus shows now. Raises DriverUnavailable.
         """
-        return await self._guard.restore()
+        was_gone = await self._guard.restore()
+        await self._guard_host(await self._list_everywhere())
+        return was_gone
 
     async def _guard_host(self, found: Sequence[Mapping[str, Any]]) -> None:
         """Load the guard for what Incus shows and what is being launched. Raises DriverUnavailable."""
