@@ -93,6 +93,15 @@ class Seat:
     def stream_socket(self) -> str:
         return f"{GUEST_SOCKETS}/{stream_socket_name(self.number)}"
 
+    @property
+    def printer_socket(self) -> str:
+        return f"{self.directory}/printer.sock"
+
+    @property
+    def print_spool(self) -> str:
+        """Where printed documents wait for the browser."""
+        return f"{self.directory}/printed"
+
     def x_authority_of(self, account: Account) -> str:
         return f"{self.directory}/{account.name}.xauth"
 
@@ -110,6 +119,7 @@ class Seat:
             "PULSE_SERVER": self.pulse_server,
             "XDG_RUNTIME_DIR": account.runtime_directory,
             "DBUS_SESSION_BUS_ADDRESS": f"unix:path={account.runtime_directory}/bus",
+            "CUPS_SERVER": self.printer_socket,  # there is nothing unless the session may print
             "NO_AT_BRIDGE": "1",  # there is no accessibility bus; toolkits would look for one
             "GTK_A11Y": "none",
         }

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fanlight.agent import seats, wm
 from fanlight.agent.accounts import Account, Seat
+from fanlight.agent.printing import PrinterSocket
 from fanlight.agent.processes import Processes, Program
 from fanlight.agent.screen import Screen
 from fanlight.agent.services import Service
@@ -63,6 +64,7 @@ class Desktop:
         self._window_manager = service(self._window_manager_program)
         self._panel = service(self._panel_program)
         self._stream = service(self._stream_program)
+        self._printer = PrinterSocket(processes, self._printer_program)
 
     async def boot(self) -> None:
         """Bring up everything that needs no session. Raises NotReady, OSError."""
@@ -83,13 +85,15 @@ class Desktop:
     def begin(
         self, stream_view: str, stream_settings: Mapping[str, str], environment: Mapping[str, str]
     ) -> Awaitable[None]:
-        """Become this session's desktop. The result waits until the stream accepts connections; raises NotReady.
+        """Become this session's desktop. The result waits until the stream accepts connections; raises NotReady, OSError.
 
         `environment` is the whole environment of the user's programs, for what is started from panel and menu.
         """
         self._session_environment = dict(environment)
         self._stream_settings = {**stream_settings, **self._own_stream_settings()}
         self._tell_stream_settings()
+        if stream_settings.get("printing_enabled", "").startswith("true"):
+            self._printer.open(self._seat.printer_socket, self._seat.user)
         self._write_config("openbox.xml", wm.openbox_config(stream_view))
         self._window_manager.start()
         if stream_view == "DESKTOP":
@@ -103,6 +107,7 @@ class Desktop:
 
     def release(self) -> None:
         """Stop what belongs to the user's side of the desktop, for good."""
+        self._printer.close()
         for each in (self._panel, self._window_manager, self._message_bus):
             each.stop(signal.SIGTERM)
 
@@ -145,6 +150,12 @@ class Desktop:
         arguments = ["/usr/bin/tint2", "-c", f"{self._seat.directory}/panel.conf"]
         return self._program("panel", arguments, self._seat.user, self._session_environment)
 
+    def _printer_program(self, listener: int) -> Program:
+        """As the user: it has no right that the user's own programs lack."""
+        arguments = [f"{RUNTIME_DIRECTORY}/bin/fanlight-printer", str(listener), self._seat.print_spool]
+        environment = {**self._seat.environment_of(self._seat.user), "GCONV_PATH": f"{RUNTIME_DIRECTORY}/lib"}
+        return self._program("printer", arguments, self._seat.user, environment, hand_over=(listener,))
+
     def _stream_program(self) -> Program:
         """Start it with one end of a socket pair; after a crash in a session it gets the same settings again."""
         ours, theirs = socket.socketpair()
@@ -184,6 +195,7 @@ class Desktop:
             "enable_basic_auth": "false",  # the socket is private; the gateway authorises
             "mode": "websockets",
             "file_manager_path": self._seat.files_directory,
+            "print_spool_path": self._seat.print_spool,
             "audio_device_name": "output.monitor",
         }
 

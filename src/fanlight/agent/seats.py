@@ -29,6 +29,7 @@ def prepare(seat: Seat) -> bytes:
     make_directory(seat.pulse_directory, display.uid, user.group, 0o750)
     make_directory(seat.log_directory, 0, 0, 0o700)
     make_directory(seat.directory, 0, 0, 0o711)
+    make_directory(seat.print_spool, display.uid, user.group, 0o1730)  # the user puts in, the display account takes out
     cookie = secrets.token_bytes(COOKIE_BYTES)
     for account in seat.accounts:
         _write_for(account, seat.x_authority_of(account), x_authority(seat.number, cookie))

@@ -80,6 +80,8 @@ def _serve(settings: dict[str, str]) -> None:
     os.umask(0o070)
     entry = importlib.import_module("selkies.__main__")
     _hand_uploads_to_the_user(importlib.import_module("selkies.stream_server"))
+    # A print scheduler that the image may have must not become the display account's: `print_server` is the printer.
+    importlib.import_module("selkies.printing").PrintQueue.programs = staticmethod(lambda: None)
     copy_limits.enforce(
         limits, importlib.import_module("selkies.input_handler"), importlib.import_module("selkies.websockets_mode")
     )

@@ -24,11 +24,12 @@ LOADED_BY_NAME = ("/usr/lib/x86_64-linux-gnu/libpulse.so.0",)  # dlopen, so no h
 CHECK = """
 import sys
 sys.path.append("/opt/fanlight/runtime/site-packages")
-import fanlight.agent.__main__, fanlight.agent.stream as stream, importlib
+import fanlight.agent.__main__, fanlight.agent.print_server, fanlight.agent.stream as stream, importlib
 for name in (*stream.SLOW_IMPORTS, "selkies.__main__"):
     importlib.import_module(name)
 from fanlight.agent import copy_limits
 copy_limits.check(importlib.import_module("selkies.input_handler"), importlib.import_module("selkies.websockets_mode"))
+importlib.import_module("selkies.printing").PrintQueue.programs
 mapped = {line.split()[-1] for line in open("/proc/self/maps") if "/" in line.split()[-1]}
 strange = sorted(m for m in mapped if not m.startswith("/opt/fanlight/runtime/") and not m.startswith("/usr/lib/locale/"))
 sys.exit(f"the runtime is not self-contained: {strange}" if strange else 0)

@@ -35,7 +35,11 @@ from {module} import main
 
 main()
 """
-LAUNCHERS = {"fanlight-init": "fanlight.agent.__main__", "fanlight-stream": "fanlight.agent.stream"}
+LAUNCHERS = {
+    "fanlight-init": "fanlight.agent.__main__",
+    "fanlight-stream": "fanlight.agent.stream",
+    "fanlight-printer": "fanlight.agent.print_server",
+}
 WEB_ROOT = "site-packages/selkies/selkies_web"
 
 

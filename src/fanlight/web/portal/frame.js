@@ -3,6 +3,8 @@
 
 const PASSED_ON = new Set(["clipboardContentUpdate", "fileUpload", "printDocument", "serverSettings"]);
 const CHECK_IN_MS = 150;
+// The client would show what an application printed in a frame of this origin; the page offers it instead.
+const QUIET_PRINTING = { type: "settings", settings: { print_auto: false } };
 const LONE_ACCENT = /^[\^`~\p{Sk}\u00b7\u037a\u0387]$/u;
 
 let socket = null;
@@ -28,10 +30,13 @@ function check() {
 function watch(next) {
   socket = next;
   if (!next) return;
-  next.addEventListener("open", () => { isOpen = true; check(); });
+  next.addEventListener("open", () => { isOpen = true; check(); window.fanlight.ask(QUIET_PRINTING); });
   next.addEventListener("close", () => { if (socket === next) { isOpen = false; check(); } });
   next.addEventListener("message", (event) => {
-    if (typeof event.data === "string" && event.data.startsWith("KILL ")) tell({ type: "killed" });
+    if (typeof event.data !== "string") return;
+    if (event.data.startsWith("KILL ")) tell({ type: "killed" });
+    const [word, direction, length, limit] = event.data.slice(0, 80).split(",");
+    if (word === "fanlight_copy_too_long") tell({ type: "client", message: { type: "copyTooLong", direction, length: Number(length), limit: Number(limit) } });
   });
 }
 

@@ -3,6 +3,7 @@
 import { api } from "./api.js";
 import { inWords, notice, toast, wait } from "./dom.js";
 import { clipboardPanel, closePanel, confirmEnd, filesPanel, keyboardPanel, launcherPanel, morePanel, qualityPanel, togglePanel } from "./panels.js";
+import { offerPrinted, tellTooLong } from "./transfers.js";
 import { Toolbar } from "./toolbar.js";
 
 const FIRST_PING_AFTER_MS = 1500;
@@ -70,6 +71,8 @@ export class Running {
 
   heard(message) {
     if (message.type === "clipboardContentUpdate" && typeof message.text === "string") this.received = message.text;
+    if (message.type === "copyTooLong") tellTooLong(message);
+    if (message.type === "printDocument") offerPrinted(message);
     if (message.type !== "fileUpload") return;
     const { status, fileName, message: why } = message.payload ?? {};
     if (status === "start") toast(`Uploading ${fileName}…`);
