@@ -26,8 +26,9 @@ def examine_networks(settings: Settings) -> list[Finding]:
         networks = read_networks(path, settings.incus_subnet)
     except NetworksFileInvalid as error:
         return [fatal(str(error), f"correct {path}, or leave out --networks-file; docs/operate.md has an example")]
-    findings = readability(path)
-    if settings.compute == "incus":
+    findings: list[Finding] = []
+    if settings.compute == "incus":  # otherwise everything runs as the caller, on no network of this host
+        findings += readability(path)
         interfaces = _interfaces()
         for subnet in networks.subnets.values():
             own = bridge_name(settings.incus_network, subnet.subnet_id)
