@@ -107,7 +107,10 @@ def _neighbour(service: AwsService[AppStreamServices]) -> list[str]:
         f"\n### {service.model.metadata['serviceFullName']} ({wires})\n\n| operation | what it is here |\n| --- | --- |"
     )
     built = service.registry.built
-    return [heading, *(f"| {name} | {built[name].note} |" for name in sorted(built))]
+    lines = [heading, *(f"| {name} | {built[name].note} |" for name in sorted(built))]
+    if refused := _refused_members(service.registry):
+        lines += ["\n| refused member | operations | why |\n| --- | --- | --- |", *refused]
+    return lines
 
 
 def _members(registry: Registry[Any], model: ServiceModel) -> list[str]:

@@ -39,6 +39,7 @@ from fanlight.services.scheduled_actions import run_after
 log = logging.getLogger(__name__)
 
 _TICK_IN_SECONDS = 1.0
+DATA_PER_EVALUATION = 240
 _PRUNE_INTERVAL = timedelta(hours=1)
 
 
@@ -281,9 +282,20 @@ def _is_unchecked(one: _Judged) -> bool:
     return one.alarm.state is AlarmState.INSUFFICIENT_DATA and not one.alarm.state_reason_data
 
 
+def is_due(alarm: MetricAlarm, minute: datetime) -> bool:
+    """Return whether an alarm is evaluated in this minute.
+
+    One that looks far back reads many data, and one more of them changes little: it has its turn every 240th part of
+    its window, so that the work of a minute is bounded by the number of alarms. A new one is evaluated at once.
+    """
+    turns = max(alarm.window // (RESOLUTION * DATA_PER_EVALUATION), 1)
+    return not alarm.state_reason_data or int(minute.timestamp()) // 60 % turns == 0
+
+
 async def _judge(work: UnitOfWork, alarms: Sequence[MetricAlarm], minute: datetime) -> list[_Judged]:
     """Evaluate all alarms, reading the data of a fleet once for all its alarms."""
     windows: dict[tuple[Scope, str], timedelta] = {}
+    alarms = [alarm for alarm in alarms if is_due(alarm, minute)]
     for alarm in alarms:
         if alarm.fleet_name is not None:
             place = (alarm.scope, alarm.fleet_name)

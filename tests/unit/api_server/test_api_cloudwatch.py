@@ -189,7 +189,7 @@ class TestMetrics:
         del good["Statistics"]
         refusal = await refused_with(cloudwatch, 400, "get_metric_statistics", **good, ExtendedStatistics=["tm90"])
         assert "not available" in refusal[1]
-        span = {"StartTime": START, "EndTime": NOW}
+        span = {"StartTime": NOW - timedelta(days=15), "EndTime": NOW}
         stat = {"Metric": METRIC, "Period": 60, "Stat": "Sum"}
         for queries, words in (
             ([{"Id": "m", "Expression": "1+1"}], "expression of m is not available"),
@@ -198,6 +198,7 @@ class TestMetrics:
             ([{"Id": "m", "MetricStat": stat}] * 2, "unique"),
             ([{"Id": "m", "MetricStat": {**stat, "Stat": "median"}}], "median"),
             ([], "1 to 500"),
+            ([{"Id": f"m{n}", "MetricStat": {**stat, "Period": 86400}} for n in range(11)], "shorter time"),
         ):
             _, message = await refused_with(cloudwatch, 400, "get_metric_data", MetricDataQueries=queries, **span)
             assert words in message
@@ -251,7 +252,7 @@ class TestAlarms:
         topic = ["arn:aws:sns:us-east-1:000000000000:topic"]
         table: list[tuple[dict[str, Any], str]] = [
             ({"AlarmActions": topic}, "scaling policy"),
-            ({"OKActions": topic}, "OKActions is not available"),
+            ({"OKActions": topic}, "OKActions"),
             ({"InsufficientDataActions": topic}, "InsufficientDataActions"),
             ({"Period": 30}, "multiple of 60"),
             ({"Period": 3600, "EvaluationPeriods": 200}, "a week"),

@@ -23,7 +23,7 @@ from fanlight.domain.scaling import (
 )
 from fanlight.domain.streaming_sessions import EndReason, SessionState, StreamingSession
 from fanlight.reconcilers.activities import Activities
-from fanlight.reconcilers.autoscaler import Autoscaler, AutoscalerSettings
+from fanlight.reconcilers.autoscaler import Autoscaler, AutoscalerSettings, is_due
 from fanlight.services.alarms import AlarmFilter, AlarmWish
 from fanlight.services.scalable_targets import TargetWish
 from fanlight.services.scheduled_actions import ActionWish
@@ -214,7 +214,7 @@ class TestTargetTracking:
         assert await scaled.alarms() == {}
 
 
-async def watch(scaled: Scaled, arn: str, **wish: Any) -> None:
+async def watch(scaled: Scaled, *arns: str, **wish: Any) -> None:
     defaults: dict[str, Any] = {
         "name": "refused",
         "metric_name": "InsufficientCapacityError",
@@ -225,7 +225,7 @@ async def watch(scaled: Scaled, arn: str, **wish: Any) -> None:
         "evaluation_periods": 1,
         "threshold": 0.0,
         "comparison": Comparison.GREATER_THAN_OR_EQUAL,
-        "actions": (arn,),
+        "actions": arns,
     }
     await scaled.rig.services.alarms.put(HERE, AlarmWish(**{**defaults, **wish}))
 
@@ -264,6 +264,18 @@ class TestSteps:
         await scaled.rig.services.alarms.enable_actions(HERE, ["refused"], are_enabled=True)
         await scaled.pass_minutes(1)
         assert await scaled.capacity() == 3
+
+    async def test_an_alarm_that_looks_far_back_has_its_turn_less_often(self, scaled: Scaled) -> None:
+        await watch(scaled, name="minute")
+        await watch(scaled, name="week", period_in_seconds=3600, evaluation_periods=168)
+        minutes = [NOW + number * MINUTE for number in range(24 * 60)]
+        turns: dict[str, int] = {}
+        for name, alarm in (await scaled.alarms()).items():
+            assert all(is_due(alarm, minute) for minute in minutes[:5])  # nobody judged it yet
+            judged = replace(alarm, state_reason_data="{}")
+            turns[name] = sum(is_due(judged, minute) for minute in minutes)
+        assert turns["minute"] == 24 * 60
+        assert 30 <= turns["week"] <= 35
 
     async def test_alarms_act_on_policies_of_their_own_account_and_region_only(self, scaled: Scaled) -> None:
         await scaled.register()

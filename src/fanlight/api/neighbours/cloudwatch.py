@@ -29,14 +29,25 @@ from fanlight.services.alarms import PAGE_SIZE, AlarmFilter, AlarmWish
 NAME = "cloudwatch"
 NOT_BUILT = everything_else(NAME, NEIGHBOURS[NAME])
 
+_ONE_METRIC = "an alarm watches one metric of one fleet against a fixed threshold"
+_ONE_ACTION = "an alarm acts through AlarmActions, on a scaling policy, and notifies nobody"
+_REFUSED = {
+    **dict.fromkeys(("Metrics", "ThresholdMetricId", "EvaluationCriteria", "EvaluationInterval"), _ONE_METRIC),
+    **dict.fromkeys(("OKActions", "InsufficientDataActions", "ActionConfiguration"), _ONE_ACTION),
+    "WarmUpConfiguration": "an alarm is evaluated from its first minute on; TreatMissingData says what missing data mean",
+    "EvaluateLowSampleCountPercentile": "percentiles are evaluated however few data there are",
+}
+
 _STATIC = frozenset(comparison.value for comparison in Comparison)
 
 
 @operation(
     "PutMetricAlarm",
     raises=(InvalidCombination, LimitExceeded, ChangedMeanwhile, AlreadyExists),
-    note="Alarms on one metric with a fixed threshold. AlarmActions take ARNs of scaling policies; OKActions, "
-    "InsufficientDataActions, metric math, anomaly detection, PromQL, wall clock windows and warm-up are refused.",
+    note="Alarms on one metric with a fixed threshold; AlarmActions take ARNs of scaling policies. Comparisons with an "
+    "anomaly band and wall clock windows are refused. An alarm that looks back for more than four hours is evaluated "
+    "less often than each minute, one of a week every 42 minutes.",
+    refuses=_REFUSED,
 )
 async def put_metric_alarm(
     request: types.PutMetricAlarmInput, caller: Caller, services: AppStreamServices
@@ -194,24 +205,7 @@ def _wish(request: types.PutMetricAlarmInput) -> AlarmWish:
 
 
 def _refuse(request: types.PutMetricAlarmInput) -> None:
-    """Raise NotSupported for members that cannot be honoured, with what to do instead."""
-    refused = {
-        "Metrics": request.metrics,
-        "ThresholdMetricId": request.threshold_metric_id,
-        "EvaluationCriteria": request.evaluation_criteria,
-        "EvaluationInterval": request.evaluation_interval,
-        "WarmUpConfiguration": request.warm_up_configuration,
-        "ActionConfiguration": request.action_configuration,
-        "OKActions": request.ok_actions,
-        "InsufficientDataActions": request.insufficient_data_actions,
-        "EvaluateLowSampleCountPercentile": request.evaluate_low_sample_count_percentile,
-    }
-    for member, value in refused.items():
-        if value:
-            raise NotSupported(
-                f"{member} is not available: an alarm watches one metric of one fleet against a fixed threshold, and acts "
-                "through AlarmActions on a scaling policy."
-            )
+    """Raise NotSupported for values that cannot be honoured, with what to do instead."""
     if request.evaluation_window is not None and request.evaluation_window.wall_clock_window is not None:
         raise NotSupported("WallClockWindow is not available: alarms look back from now (SlidingWindow).")
     operator = request.comparison_operator

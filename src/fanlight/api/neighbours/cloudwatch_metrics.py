@@ -17,6 +17,9 @@ from fanlight.services.metrics import MetricFilter, fleet_of
 MOST_DATAPOINTS_OF_STATISTICS = 1440
 MOST_DATAPOINTS = 100_800
 MOST_QUERIES = 500
+LONGEST_READ_IN_DAYS = 15  # older data exist only where the operator keeps them for longer
+# What one request may read: a day of 150 fleets, or the whole retention of ten. It is a second of work.
+MOST_MINUTES_READ = 220_000
 
 
 class InvalidValue(DomainError):
@@ -101,6 +104,7 @@ async def get_metric_data(
     if request.start_time >= request.end_time:
         raise InvalidCombination("The parameter StartTime must be less than the parameter EndTime.")
     _check_queries(request.metric_data_queries, caller)
+    _check_work(request)
     most = MOST_DATAPOINTS if request.max_datapoints is None else request.max_datapoints
     if not 1 <= most <= MOST_DATAPOINTS:
         raise InvalidCombination(f"MaxDatapoints is {most}; it must be between 1 and {MOST_DATAPOINTS}.")
@@ -196,6 +200,19 @@ def _check_queries(queries: Sequence[types.MetricDataQuery], caller: Caller) -> 
         if query.metric_stat.period % 60:
             raise InvalidCombination(f"The Period of {query.id} must be a multiple of 60.")
         check_statistic(query.metric_stat.stat)
+
+
+def _check_work(request: types.GetMetricDataInput) -> None:
+    """Raise InvalidCombination for what would keep everybody else waiting."""
+    span = request.end_time - request.start_time
+    stats = [query.metric_stat for query in request.metric_data_queries if query.metric_stat is not None]
+    points = sum(-(-span // timedelta(seconds=stat.period)) for stat in stats)
+    minutes = len(stats) * min(span, timedelta(days=LONGEST_READ_IN_DAYS)) // timedelta(minutes=1)
+    if points > MOST_DATAPOINTS or minutes > MOST_MINUTES_READ:
+        raise InvalidCombination(
+            f"The request asks for up to {points:,} data points out of {minutes:,} minutes of data; {MOST_DATAPOINTS:,} and "
+            f"{MOST_MINUTES_READ:,} are the limits. Ask for fewer metrics or a shorter time at once."
+        )
 
 
 def _check_times(start: datetime, end: datetime) -> None:
