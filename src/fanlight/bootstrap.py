@@ -28,9 +28,10 @@ from fanlight.controlwire import CONTROL_SOCKET_NAME
 from fanlight.domain.errors import DomainError, DriverUnavailable
 from fanlight.domain.networks import Networks
 from fanlight.domain.ports import InstanceDriver
+from fanlight.domain.quotas import Quotas, UnknownQuota, read_quotas
 from fanlight.domain.streaming_sessions import StreamingSession
 from fanlight.drivers.agents import AgentSockets
-from fanlight.installation import INSTALLATION_ID, METRICS_TOKEN, identity_of
+from fanlight.installation import INSTALLATION_ID, METRICS_TOKEN, NotInstallable, identity_of
 from fanlight.networks_file import read_networks
 from fanlight.reconcilers import Reconcilers, ReconcilerSettings
 from fanlight.reconcilers.activities import Activities
@@ -132,6 +133,7 @@ async def _assemble(settings: Settings, stack: AsyncExitStack) -> _Parts:
         known_endpoints=settings.endpoint_networks,
         portal_url=settings.portal_url,
         regions=settings.regions,
+        quotas=_quotas(settings),
         sizes_root_volumes=lambda: _enforces_disk_quota(driver),
     )
     if settings.bootstrap_access_key_id and settings.bootstrap_secret_access_key:
@@ -156,6 +158,14 @@ async def _enforces_disk_quota(driver: InstanceDriver) -> bool:
     except DriverUnavailable:
         await driver.prepare()  # nobody has asked yet in this process
         return driver.capabilities.enforces_disk_quota
+
+
+def _quotas(settings: Settings) -> Quotas:
+    """Raises NotInstallable when the setting names what does not exist."""
+    try:
+        return read_quotas(settings.quotas)
+    except UnknownQuota as error:
+        raise NotInstallable(f"--quotas: {error}") from None
 
 
 async def _driver(settings: Settings, networks: Networks, stack: AsyncExitStack) -> InstanceDriver:
@@ -191,6 +201,8 @@ async def _serve_api(settings: Settings, parts: _Parts, stack: AsyncExitStack) -
             regions=settings.regions,
             max_clock_skew=timedelta(seconds=settings.max_clock_skew_in_seconds),
             trusted_proxies=settings.trusted_proxies,
+            reads_per_second=settings.throttle_reads_per_second,
+            writes_per_second=settings.throttle_writes_per_second,
         ),
         parts.audit,
         revision=parts.store.transactions.revision,

@@ -72,7 +72,16 @@ class Settings(BaseSettings):
     bootstrap_secret_access_key: str | None = Field(
         None, repr=False, description="Its secret. Better in the environment: command lines can be read by others."
     )
-    quotas: Literal["off"] = Field("off", description="Quotas on what an account may have; there are none yet.")
+    quotas: str = Field(
+        "off",
+        description="What an account may have in a region: off, aws (AppStream's defaults), or these with numbers: aws,fleets=50,stream.standard.large=4.",
+    )
+    throttle_reads_per_second: float = Field(
+        0.0, ge=0, description="Describe, Get and List requests of one access key before it is throttled; 0: never."
+    )
+    throttle_writes_per_second: float = Field(
+        0.0, ge=0, description="All other requests of one access key before it is throttled; 0: never."
+    )
     capacity_wait_in_seconds: float = Field(
         30.0, ge=0, description="How long a user waits for a free instance before the refusal."
     )

@@ -3,11 +3,17 @@
 It says who did what to which resource, from where, and how it ended. It holds names and ids only: of a request, just the
 members of an allow-list. Session contexts, passwords, tokens, signatures and streaming URLs cannot get in. A disk that
 is full costs lines, never requests: the log warns once and goes on when there is room again.
+
+Who has no key cannot wash out what others did: of requests without a verified caller only some in a minute have lines of
+their own; the rest of that minute is one line, with how many they were, of what kind, and from where.
 """
 
 import json
 import logging
+import math
 import os
+import time
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields
@@ -21,6 +27,10 @@ log = logging.getLogger(__name__)
 
 FILE_SIZE_IN_BYTES = 50 * 1024 * 1024
 FILES_KEPT = 10
+STRANGERS_WINDOW_IN_SECONDS = 60.0
+STRANGERS_LINES = 20  # in one window; a client with a wrong secret is still seen, and months fit into the files
+MOST_ADDRESSES = 1000  # counted in one window
+ADDRESSES_NAMED = 10  # in the summary, the busiest first
 LONGEST_VALUE = 300  # characters; an ARN of the model is shorter than this unless somebody plays
 
 # Attribute of a request → its name in the log. Names and ids of resources, nothing else.
@@ -100,22 +110,69 @@ class AuditLog:
         """Open `path` when the first line comes; its directory is made with mode 0750."""
         path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
         self._handler = _PrivateFile(path)
+        self._strangers = _Strangers()
 
     def record_call(self, call: ApiCall) -> None:
-        self._write("api", call)
+        self._sum_up(self._strangers.ended(time.monotonic()))
+        if call.account_id or self._strangers.admit(call, time.monotonic()):
+            self._write("api", call)
 
     def record_connection(self, connection: Connection) -> None:
+        self._sum_up(self._strangers.ended(time.monotonic()))
         self._write("connection", connection)
 
     def close(self) -> None:
+        self._sum_up(self._strangers.ended(math.inf))
         self._handler.close()
 
     def _write(self, kind: str, entry: ApiCall | Connection) -> None:
-        line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "kind": kind}
-        line |= {field: getattr(entry, field) for field in entry.__slots__}
+        self._append(kind, {field: getattr(entry, field) for field in entry.__slots__})
+
+    def _sum_up(self, summary: Mapping[str, Any] | None) -> None:
+        if summary is not None:
+            self._append("api-without-caller", summary)
+
+    def _append(self, kind: str, entry: Mapping[str, Any]) -> None:
+        line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "kind": kind, **entry}
         # The encoder escapes control characters, so no value can begin a line of its own.
         text = json.dumps(line, separators=(",", ":"))
         self._handler.handle(logging.LogRecord(__name__, logging.INFO, "", 0, text, None, None))
+
+
+class _Strangers:
+    """Requests whose caller nobody verified: how many had lines in this minute, and what the others were."""
+
+    def __init__(self) -> None:
+        self._began, self._lines, self._rest = -math.inf, 0, 0
+        self._codes: Counter[str] = Counter()
+        self._addresses: Counter[str] = Counter()
+
+    def admit(self, call: ApiCall, now: float) -> bool:
+        """Return whether this one has a line of its own; if not, it is counted."""
+        if now - self._began >= STRANGERS_WINDOW_IN_SECONDS:
+            self._began, self._lines = now, 0
+        if self._lines < STRANGERS_LINES:
+            self._lines += 1
+            return True
+        self._rest += 1
+        self._codes[call.error_code] += 1
+        if call.source_address in self._addresses or len(self._addresses) < MOST_ADDRESSES:
+            self._addresses[call.source_address] += 1
+        return False
+
+    def ended(self, now: float) -> Mapping[str, Any] | None:
+        """Return the summary of a minute that is over and begin anew; None when nothing is to be said."""
+        if not self._rest or now - self._began < STRANGERS_WINDOW_IN_SECONDS:
+            return None
+        summary = {
+            "count": self._rest,
+            "error_codes": dict(self._codes.most_common(ADDRESSES_NAMED)),
+            "source_addresses": dict(self._addresses.most_common(ADDRESSES_NAMED)),
+        }
+        self._rest = 0
+        self._codes.clear()
+        self._addresses.clear()
+        return summary
 
 
 class _PrivateFile(RotatingFileHandler):

@@ -22,6 +22,7 @@ from fanlight.api.kept import Revision, UntilChanged, unknown_revision
 from fanlight.api.protocol.errors import WireError, malformed
 from fanlight.api.protocol.sigv4 import SignedRequest, Verifier
 from fanlight.api.routes import Route, Router
+from fanlight.api.throttling import Throttle
 from fanlight.domain.access_keys import AccessKey, Caller
 from fanlight.domain.errors import DomainError
 from fanlight.forwarding import networks, source_of
@@ -46,6 +47,8 @@ class ApiSettings:
     body_limit_in_bytes: int = 1024 * 1024  # the largest lawful request of the model has some hundred kilobytes
     body_timeout: timedelta = timedelta(seconds=20)
     handler_timeout: timedelta = timedelta(seconds=60)
+    reads_per_second: float = 0.0  # of each key, before it is throttled; 0: never
+    writes_per_second: float = 0.0
     is_strict: bool = False  # tests: an error that an operation does not declare fails loudly
 
 
@@ -117,6 +120,9 @@ class _Listener:
         self._router, self._dispatchers = router, dispatchers
         self._verifier, self._settings, self._audit = verifier, settings, audit
         self._trusted_proxies = networks(settings.trusted_proxies)
+        self._throttle = Throttle(
+            reads_per_second=settings.reads_per_second, writes_per_second=settings.writes_per_second
+        )
 
     async def handle(self, request: web.Request) -> web.Response:
         if request.method in ("GET", "HEAD") and request.rel_url.raw_path in ("/", "/healthz"):
@@ -152,6 +158,7 @@ class _Listener:
             body = await self._body(request)
             self._router.find_operation(exchange.route, body)
             exchange.caller = caller = await self._verify(request, body, exchange)
+            self._throttle.admit(caller.access_key_id, exchange.route.operation)
             async with asyncio.timeout(self._settings.handler_timeout.total_seconds()):
                 return await dispatcher.dispatch(
                     exchange.route.wire, exchange.route.operation, body, caller, exchange.outcome

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from fanlight.domain.ports import Clock, Transactions, Wake
+from fanlight.domain.quotas import NO_QUOTAS, Quotas
 from fanlight.services.access_keys import AccessKeyService
 from fanlight.services.alarms import AlarmService
 from fanlight.services.associations import AssociationService
@@ -12,6 +13,7 @@ from fanlight.services.fleets import FleetService
 from fanlight.services.images import ImageService
 from fanlight.services.metrics import MetricService
 from fanlight.services.page_tokens import PageTokens
+from fanlight.services.quotas import QuotaKeeper
 from fanlight.services.scalable_targets import ScalableTargetService
 from fanlight.services.scaling_policies import ScalingPolicyService
 from fanlight.services.scheduled_actions import ScheduledActionService
@@ -51,6 +53,7 @@ class AppStreamServices:
         regions: tuple[str, ...] = ("us-east-1",),
         sizes_root_volumes: Callable[[], Awaitable[bool]] | None = None,
         known_endpoints: Collection[str] = (),
+        quotas: Quotas = NO_QUOTAS,
     ) -> Self:
         """Wire the services to one store.
 
@@ -61,9 +64,10 @@ class AppStreamServices:
         """
         portal = portal_url if callable(portal_url) else lambda: portal_url
         tokens = PageTokens(signing_key)
+        keeper = QuotaKeeper(quotas)
         return cls(
-            fleets=FleetService(transactions, clock, wake, tokens, sizes_root_volumes),
-            stacks=StackService(transactions, clock, tokens, known_endpoints),
+            fleets=FleetService(transactions, clock, wake, tokens, sizes_root_volumes, quotas=keeper),
+            stacks=StackService(transactions, clock, tokens, known_endpoints, keeper),
             associations=AssociationService(transactions, tokens),
             sessions=StreamingSessionService(transactions, clock, wake, StreamingUrls(signing_key, portal), tokens),
             session_instances=SessionInstanceService(transactions, wake),

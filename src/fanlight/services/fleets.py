@@ -19,6 +19,7 @@ from fanlight.services.fleet_changes import changed, check_image, check_state, f
 from fanlight.services.fleet_wishes import FleetChange, NewFleet, check_capacity, check_numbers, check_vpc
 from fanlight.services.names import all_named
 from fanlight.services.page_tokens import PageTokens, cut
+from fanlight.services.quotas import QuotaKeeper
 
 PAGE_SIZE = 100
 
@@ -39,13 +40,16 @@ class FleetService:
         wake: Wake,
         tokens: PageTokens,
         sizes_root_volumes: Callable[[], Awaitable[bool]] | None = None,
+        *,
+        quotas: QuotaKeeper | None = None,
     ) -> None:
         self._transactions, self._clock, self._wake, self._tokens = transactions, clock, wake, tokens
         self._sizes_root_volumes = sizes_root_volumes
+        self._quotas = quotas or QuotaKeeper()
 
     async def create(self, scope: Scope, wanted: NewFleet) -> DescribedFleet:
         """Make a STOPPED fleet. Raises AlreadyExists, NotFound (image), NotAvailable (image), IncompatibleImage,
-        InvalidCombination, NotSupported (instance type, root volume), DriverUnavailable (root volume).
+        InvalidCombination, LimitExceeded, NotSupported (instance type, root volume), DriverUnavailable (root volume).
         """
         check_numbers(wanted)
         await self._check_root_volume(wanted.root_volume_in_gib)
@@ -55,6 +59,7 @@ class FleetService:
             image = await find_image(work, scope, wanted.image_name, wanted.image_arn)
             check_image(image, wanted.instance_type, wanted.platform)
             fleet = await work.fleets.add(self._new(scope, wanted, image, desired_instances))
+            await self._quotas.admit_fleet(work, fleet)
             await work.tags.put(fleet.arn, wanted.tags or {})
             await work.commit()
         return DescribedFleet(fleet, capacity_of(fleet, {}))
@@ -78,6 +83,7 @@ class FleetService:
             before = await work.fleets.get(scope, name)
             after = await changed(work, before, change)
             check_state(before, after)
+            await self._quotas.admit_capacity(work, after, before)
             # What kept it from its instances may be what has just been changed: no need to wait out the back-off.
             after = await work.fleets.save(replace(after, launch_failures=0, retry_at=None))
             counts = await work.instances.count_by_state([after.fleet_id])
@@ -100,6 +106,7 @@ class FleetService:
             if not FLEET.allows(fleet.state, FleetEvent.START_REQUESTED):
                 raise NotPermitted(f"The fleet {name} is {fleet.state}. Wait until it is STOPPED, then start it.")
             started = replace(fleet.after(FleetEvent.START_REQUESTED), errors=(), launch_failures=0, retry_at=None)
+            await self._quotas.admit_start(work, started)
             await work.fleets.save(started)
             await work.commit()
         self._wake("fleet", fleet.fleet_id)

@@ -11,6 +11,7 @@ from fanlight.domain.ports import Clock, Transactions, UnitOfWork
 from fanlight.domain.stacks import PreferredProtocol, Stack, StackError
 from fanlight.services.names import all_named
 from fanlight.services.page_tokens import PageTokens, cut
+from fanlight.services.quotas import QuotaKeeper
 from fanlight.services.stack_members import StackMembers, applied, enabled_actions
 
 PAGE_SIZE = 100
@@ -49,17 +50,24 @@ class StackService:
     """`known_endpoints` are the ids of interface endpoints in this installation's configuration."""
 
     def __init__(
-        self, transactions: Transactions, clock: Clock, tokens: PageTokens, known_endpoints: Collection[str] = ()
+        self,
+        transactions: Transactions,
+        clock: Clock,
+        tokens: PageTokens,
+        known_endpoints: Collection[str] = (),
+        quotas: QuotaKeeper | None = None,
     ) -> None:
         self._transactions, self._clock, self._tokens = transactions, clock, tokens
         self._known_endpoints = frozenset(known_endpoints)
+        self._quotas = quotas or QuotaKeeper()
 
     async def create(self, scope: Scope, wanted: NewStack) -> Stack:
-        """Raises AlreadyExists, InvalidCombination, NotSupported (see `stack_members`)."""
+        """Raises AlreadyExists, LimitExceeded, InvalidCombination, NotSupported (see `stack_members`)."""
         blank = Stack(stack_id=uuid4().hex, scope=scope, name=wanted.name, created_at=self._clock.now())
         stack = applied(blank, wanted, self._known_endpoints)
         async with self._transactions.begin(write=True) as work:
             stack = await work.stacks.add(stack)
+            await self._quotas.admit_stack(work, scope)
             await work.tags.put(stack.arn, wanted.tags or {})
             await work.commit()
         return stack

@@ -125,3 +125,39 @@ def test_writing_goes_on_when_there_is_room_again(
     audit.record_call(CALL)
     assert len(lines(file)) == 2
     assert caplog.records[-1].message == "the audit log is written again"
+
+
+def test_who_has_no_key_cannot_wash_out_what_others_did(
+    audit: AuditLog, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(audit_module.time, "monotonic", lambda: now[0])
+    stranger = replace(CALL, account_id="", access_key_id="", status=403, error_code="MissingAuthenticationToken")
+    for number in range(3000):
+        audit.record_call(replace(stranger, source_address=f"203.0.113.{number % 2}"))
+        if number % 1000 == 0:
+            audit.record_call(CALL)
+    assert [line["account_id"] for line in lines(file)].count("000000000000") == 3
+    assert len(lines(file)) == 3 + audit_module.STRANGERS_LINES
+    now[0] += audit_module.STRANGERS_WINDOW_IN_SECONDS
+    audit.record_call(CALL)
+    summary = lines(file)[-2]
+    rest = 3000 - audit_module.STRANGERS_LINES
+    assert summary.pop("time")
+    assert summary == {
+        "kind": "api-without-caller",
+        "count": rest,
+        "error_codes": {"MissingAuthenticationToken": rest},
+        "source_addresses": {"203.0.113.0": rest // 2, "203.0.113.1": rest // 2},
+    }
+    audit.record_call(stranger)
+    assert lines(file)[-1]["kind"] == "api"
+
+
+def test_what_was_not_summed_up_is_when_the_log_closes(audit: AuditLog, file: Path) -> None:
+    for number in range(audit_module.STRANGERS_LINES + 5000):
+        audit.record_call(replace(CALL, account_id="", source_address=f"2001:db8::{number:x}"))
+    audit.close()
+    summary = lines(file)[-1]
+    assert summary["count"] == 5000
+    assert len(summary["source_addresses"]) == audit_module.ADDRESSES_NAMED  # type: ignore[arg-type]

@@ -25,6 +25,7 @@ from fanlight.domain.errors import (
     IncompatibleImage,
     InUse,
     InvalidCombination,
+    LimitExceeded,
     NotAvailable,
     NotFound,
     NotPermitted,
@@ -55,7 +56,7 @@ _DELETABLE = {
 
 @operation(
     "CreateFleet",
-    raises=(AlreadyExists, NotFound, NotAvailable, IncompatibleImage, InvalidCombination),
+    raises=(AlreadyExists, NotFound, NotAvailable, IncompatibleImage, InvalidCombination, LimitExceeded),
     note="An omitted FleetType means ALWAYS_ON (undocumented); ELASTIC is refused, it comes later. RootVolumeConfig is "
     "returned only if it was given. DisableIMDSV1 is returned as given: instances have no metadata service. "
     "MaxConcurrentSessions and SessionScriptS3Location belong to ELASTIC fleets: InvalidParameterCombinationException.",
@@ -78,7 +79,7 @@ async def describe_fleets(
 
 @operation(
     "UpdateFleet",
-    raises=(NotFound, InUse, NotAvailable, IncompatibleImage, InvalidCombination, ChangedMeanwhile),
+    raises=(NotFound, InUse, NotAvailable, IncompatibleImage, InvalidCombination, LimitExceeded, ChangedMeanwhile),
     note="A change that needs a STOPPED fleet answers ResourceInUseException; values that stay as they are need "
     "nothing. Of VpcConfig, the half that is left out stays as it is. MaxConcurrentSessions and SessionScriptS3Location "
     "belong to ELASTIC fleets: InvalidParameterCombinationException.",
@@ -93,7 +94,7 @@ async def update_fleet(request: UpdateFleetRequest, caller: Caller, services: Ap
 
 @operation(
     "StartFleet",
-    raises=(NotFound, NotPermitted, InvalidCombination, ChangedMeanwhile),
+    raises=(NotFound, NotPermitted, InvalidCombination, LimitExceeded, ChangedMeanwhile),
     note="Starting a STARTING or RUNNING fleet succeeds and changes nothing (undocumented).",
 )
 async def start_fleet(request: StartFleetRequest, caller: Caller, services: AppStreamServices) -> StartFleetResult:

@@ -15,7 +15,7 @@ from fanlight.api.types import (
     UpdateStackResult,
 )
 from fanlight.domain.access_keys import Caller
-from fanlight.domain.errors import AlreadyExists, ChangedMeanwhile, InUse, InvalidCombination, NotFound
+from fanlight.domain.errors import AlreadyExists, ChangedMeanwhile, InUse, InvalidCombination, LimitExceeded, NotFound
 from fanlight.domain.stacks import (
     CLIPBOARD_ACTIONS,
     LONGEST_COPY,
@@ -32,7 +32,7 @@ from fanlight.services.stacks import NewStack, StackChange
 
 @operation(
     "CreateStack",
-    raises=(AlreadyExists, InvalidCombination),
+    raises=(AlreadyExists, InvalidCombination, LimitExceeded),
     note="Refused with a reason: StorageConnectors, StorageConnectorAuthentication FORCE_REAUTHENTICATION, ContentRedirection "
     "with Enabled true, AgentAccessConfig, DOMAIN_SMART_CARD_SIGNIN and SMART_CARD_REDIRECTION ENABLED. "
     "DOMAIN_PASSWORD_SIGNIN has no effect, as on Linux fleets of the service. "

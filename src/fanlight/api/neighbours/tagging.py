@@ -181,6 +181,8 @@ def tagging_service() -> AwsService[AppStreamServices]:
         codes=MappingProxyType(
             {**COMMON_CODES, InvalidCombination: ("InvalidParameterException", "ValidationException")}
         ),
-        # This service has its own name for broken constraints.
-        respelled=MappingProxyType({"ValidationException": "InvalidParameterException"}),
+        # This service has its own names for broken constraints and for haste.
+        respelled=MappingProxyType(
+            {"ValidationException": "InvalidParameterException", "ThrottlingException": "ThrottledException"}
+        ),
     )
