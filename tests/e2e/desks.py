@@ -1,6 +1,7 @@
 """A program of the session's user, inside the instance, that copies, pastes and prints as applications do (GTK)."""
 
 import json
+import select
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from typing import Any
 
 from e2e.instances import USER_ID, Instances
 
+PATIENCE_IN_SECONDS = 20.0
 PROGRAM = r"""
 import glob, json, os, sys
 for path in glob.glob("/proc/[0-9]*"):
@@ -84,6 +86,8 @@ class Desk:
 
     def says(self) -> Any:
         assert self._process.stdout is not None
+        ready, _, _ = select.select([self._process.stdout], [], [], PATIENCE_IN_SECONDS)
+        assert ready, "the program in the session does not answer"
         line = self._process.stdout.readline()
         assert line, "the program in the session ended"
         return json.loads(line)
