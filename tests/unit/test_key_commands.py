@@ -15,7 +15,7 @@ POLICY = {"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "a
 
 @pytest.fixture
 def run(tmp_path: Path) -> Any:
-    environment = {"FANLIGHT_COMPUTE": "simulated", "FANLIGHT_DATA_DIR": str(tmp_path / "data"), "COLUMNS": "200"}
+    environment = {"FANLIGHT_COMPUTE": "simulated", "FANLIGHT_DATA_DIR": str(tmp_path / "data"), "COLUMNS": "80"}
 
     def do(*arguments: str, code: int = 0) -> str:
         result = CliRunner().invoke(keys_app, list(arguments), env=environment)
@@ -38,9 +38,9 @@ def test_keys_are_made_listed_shown_and_deleted(run: Any, tmp_path: Path) -> Non
     seeing = made(run("create", "--read-only", "--account", "123456789012", "--expires", "90d"))
     limited = made(run("create", "--policy", str(file), "--expires", "2099-01-31T18:00Z"))
     listed = run("list")
-    assert re.search(rf"{everything} 000000000000 \S+ \S+ never everything", listed)
-    assert re.search(rf"{seeing} 123456789012 \S+ \S+ \d{{4}}-\d\d-\d\d \d\d:\d\d read only", listed)
-    assert re.search(rf"{limited} 000000000000 \S+ \S+ 2099-01-31 18:00 a policy", listed)
+    assert re.search(rf"{everything} 000000000000 \S+ never everything", listed)
+    assert re.search(rf"{seeing} 123456789012 \S+ \d{{4}}-\d\d-\d\d \d\d:\d\d read only", listed)
+    assert re.search(rf"{limited} 000000000000 \S+ 2099-01-31 18:00 a policy", listed)
     assert json.loads(run("policy", limited)) == POLICY
     assert run("policy", everything) == ""
     run("delete", limited)
