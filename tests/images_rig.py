@@ -91,7 +91,10 @@ class Guest:
 
     @property
     def stream_socket(self) -> Path:
-        return self.directory / "guest" / stream_socket_name(0)
+        return self.stream_socket_of(0)
+
+    def stream_socket_of(self, seat: int) -> Path:
+        return self.directory / "guest" / stream_socket_name(seat)
 
     def say(self, message: Message) -> None:
         assert self.writer is not None, "the agent has not connected"
@@ -145,7 +148,9 @@ class Guest:
 
 
 @contextlib.asynccontextmanager
-async def guest(rig: IncusRig, *, image: str = SAMPLE, has_internet_access: bool = False) -> AsyncIterator[Guest]:
+async def guest(
+    rig: IncusRig, *, image: str = SAMPLE, has_internet_access: bool = False, places: int = 1
+) -> AsyncIterator[Guest]:
     """Launch an instance and listen to its agent; destroy it afterwards."""
     driver = IncusDriver(rig.settings)
     await driver.prepare()
@@ -157,6 +162,7 @@ async def guest(rig: IncusRig, *, image: str = SAMPLE, has_internet_access: bool
         memory_in_mib=2048,
         disk_in_gib=6,
         has_internet_access=has_internet_access,
+        places=places,
         labels={"runtime_version": runtime},
     )
     directory = rig.run_dir / "instances" / spec.instance_id

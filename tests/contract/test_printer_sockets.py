@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fanlight.agent.accounts import Account
+from fanlight.agent.accounts import Account, Seat
 from fanlight.agent.printing import PrinterSocket
 from fanlight.agent.processes import ExitHandler, Program
 
@@ -45,7 +45,7 @@ class NotedProcesses:
 
 def program_for(listener: int) -> Program:
     return Program(
-        name="printer", log_directory="/", arguments=["printer", str(listener)], account=OWNER, hand_over=(listener,)
+        name="printer", seat=Seat(0), arguments=["printer", str(listener)], account=OWNER, hand_over=(listener,)
     )
 
 

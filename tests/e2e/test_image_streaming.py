@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import aiohttp
 import pytest
+from shared_instances import Person
 
 from fanlight.agentwire.messages import ApplicationToLaunch, BeginSession, EndSession, LaunchApplication
 from fanlight.images import list_images
@@ -302,6 +303,79 @@ async def test_lost_display_is_told_as_a_failure(rig: IncusRig) -> None:
 async def test_stream_socket_admits_the_gateways_user(rig: IncusRig) -> None:
     async with in_session(rig, session()) as made:
         assert stat.S_IMODE(made.stream_socket.lstat().st_mode) & 0o006 == 0o006
+
+
+async def test_users_of_one_instance_have_nothing_in_common(rig: IncusRig) -> None:
+    async with guest(rig, places=2) as made:
+        await made.until_phase("READY")
+        ada = await Person(rig, made, "ada").come(settings=STREAM_SETTINGS, application=EDITOR)
+        began = asyncio.get_running_loop().time()
+        bob = await Person(rig, made, "bob").come(settings=STREAM_SETTINGS)
+        assert asyncio.get_running_loop().time() - began < 3
+        assert (ada.seat, bob.seat) == (0, 1)
+
+        # Two streams at once: what one types shows in the other's picture never.
+        async with (
+            viewing(made.stream_socket_of(0)) as hers,
+            viewing(made.stream_socket_of(1)) as his,
+        ):
+            await hers.until(lambda picture: picture.max() > 200, what="her window")
+            mine, yours = await hers.until_still(), await his.until_still()
+            await hers.type_text("Fanlight")
+            await hers.until(lambda picture: differs(mine, picture, least_pixels=150), what="typed text")
+            assert not differs(yours, await his.until_still(), least_pixels=1)
+
+        for person in (ada, bob):
+            said = await person.does('echo "$AppStream_UserName $DISPLAY"; . /etc/profile; echo "$AppStream_UserName"')
+            assert said.split() == [person.name, f":{person.seat}", person.name, "=0"]
+            assert not await person.fails_to("xset q >/dev/null && pactl info >/dev/null || pacat --version >/dev/null")
+        secret = "umask 0; for d in ~ ~/MyFiles /tmp /var/tmp /dev/shm; do echo secret >$d/hers; done"
+        await ada.does(f"{secret}; ipcmk -M 64 >/dev/null 2>&1; sleep 600 & echo $! >/tmp/pid")
+        pid = (await ada.does("cat /tmp/pid")).split()[0]
+        for attempt in (
+            f"cat {ada.home}/hers",
+            f"ls {ada.home}/MyFiles",
+            "cat /tmp/hers",
+            "cat /var/tmp/hers",
+            "cat /dev/shm/hers",
+            f"cat /proc/{pid}/environ",
+            f"ls /proc/{pid}/",
+            f"ls /proc/{pid}/root/tmp",
+            f"kill -9 {pid}",
+            f"python3 -c 'import ctypes; import sys; sys.exit(ctypes.CDLL(None).ptrace(16, {pid}, 0, 0) != 0)'",
+            "DISPLAY=:0 xset q",
+            "DISPLAY=:0 XAUTHORITY=/run/seats/0/user.xauth xset q",
+            "cat /run/seats/0/user.xauth",
+            "ls /run/seats/0/private",
+            "ls /run/pulse/0",
+            "ls /run/user/1000",
+            "ls /run/fanlight/guest",
+            "ipcs -m | grep -q ' 64 '",
+            "ls /var/log/fanlight",
+        ):
+            assert await bob.fails_to(attempt), attempt
+        assert (await bob.does("ps -eo user= | sort -u")).split() == ["user1", "=0"]
+
+        # Neither can the stream servers reach each other.
+        reach = "import socket; socket.socket(socket.AF_UNIX).connect('/run/fanlight/guest/stream-{seat}.sock')"
+        for seat, is_own in ((0, False), (1, True)):
+            command = f'python3 -c "{reach.format(seat=seat)}"'
+            said = await bob.as_root(f"setpriv --reuid {bob.uids[1]} --regid 9999 --groups {bob.uids[1]} {command}")
+            assert said.is_success is is_own, said
+
+        # Who comes after somebody finds nothing of them, and those who stay notice nothing.
+        await ada.leave()
+        assert made.session("bob") is not None
+        eve = await Person(rig, made, "eve").come(settings=STREAM_SETTINGS)
+        assert eve.seat == 2
+        assert (await eve.does("cat /tmp/hers /var/tmp/hers /dev/shm/hers ~/hers ~/MyFiles/hers")).count("No such") == 5
+        uids = " -o ".join(f"-uid {uid}" for uid in ada.uids)
+        left = await eve.as_root(f"find / -xdev \\( {uids} \\) -print; ls -d {ada.home} /run/seats/0 /run/user/1000")
+        assert left.output.count("No such file") == 3, left.output
+        assert len(left.output.splitlines()) == 3, left.output
+        processes = await eve.as_root("ps -eo uid= | sort -u")
+        assert not set(map(str, ada.uids)) & set(processes.output.split())
+        assert (await bob.does("cat ~/said-* >/dev/null; echo $AppStream_UserName")).split() == ["bob", "=0"]
 
 
 async def rig_root(rig: IncusRig, made: Guest, script: str) -> Said:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from simulated_system import SCOPE, System, running_system, until
 
+from fanlight.control.views import SessionViews
 from fanlight.domain.errors import NotFound, NotPermitted
 from fanlight.domain.fleets import FleetState, FleetType
 from fanlight.domain.instances import Instance, InstanceState
@@ -251,3 +252,16 @@ async def test_everybody_stays_when_the_control_plane_starts_again(tmp_path: Pat
         await leave(second, ada)
         assert (await held(second, bob.instance_id, 1)).state is InstanceState.IN_USE
         assert is_active(await second.session(bob.session_id))
+
+
+async def test_the_gateway_is_sent_to_the_socket_of_the_users_own_seat(system: System, tmp_path: Path) -> None:
+    await a_fleet(system, sessions=2, each=2)
+    ada, bob = await come(system, "ada", "bob")
+    uids = {0: 1001, 1: 10_003}
+    views = SessionViews(
+        system.transactions, system.agents, system.clock, tmp_path / "run", lambda _instance_id, seat: uids[seat]
+    )
+    guest = tmp_path / "run" / "instances" / str(ada.instance_id) / "guest"
+    for session, seat in ((ada, 0), (bob, 1)):
+        view = await views.of(session)
+        assert (view.stream_socket, view.stream_uid) == (str(guest / f"stream-{seat}.sock"), uids[seat])

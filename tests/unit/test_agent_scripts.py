@@ -175,7 +175,7 @@ class PrintingProcesses:
         self.started.append(program)
         if program.arguments[0] not in self.statuses:
             raise PermissionError(13, "Permission denied")
-        with (self.root / f"var/log/fanlight/{program.name}.log").open("a") as file:
+        with (self.root / f"var/log/fanlight/0/{program.name}.log").open("a") as file:
             file.write(self.printed)
         asyncio.get_running_loop().call_soon(on_exit, self.statuses[program.arguments[0]])
         return 1
@@ -194,9 +194,9 @@ REFUSED = "/opt/u.sh cannot be started: Permission denied"
 async def run(root: Path, document: Any, statuses: dict[str, int], printed: str = "") -> tuple[Any, Any]:
     place(root, CONFIG_PATH, json.dumps(document), 0o644)
     for context in ScriptContext:
-        place(root, f"/var/log/fanlight/session-start-{context}.log", "earlier lines\n")
+        place(root, f"/var/log/fanlight/0/session-start-{context}.log", "earlier lines\n")
     processes = PrintingProcesses(root, statuses, printed)
-    scripts = SessionScripts(processes, log_directory="/var/log/fanlight", clock=lambda: 0.0, root=root, owner=ME)
+    scripts = SessionScripts(processes, seat=Seat(0), clock=lambda: 0.0, root=root, owner=ME)
     environment = {
         "HOME": Seat(0).user.home,
         "XDG_RUNTIME_DIR": "/run/user/1000",
@@ -244,7 +244,7 @@ async def test_what_fails_is_told_with_the_end_of_its_output_on_one_line(tmp_pat
 async def test_output_that_may_not_leave_stays_in_the_instance(tmp_path: Path) -> None:
     report, _ = await run(tmp_path, WINDOWS_SPELLING, {"/opt/a.sh": 1}, printed="secret\n")
     assert report.text == "SessionStart: user ended with 1 after 0.0 s"
-    assert "secret" in (tmp_path / "var/log/fanlight/session-start-user.log").read_text()
+    assert "secret" in (tmp_path / "var/log/fanlight/0/session-start-user.log").read_text()
 
 
 async def test_a_system_script_that_the_user_could_change_is_not_run(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ class Bench:
         self.now = 0.0
         self.failures: list[str] = []
         self.service = Service(
-            lambda: Program(name="sound", log_directory="/nowhere", arguments=["/bin/sound"], account=Seat(0).display),
+            lambda: Program(name="sound", seat=Seat(0), arguments=["/bin/sound"], account=Seat(0).display),
             processes=self.processes,
             clock=lambda: self.now,
             on_failure=self.failures.append,

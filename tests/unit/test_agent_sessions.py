@@ -103,7 +103,7 @@ class Bench:
             Seat(0),
             on_change=lambda: self.phases.append(self.life.phase),
             scripts=SessionScripts(
-                self.processes, log_directory="/logs", sleep=self._wait_for_scripts, root=root, owner=os.getuid()
+                self.processes, seat=Seat(0), sleep=self._wait_for_scripts, root=root, owner=os.getuid()
             ),
             sleep=self._sleep,
             root=root,

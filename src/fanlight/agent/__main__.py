@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 
-from fanlight.agent import system
+from fanlight.agent import seats, system
 from fanlight.agent.accounts import Seat
 from fanlight.agent.channel import HostChannel
 from fanlight.agent.desktop import Desktop
@@ -73,7 +73,7 @@ async def _run(problem: str, places: int) -> None:
 
     # They know each other in a circle; the names are bound before anything happens.
     life = InstanceLife(
-        lambda number: _open_seat(Seat(number), processes, on_change=lambda: life.seat_changed()),  # noqa: PLW0108
+        lambda number: _open_seat(Seat(number, is_shared=places > 1), processes, on_change=lambda: life.seat_changed()),  # noqa: PLW0108
         places=places,
         on_change=lambda: channel.status_changed(),  # noqa: PLW0108
         in_background=in_background,
@@ -91,6 +91,8 @@ async def _run(problem: str, places: int) -> None:
     if problem:
         life.fail(f"boot: {problem}")
     else:
+        if places > 1:
+            seats.keep_home_template()
         life.boot()
     await stop.wait()
     log.info("shutting down")
@@ -105,8 +107,15 @@ async def _run(problem: str, places: int) -> None:
 def _open_seat(seat: Seat, processes: KernelProcesses, *, on_change: Callable[[], None]) -> SeatLife:
     # The two know each other; the name is bound before anything happens.
     desktop = Desktop(processes, Screen(seat.x_socket), seat, on_failure=lambda detail: life.fail(detail))  # noqa: PLW0108
-    scripts = SessionScripts(processes, log_directory=seat.log_directory)
-    life = SeatLife(desktop, processes, seat, on_change=on_change, scripts=scripts)
+    scripts = SessionScripts(processes, seat=seat)
+    life = SeatLife(
+        desktop,
+        processes,
+        seat,
+        on_change=on_change,
+        scripts=scripts,
+        clean=(lambda: seats.clean(seat, processes)) if seat.is_shared else None,
+    )
     return life
 
 

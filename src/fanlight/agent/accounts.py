@@ -14,6 +14,7 @@ from fanlight.agentwire import GUEST_SOCKETS, display_uid_of, stream_socket_name
 # shuts it out, so that the gateway may connect and the display accounts of other seats may not.
 STREAMS_GROUP = 9_999
 LOG_DIRECTORY = "/var/log/fanlight"
+PROFILES = "/etc/profile.d"
 SEATS_DIRECTORY = "/run/seats"  # what the agent makes for each seat, in the sight of root alone or of who owns it
 PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games"
 
@@ -36,9 +37,13 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Seat:
-    """Everything that has a name and belongs to one session."""
+    """Everything that has a name and belongs to one session.
+
+    `is_shared`: there may be others in the instance, so its programs get a view of their own (see `agent.views`).
+    """
 
     number: int
+    is_shared: bool = False
 
     @property
     def user(self) -> Account:
@@ -69,9 +74,19 @@ class Seat:
         return f"{LOG_DIRECTORY}/{self.number}"
 
     @property
+    def private_directory(self) -> str:
+        """What stands elsewhere in the view of this seat alone; only root passes here."""
+        return f"{self.directory}/private"
+
+    @property
+    def temporary_directory(self) -> str:
+        """Where root finds what the seat's programs find as /tmp."""
+        return f"{self.private_directory}/tmp" if self.is_shared else "/tmp"  # noqa: S108 - the instance is its alone
+
+    @property
     def variables_directory(self) -> str:
-        """Where login shells look for the session's variables."""
-        return "/etc/profile.d" if self.number == 0 else f"{self.directory}/profile.d"
+        """What login shells see as /etc/profile.d: there are the session's variables."""
+        return f"{self.private_directory}/profile.d" if self.is_shared else PROFILES
 
     @property
     def x_display(self) -> str:
@@ -79,7 +94,8 @@ class Seat:
 
     @property
     def x_socket(self) -> str:
-        return f"/tmp/.X11-unix/X{self.number}"  # noqa: S108 - where X clients look for the display
+        """Where the agent finds what the seat's X clients find in /tmp."""
+        return f"{self.temporary_directory}/.X11-unix/X{self.number}"
 
     @property
     def pulse_directory(self) -> str:

@@ -49,7 +49,7 @@ class Desktop:
         on_failure: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._screen, self._seat = screen, seat
+        self._processes, self._screen, self._seat = processes, screen, seat
         self._stream_channel: socket.socket | None = None
         self._stream_settings: dict[str, str] | None = None
         self._session_environment = seat.environment_of(seat.user)
@@ -68,7 +68,7 @@ class Desktop:
 
     async def boot(self) -> None:
         """Bring up everything that needs no session. Raises NotReady, OSError."""
-        self._screen.cookie = seats.prepare(self._seat)
+        self._screen.cookie = seats.prepare(self._seat, self._processes)
         self._write_config("sound.pa", PULSE_SCRIPT.format(directory=self._seat.pulse_directory))
         for each in (self._x_server, self._stream, self._sound, self._message_bus):
             each.start()
@@ -181,7 +181,7 @@ class Desktop:
     ) -> Program:
         return Program(
             name=name,
-            log_directory=self._seat.log_directory,
+            seat=self._seat,
             arguments=arguments,
             account=account,
             environment=environment or self._seat.environment_of(account),

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fanlight.agent.accounts import Account
+from fanlight.agent.accounts import Account, Seat
 from fanlight.agent.processes import Processes, Program
 from fanlight.agent.script_configs import (
     EventScripts,
@@ -62,7 +62,7 @@ class SessionScripts:
         self,
         processes: Processes,
         *,
-        log_directory: str,
+        seat: Seat,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,
         root: Path = Path("/"),
@@ -70,7 +70,7 @@ class SessionScripts:
     ) -> None:
         self._processes, self._sleep, self._clock = processes, sleep, clock
         self._root, self._owner = root, owner
-        self._log_directory = log_directory
+        self._seat = seat
         self._config: ScriptConfig | None = None
         self._running: list[_Run] = []
 
@@ -115,7 +115,7 @@ class SessionScripts:
         is_system = script.context is ScriptContext.SYSTEM
         account = ROOT if is_system else user
         name = f"{_LOG_NAMES[event]}-{script.context}"
-        log_path = self._root / self._log_directory.lstrip("/") / f"{name}.log"
+        log_path = self._root / self._seat.log_directory.lstrip("/") / f"{name}.log"
         run = _Run(
             script=script,
             began_at=self._clock(),
@@ -128,7 +128,7 @@ class SessionScripts:
                 require_trusted(script.path, self._root, self._owner)
             program = Program(
                 name=name,
-                log_directory=self._log_directory,
+                seat=self._seat,
                 arguments=[script.path, *script.arguments],
                 account=account,
                 environment=environment_of_root(environment) if is_system else environment,

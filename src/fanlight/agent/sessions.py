@@ -53,7 +53,10 @@ class Refused(Exception):
 
 
 class SeatLife:
-    """`on_change` is called after every change of what the status says. `root` is where /etc is (tests move it)."""
+    """`on_change` is called after every change of what the status says. `root` is where /etc is (tests move it).
+
+    `clean` takes everything of the session away, where others share the instance; else the instance goes anyway.
+    """
 
     def __init__(
         self,
@@ -63,6 +66,7 @@ class SeatLife:
         *,
         on_change: Callable[[], None],
         scripts: SessionScripts,
+        clean: Callable[[], Awaitable[None]] | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         root: Path = Path("/"),
     ) -> None:
@@ -75,6 +79,7 @@ class SeatLife:
         self._seat = seat
         self._on_change = on_change
         self._scripts = scripts
+        self._clean = clean
         self._sleep = sleep
         self._root = root
         self._wanted: BeginSession | None = None
@@ -183,7 +188,7 @@ class SeatLife:
         self._reveal_context()
         program = Program(
             name="applications",
-            log_directory=self._seat.log_directory,
+            seat=self._seat,
             arguments=[application.launch_path, *parameters],
             account=self._seat.user,
             environment=self._environment(),
@@ -262,6 +267,12 @@ class SeatLife:
             waited += END_POLL_IN_SECONDS
         self._processes.signal_all_of(self._seat.user, signal.SIGKILL)
         self._desktop.end()
+        if self._clean is not None:
+            try:
+                await self._clean()
+            except OSError as error:
+                self._set(FAILED, f"something is left of the session: {error}")
+                return
         self._set(ENDED, detail)
 
     def _in_background(self, work: Coroutine[None, None, None]) -> None:

@@ -15,6 +15,7 @@ from fanlight.agentwire import GUEST_DIRECTORY
 log = logging.getLogger(__name__)
 
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT = 2, 4, 8, 32
+MS_BIND, MS_REC, MS_PRIVATE, MNT_DETACH = 4096, 16384, 1 << 18, 2
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -24,9 +25,9 @@ def prepare(name_server: str) -> None:
 
     The engine has given eth0 its address before this runs; `name_server` is empty when there is no way out.
     """
-    _mount("tmpfs", "/tmp", MS_NOSUID | MS_NODEV, "mode=1777,size=50%")  # noqa: S108 - this makes it
+    mount("tmpfs", "/tmp", MS_NOSUID | MS_NODEV, "mode=1777,size=50%")  # noqa: S108 - this makes it
     Path("/dev/shm").mkdir(exist_ok=True)  # noqa: S108
-    _mount("tmpfs", "/dev/shm", MS_NOSUID | MS_NODEV, "mode=1777")  # noqa: S108
+    mount("tmpfs", "/dev/shm", MS_NOSUID | MS_NODEV, "mode=1777")  # noqa: S108
     _hide_processes_from_other_users()
     make_directory(GUEST_DIRECTORY, 0, STREAMS_GROUP, 0o710)
     make_directory(LOG_DIRECTORY, 0, 0, 0o700)
@@ -50,7 +51,7 @@ def _loopback_up() -> None:
 
 def _hide_processes_from_other_users() -> None:
     """A user's program must not see the agent's, Selkies' or another user's processes in /proc."""
-    _mount("proc", "/proc", MS_REMOUNT | MS_NOSUID | MS_NODEV | MS_NOEXEC, "hidepid=2")
+    mount("proc", "/proc", MS_REMOUNT | MS_NOSUID | MS_NODEV | MS_NOEXEC, "hidepid=2")
 
 
 def _name_this_host() -> None:
@@ -61,10 +62,27 @@ def _name_this_host() -> None:
         hosts.write_text(f"{text.rstrip()}\n127.0.1.1 {name}\n", encoding="utf-8")
 
 
-def _mount(kind: str, target: str, flags: int, options: str) -> None:
-    if _libc.mount(kind.encode(), target.encode(), kind.encode(), ctypes.c_ulong(flags), options.encode()) != 0:
+def mount(kind: str, target: str, flags: int, options: str = "", *, source: str = "") -> None:
+    """Raises OSError."""
+    what = (source or kind).encode()
+    if _libc.mount(what, target.encode(), kind.encode(), ctypes.c_ulong(flags), options.encode()) != 0:
         number = ctypes.get_errno()
-        raise OSError(number, f"mount {kind} on {target} ({options}): {os.strerror(number)}")
+        raise OSError(number, f"mount {source or kind} on {target} ({options}): {os.strerror(number)}")
+
+
+def bind(source: str, target: str) -> None:
+    """Let `target` show what is at `source`. Raises OSError."""
+    mount("none", target, MS_BIND, source=source)
+
+
+def make_private(target: str) -> None:
+    """Let no mount below `target` be seen in another mount namespace, from now on. Raises OSError."""
+    mount("none", target, MS_REC | MS_PRIVATE)
+
+
+def unmount(target: str) -> None:
+    """Take a mount away, at the latest when nobody uses it any more; none there is fine."""
+    _libc.umount2(target.encode(), MNT_DETACH)
 
 
 def make_directory(path: str, uid: int, gid: int, mode: int) -> None:
