@@ -75,6 +75,7 @@ def _sources(settings: Settings, config: Path | None) -> Iterator[tuple[Path, st
         "state/installation.id",
         "gateway/cookie.key",
         "credentials",
+        "metrics.token",
         "tls/cert.pem",
         "tls/key.pem",
     ):

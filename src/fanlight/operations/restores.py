@@ -140,8 +140,9 @@ def _version(text: str) -> tuple[int, ...]:
 
 def _give_owners(settings: Settings, staged: Path) -> None:
     """Give what was staged the owners and modes of docs/architecture.md."""
-    owners = {"state": identity_of(settings, "api"), "gateway": identity_of(settings, "gateway")}
-    tls_group = identity_of(settings, "api").gid
+    api = identity_of(settings, "api")
+    owners = {"state": api, "metrics.token": api, "gateway": identity_of(settings, "gateway")}
+    tls_group = api.gid
     is_root = os.geteuid() == 0
     for path in staged.rglob("*"):
         part = path.relative_to(staged).parts[0]
