@@ -230,6 +230,39 @@ async def watch(scaled: Scaled, *arns: str, **wish: Any) -> None:
     await scaled.rig.services.alarms.put(HERE, AlarmWish(**{**defaults, **wish}))
 
 
+async def test_a_multi_session_fleet_is_scaled_in_sessions(rig: Rig) -> None:
+    await rig.services.fleets.create(
+        HERE, new_fleet(desired_instances=None, desired_sessions=3, max_sessions_per_instance=2)
+    )
+    fleet = await rig.run_fleet("cad")
+    scaled = Scaled(rig)
+    async with rig.transactions.begin(write=True) as work:
+        for number, held in enumerate([("a", "b"), ("c",)]):
+            await work.instances.add(
+                Instance(
+                    instance_id=f"i-{number}",
+                    scope=HERE,
+                    fleet_id=fleet.fleet_id,
+                    image_ref="sample",
+                    state=IN_USE,
+                    places=2,
+                    session_ids=held,
+                    launched_at=NOW,
+                )
+            )
+        await work.commit()
+    await scaled.register(highest=20)
+    await rig.services.scaling_policies.put(HERE, "cad", "half", TRACKING)
+    await scaled.pass_minutes(3)
+    # Three of four places are taken: 75 % of the places where half of them is wished.
+    fleet = await rig.fleet()
+    assert (fleet.desired_sessions, fleet.desired_instances) == (5, 3)
+    points = await rig.services.metrics.series(
+        HERE, "cad", "ActiveUserSessionCapacity", start=NOW, end=NOW + MINUTE, period=MINUTE
+    )
+    assert [point.values for point in points] == [(3.0,)]
+
+
 class TestSteps:
     async def test_an_alarm_that_stays_acts_every_minute_without_a_cooldown(self, scaled: Scaled) -> None:
         await scaled.register(highest=4)
