@@ -1,6 +1,28 @@
 // Between the stream client and the session page: tells the page how the stream is, and sends keys for it.
 // The client speaks by messages to its own window; this passes on the few that the page shows.
 
+// In a frame of another site's page a browser may deny the storage where the client keeps its choices, and the client
+// would stop there. It gets one that forgets them with the page.
+function forgetfulStorage() {
+  const kept = new Map();
+  return {
+    get length() { return kept.size; },
+    key: (index) => [...kept.keys()][index] ?? null,
+    getItem: (name) => kept.get(String(name)) ?? null,
+    setItem: (name, value) => { kept.set(String(name), String(value)); },
+    removeItem: (name) => { kept.delete(String(name)); },
+    clear: () => kept.clear(),
+  };
+}
+
+for (const name of ["localStorage", "sessionStorage"]) {
+  try {
+    void window[name];
+  } catch {
+    Object.defineProperty(window, name, { value: forgetfulStorage(), configurable: true });
+  }
+}
+
 const PASSED_ON = new Set(["clipboardContentUpdate", "fileUpload", "printDocument", "serverSettings"]);
 const CHECK_IN_MS = 150;
 // The client would show what an application printed in a frame of this origin; the page offers it instead.
