@@ -43,7 +43,7 @@ class Settings(BaseSettings):
         description="Sockets and socket directories; gone after a reboot. Default: /run/fanlight for root with the default data directory, else DIR/run. Keep it short: a socket path has at most 107 bytes.",
     )
     host: str = Field("127.0.0.1", description="Address that API and portal listen on.")
-    api_port: int = Field(8081, ge=0, le=65535, description="Port of the API.")
+    api_port: int = Field(8081, ge=0, le=65535, description="Port of the API, and of /metrics.")
     portal_port: int = Field(8080, ge=0, le=65535, description="Port of the portal, where streaming URLs lead.")
     console_port: int = Field(8082, ge=0, le=65535, description="Kept free for the console; nothing listens yet.")
     public_url: str | None = Field(

@@ -23,7 +23,7 @@ from fanlight.installation import NotInstallable, act_as_store_owner
 from fanlight.services.access_keys import AccessKeyService
 from fanlight.store import open_store
 
-keys_app = typer.Typer(no_args_is_help=True, help="Make, list and delete access keys.")
+keys_app = typer.Typer(no_args_is_help=True, help="Make, limit, list and delete access keys.")
 T = TypeVar("T")
 
 
