@@ -161,6 +161,22 @@ def test_a_link_counts_as_the_place_it_leads_to(tmp_path: Path) -> None:
         require_trusted("/opt/lost.sh", tmp_path, ME)
 
 
+def test_a_link_that_others_can_turn_elsewhere_is_refused(tmp_path: Path) -> None:
+    """What it leads to is safe now, and need not be any more when it is run."""
+    place(tmp_path, "/opt/good.sh")
+    (tmp_path / "home/user").mkdir(parents=True)
+    (tmp_path / "home/user/mine.sh").symlink_to("../../opt/good.sh")
+    (tmp_path / "opt/start.sh").symlink_to("../home/user/mine.sh")
+    require_trusted("/opt/start.sh", tmp_path, ME)
+    (tmp_path / "home/user").chmod(0o777)
+    for path in ("/home/user/mine.sh", "/opt/start.sh"):
+        with pytest.raises(ScriptsRefused, match="/home/user can be written by others than root"):
+            require_trusted(path, tmp_path, ME)
+    (tmp_path / "opt/loop.sh").symlink_to("loop.sh")
+    with pytest.raises(ScriptsRefused, match="Too many levels"):
+        require_trusted("/opt/loop.sh", tmp_path, ME)
+
+
 # ── What is run ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

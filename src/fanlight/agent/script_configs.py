@@ -5,11 +5,12 @@ capitals do not matter here; anything else that is not understood is refused as 
 be worse than none. What stands in it runs as the instance's root: nobody but root may have been able to write it.
 """
 
+import errno
 import json
 import os
 import shlex
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -20,6 +21,7 @@ MAX_CONFIG_BYTES = 64 * 1024
 MAX_TEXT = 1000  # of a file name, and of its arguments
 LONGEST_WAIT_IN_SECONDS = 60
 DEFAULT_WAIT_IN_SECONDS = 30
+MOST_LINKS = 40  # as many as the kernel follows
 
 
 class ScriptEvent(StrEnum):
@@ -84,11 +86,8 @@ def read_config(root: Path, owner: int = 0) -> ScriptConfig:
 def require_trusted(path: str, root: Path, owner: int = 0) -> None:
     """Raise ScriptsRefused unless nobody but `owner` can change what stands at `path`, links on the way included."""
     try:
-        resolved = (root / path.lstrip("/")).resolve(strict=True)
         ours = root.resolve()
-        on_the_way = [ours, *(ours / part for part in _ancestors(resolved.relative_to(ours)))]
-        for each in on_the_way:
-            found = os.lstat(each)
+        for each, found in _on_the_way(path, ours):
             if found.st_uid != owner or stat.S_IMODE(found.st_mode) & 0o022:
                 shown = "/" + str(each.relative_to(ours)).removeprefix(".")
                 raise ScriptsRefused(f"{path}: {shown} can be written by others than root")
@@ -98,8 +97,30 @@ def require_trusted(path: str, root: Path, owner: int = 0) -> None:
         raise ScriptsRefused(f"{path}: {error.strerror}") from error
 
 
-def _ancestors(path: Path) -> list[Path]:
-    return [*(parent for parent in reversed(path.parents) if parent.parts), path]
+def _on_the_way(path: str, root: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """Yield all that `path` leads through. A link is as safe as the directory that it stands in, and that is yielded.
+
+    Raises OSError, and ValueError where it leads out of `root`.
+    """
+    here, steps, links = root, list(Path(path.lstrip("/")).parts), 0
+    yield here, os.lstat(here)
+    while steps:
+        step = steps.pop(0)
+        if step == "..":
+            here = here.parent
+            here.relative_to(root)
+            continue
+        found = os.lstat(here / step)
+        if not stat.S_ISLNK(found.st_mode):
+            here /= step
+            yield here, found
+            continue
+        if (links := links + 1) > MOST_LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        target = (here / step).readlink()
+        if target.is_absolute():
+            here, target = root, target.relative_to(root)
+        steps = [*target.parts, *steps]
 
 
 def parse_config(content: bytes) -> ScriptConfig:

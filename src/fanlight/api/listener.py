@@ -156,8 +156,8 @@ class _Listener:
         try:
             self._router.check(request, exchange.route)
             body = await self._body(request)
-            self._router.find_operation(exchange.route, body)
             exchange.caller = caller = await self._verify(request, body, exchange)
+            self._router.find_operation(exchange.route, body)  # a form is costly to read: not for strangers
             self._throttle.admit(caller.access_key_id, exchange.route.operation)
             async with asyncio.timeout(self._settings.handler_timeout.total_seconds()):
                 return await dispatcher.dispatch(

@@ -30,7 +30,9 @@ def add_metrics_page(app: web.Application, token: str, observe: Observe, refused
 
     async def page(request: web.Request) -> web.Response:
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), token.encode()):
+        if scheme.lower() != "bearer" or not hmac.compare_digest(
+            given.strip().encode(errors="surrogateescape"), token.encode()
+        ):
             return web.Response(
                 status=401,
                 text="Give the installation's metrics token: Authorization: Bearer <content of DATA_DIR/metrics.token>\n",

@@ -1,5 +1,6 @@
 """The page that Prometheus scrapes: who may read it, and whether a Prometheus parser understands it."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -79,7 +80,11 @@ async def url() -> AsyncIterator[str]:
 
 async def test_only_who_has_the_token_reads_it(url: str) -> None:
     async with aiohttp.ClientSession() as http:
-        for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic dG9rZW4tb2YtdGhlLXRlc3Q="}):
+        for headers in (
+            {},
+            {"Authorization": "Bearer wrong"},
+            {"Authorization": "Basic dG9rZW4tb2YtdGhlLXRlc3Q="},
+        ):
             async with http.get(f"{url}/metrics", headers=headers) as refused:
                 assert (refused.status, refused.headers["WWW-Authenticate"]) == (401, "Bearer")
                 assert "fanlight_fleet" not in await refused.text()
@@ -89,3 +94,10 @@ async def test_only_who_has_the_token_reads_it(url: str) -> None:
             assert samples(await answer.read())["fanlight_fleet_in_use_capacity", "cad"] == 3
         async with http.get(f"{url}/metrics/more") as other:
             assert await other.text() == "not the page: /metrics/more"
+
+
+async def test_a_token_of_broken_bytes_is_a_wrong_one(url: str) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+    writer.write(b"GET /metrics HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer \xff\r\nConnection: close\r\n\r\n")
+    assert b" 401 " in await reader.readline()
+    writer.close()

@@ -156,3 +156,14 @@ def test_neighbours_build_what_they_promise_and_raise_what_their_clients_know(se
     known = {*COMMON_STATUS, *service.unmodelled_codes, *(shape.name for shape in service.model.error_shapes)}
     for codes in service.codes.values():
         assert set(codes) <= known
+
+
+async def test_a_stranger_s_form_is_not_read(api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To grow a form into a tree takes a hundred times as long as to send it, and everybody would wait meanwhile."""
+    read: list[bytes] = []
+    monkeypatch.setattr("fanlight.api.routes.action_of", lambda body: read.append(body) or "GetCallerIdentity")
+    body = b"Action=GetCallerIdentity"
+    headers = signed(api, body, "sts")
+    for strange in ({"Content-Type": FORM, **headers, "Authorization": headers["Authorization"][:-4] + "0000"},):
+        assert (await code_of(api, body, strange))[0] == 403
+    assert read == []

@@ -223,3 +223,49 @@ async def test_who_may_not_update_a_fleet_may_not_have_it_scaled_either(api: Any
         api, ("Allow", "application-autoscaling:*", "*"), ("Allow", "appstream:UpdateFleet", f"{ARN}:fleet/cad")
     )
     await call(api.client(service="application-autoscaling", key=both), "register_scalable_target", **target)
+
+
+async def test_a_denied_alarm_is_denied_whoever_may_do_all_else(api: Any) -> None:
+    alarm = {
+        "Namespace": "AWS/AppStream",
+        "MetricName": "InUseCapacity",
+        "Period": 60,
+        "EvaluationPeriods": 1,
+        "Threshold": 1.0,
+        "ComparisonOperator": "GreaterThanThreshold",
+        "Statistic": "Average",
+    }
+    for name in ("dev", "prod"):
+        await call(api.client(service="cloudwatch"), "put_metric_alarm", AlarmName=name, **alarm)
+    prod = "arn:aws:cloudwatch:us-east-1:000000000000:alarm:prod"
+    key = await key_with(api, ("Allow", "cloudwatch:*", "*"), ("Deny", "cloudwatch:*", prod))
+    client = api.client(service="cloudwatch", key=key)
+    state = {"StateValue": "OK", "StateReason": "because"}
+    for operation, arguments in (
+        ("put_metric_alarm", {"AlarmName": "prod", **alarm}),
+        ("delete_alarms", {"AlarmNames": ["dev", "prod"]}),
+        ("disable_alarm_actions", {"AlarmNames": ["prod"]}),
+        ("enable_alarm_actions", {"AlarmNames": ["prod"]}),
+        ("set_alarm_state", {"AlarmName": "prod", **state}),
+        ("tag_resource", {"ResourceARN": prod, "Tags": [{"Key": "a", "Value": "b"}]}),
+        ("untag_resource", {"ResourceARN": prod, "TagKeys": ["a"]}),
+        ("list_tags_for_resource", {"ResourceARN": prod}),
+        ("describe_alarms", {"AlarmNames": ["prod"]}),
+    ):
+        code, message, _ = await refusal(client, operation, **arguments)
+        assert code in {"AccessDenied", "AccessDeniedException"}, operation
+        assert f"on resource: {prod} with an explicit deny" in message
+    await call(client, "set_alarm_state", AlarmName="dev", **state)
+    assert len((await call(client, "describe_alarms"))["MetricAlarms"]) == 2
+
+
+async def test_a_key_for_one_alarm_touches_no_other(api: Any) -> None:
+    key = await key_with(api, ("Allow", "cloudwatch:*", "arn:aws:cloudwatch:us-east-1:000000000000:alarm:dev-*"))
+    client = api.client(service="cloudwatch", key=key)
+    await call(client, "disable_alarm_actions", AlarmNames=["dev-1"])
+    for operation, arguments in (
+        ("disable_alarm_actions", {"AlarmNames": ["dev-1", "prod"]}),
+        ("describe_alarms", {}),
+        ("list_metrics", {}),
+    ):
+        assert (await refusal(client, operation, **arguments))[0] in {"AccessDenied", "AccessDeniedException"}

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
-from fanlight.api.authorization import plain_demands
+from fanlight.api.authorization import NO_RESOURCE, Demand
 from fanlight.api.aws_services import AwsService, everything_else
 from fanlight.api.errors import COMMON_CODES
 from fanlight.api.neighbours import cloudwatch_metrics
@@ -25,6 +26,7 @@ from fanlight.domain.errors import (
 from fanlight.domain.metric_statistics import STATISTICS
 from fanlight.services import AppStreamServices
 from fanlight.services.alarms import PAGE_SIZE, AlarmFilter, AlarmWish
+from fanlight.services.scaling_policies import alarm_arn
 
 NAME = "cloudwatch"
 NOT_BUILT = everything_else(NAME, NEIGHBOURS[NAME])
@@ -247,6 +249,18 @@ def _shown(alarm: MetricAlarm) -> types.MetricAlarm:
     )
 
 
+async def _demands(operation: str, request: Any, caller: Caller, services: Any) -> Sequence[Demand]:  # noqa: ARG001
+    """Return one demand for each alarm that the request names; a listing without names is about all of them."""
+    names = [getattr(request, "alarm_name", None), *(getattr(request, "alarm_names", None) or ())]
+    arns = [alarm_arn(caller.scope, name) for name in names if name]
+    if operation == "DescribeAlarms" and not arns:
+        arns = [alarm_arn(caller.scope, "*")]
+    if arn := getattr(request, "resource_arn", None):
+        arns.append(arn)
+    action = f"cloudwatch:{operation}"
+    return tuple((action, arn) for arn in dict.fromkeys(arns)) or ((action, NO_RESOURCE),)
+
+
 def cloudwatch_service() -> AwsService[AppStreamServices]:
     places = (*globals().values(), *vars(cloudwatch_metrics).values())
     built = tuple(value for value in places if getattr(value, "name", None) in NEIGHBOURS[NAME])
@@ -254,7 +268,7 @@ def cloudwatch_service() -> AwsService[AppStreamServices]:
         name=NAME,
         registry=Registry(built, NOT_BUILT),
         types=types,
-        demands=plain_demands("cloudwatch"),
+        demands=_demands,
         namespace="com.amazonaws.cloudwatch",
         codes=MappingProxyType(
             {
