@@ -1,6 +1,8 @@
 """The session page in odd places: two tabs, a phone, a link that is altered, expired or of a stopped fleet."""
 
+import html
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -93,3 +95,39 @@ def test_an_expired_link_is_refused_in_words_and_starts_nothing(
     ada.page.wait_for_load_state()
     assert "This link has expired" in ada.words()
     assert administrator.sessions(fleet, "late-ada") == []
+
+
+def test_a_session_streams_inside_the_page_of_a_listed_site_and_of_no_other(
+    fleet: str, administrator: Administrator, new_visitor: Callable[..., Visitor]
+) -> None:
+    administrator.client.update_stack(Name=fleet, EmbedHostDomains=["portal.example.org"])
+    try:
+        evil = new_visitor()
+        embed(evil, "https://evil.example.org", administrator.url(fleet, "framed-eve"))
+        evil.page.wait_for_timeout(1500)
+        assert not any("/s/" in frame.url for frame in evil.page.frames)
+
+        ada = new_visitor()
+        embed(ada, "https://portal.example.org", administrator.url(fleet, "framed-ada", "text-editor"))
+        session = wait_for(
+            lambda: next((f for f in ada.page.frames if re.search("/s/[a-z2-7]+/$", f.url)), None),
+            timeout=10,
+            what="the session page in the frame",
+        )
+        session.wait_for_selector("body[data-stream=streaming]", timeout=30_000)
+        ada.click_stream()
+        ada.type("typed into a frame")
+        ada.wait_for_text("typed into a frame")
+    finally:
+        administrator.client.update_stack(Name=fleet, AttributesToDelete=["EMBED_HOST_DOMAINS"])
+
+
+def embed(visitor: Visitor, site: str, link: str) -> None:
+    """Open a page of another site that frames the link. Chromium asks whether it may: this portal is on this machine."""
+    frame = (
+        f'<iframe width=1200 height=760 allow="local-network-access; fullscreen" src="{html.escape(link)}"></iframe>'
+    )
+    visitor.context.grant_permissions(["local-network-access"], origin=site)
+    visitor.page.route(f"{site}/**", lambda route: route.fulfill(body=frame, content_type="text/html"))
+    visitor.open(f"{site}/")
+    visitor.page.wait_for_load_state()
