@@ -8,7 +8,6 @@ import pytest
 from fanlight.domain.errors import InvalidCombination
 from fanlight.services.schedules import next_run
 
-pytest.importorskip("cronsim")
 CREATED = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 

@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 import aiohttp
 import pytest
 from aiohttp import web
+from prometheus_client import parser
 
 from fanlight.api.metrics_page import add_metrics_page, exposition
 from fanlight.domain.fleet_metrics import FleetObservation, SessionSlots
 from fanlight.domain.places import Scope
 
-parser = pytest.importorskip("prometheus_client.parser")
 SCOPE = Scope("000000000000", "us-east-1")
 CAD = FleetObservation(
     scope=SCOPE,
