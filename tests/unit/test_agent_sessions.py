@@ -88,8 +88,8 @@ class NotedDesktop:
 class Bench:
     """A seat's life with everything around it noted; `slept` is the fake clock."""
 
-    def __init__(self, root: Path) -> None:
-        for directory in ("etc/profile.d", "home/user", "work"):
+    def __init__(self, root: Path, seat: Seat = Seat(0)) -> None:  # noqa: B008 - it cannot change
+        for directory in ("etc/profile.d", seat.user.home.lstrip("/"), "work"):
             (root / directory).mkdir(parents=True)
         self.root = root
         self.desktop = NotedDesktop()
@@ -100,10 +100,10 @@ class Bench:
         self.life = SeatLife(
             self.desktop,
             self.processes,
-            Seat(0),
+            seat,
             on_change=lambda: self.phases.append(self.life.phase),
             scripts=SessionScripts(
-                self.processes, seat=Seat(0), sleep=self._wait_for_scripts, root=root, owner=os.getuid()
+                self.processes, seat=seat, sleep=self._wait_for_scripts, root=root, owner=os.getuid()
             ),
             sleep=self._sleep,
             root=root,
@@ -237,6 +237,27 @@ async def test_application_that_cannot_start_is_told_and_the_session_goes_on(
     bench.processes.refuse = True
     bench.life.handle(LaunchApplication(session_id="s1", launch_id="1", application=EDITOR))
     assert "editor cannot be started" in bench.life.detail
+
+
+@pytest.mark.parametrize(
+    ("named", "seen"),
+    [
+        ("/home/user", "/home/user3"),
+        ("/home/user/work", "/home/user3/work"),
+        ("/home/users", "/home/users"),
+        ("/home/user3", "/home/user3"),
+        ("/work", "/work"),
+    ],
+)
+def test_the_home_that_an_image_names_is_the_seats_own(named: str, seen: str) -> None:
+    assert (Seat(0).own(named), Seat(3).own(named)) == (named, seen)
+
+
+async def test_an_application_starts_in_the_home_of_its_own_seat(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, Seat(3))
+    application = ApplicationToLaunch(name="a", launch_path="/x", working_directory="/home/user")
+    await bench.in_session(begin(application=application))
+    assert [program.working_directory for program in bench.processes.started] == ["/home/user3"]
 
 
 async def test_launch_outside_a_session_is_refused(bench: Bench) -> None:

@@ -59,6 +59,11 @@ class Seat:
     def accounts(self) -> tuple[Account, Account]:
         return self.user, self.display
 
+    def own(self, path: str) -> str:
+        """Return where this seat has what an image names in its user's home; other paths are the same for all."""
+        first = Seat(0).user.home
+        return self.user.home + path.removeprefix(first) if f"{path}/".startswith(f"{first}/") else path
+
     @property
     def files_directory(self) -> str:
         """What the browser uploads to and downloads from."""

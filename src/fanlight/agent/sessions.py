@@ -182,7 +182,7 @@ class SeatLife:
             parameters = shlex.split(application.launch_parameters)
         except ValueError as error:
             raise Refused(f"launch parameters of {application.name}: {error}") from error
-        directory = application.working_directory or self._seat.user.home
+        directory = self._seat.own(application.working_directory or self._seat.user.home)
         if not (self._root / directory.lstrip("/")).is_dir():
             raise Refused(f"the working directory {directory} of {application.name} does not exist")
         self._reveal_context()
