@@ -63,6 +63,14 @@ def test_where_the_next_session_sits(instances: list[Instance], ahead: int, chos
     assert (found.instance_id if found else None) == chosen
 
 
+def test_an_instance_with_an_older_image_is_the_last_choice() -> None:
+    outdated = instance("a", 1, image_ref="last-year")
+    fresh = instance("b")
+    assert place([outdated, fresh], ahead=0, image_ref=fresh.image_ref) == fresh
+    assert place([outdated], ahead=0, image_ref=fresh.image_ref) == outdated
+    assert place([outdated, fresh], ahead=0) == outdated, "nobody knows which is older"
+
+
 @pytest.mark.parametrize(
     ("users", "ahead", "launches"), [([], 0, True), ([3], 0, True), ([3, 3], 0, False), ([3], 2, True), ([3], 3, False)]
 )

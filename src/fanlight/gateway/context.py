@@ -1,7 +1,6 @@
 """What every handler of the gateway needs, and who is asking."""
 
 import asyncio
-import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -106,13 +105,25 @@ async def arriving_session(request: web.Request) -> RunningSession:
     The page opens its stream while the session starts, so that the picture need not wait for a browser's round trips.
     """
     _, identity = signed_in(request)
-    control = request.app[GATEWAY].control
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(ARRIVAL_LIMIT_IN_SECONDS):
-            view = await control.find_session(identity.grant)
-            while view is not None and view.state == "PENDING" and view.instance_id:
-                view = await control.wait_for_change(view.session_id, view.state)
+    gateway = request.app[GATEWAY]
+    arriving = asyncio.ensure_future(_arrival(gateway, identity))
+    stopping = asyncio.ensure_future(gateway.stopping.wait())
+    try:
+        await asyncio.wait({arriving, stopping}, timeout=ARRIVAL_LIMIT_IN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        if arriving.done():
+            arriving.result()
+    finally:
+        arriving.cancel()
+        stopping.cancel()
+        await asyncio.gather(arriving, stopping, return_exceptions=True)
     return await running_session(request)
+
+
+async def _arrival(gateway: Gateway, identity: SignedIn) -> None:
+    """Return when nobody prepares an instance for this user (any more). Raises ControlAway, Refused."""
+    view = await gateway.control.find_session(identity.grant)
+    while view is not None and view.state == "PENDING" and view.instance_id:
+        view = await gateway.control.wait_for_change(view.session_id, view.state)
 
 
 async def running_session(request: web.Request, *, feature: str | None = None) -> RunningSession:

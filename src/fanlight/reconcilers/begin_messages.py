@@ -12,13 +12,13 @@ ACCESS_MODES = {"API": "custom", "SAML": "saml", "USERPOOL": "userpool", "AWS_AD
 
 
 def begin_message(session: StreamingSession, fleet: Fleet, image: Image | None) -> BeginSession:
-    """Return the message; an application that left the catalogue meanwhile is not launched, the session begins."""
+    """Return the message. `image` is the instance's; an application that left the catalogue meanwhile is not launched, the session begins."""
     return BeginSession(
         session_id=session.session_id,
         user_id=session.user_id,
         stream_view=fleet.stream_view,
         environment=user_environment(session),
-        machine_environment=machine_environment(fleet),
+        machine_environment=machine_environment(fleet, image),
         session_context=session.session_context or "",
         stream_settings=stream_settings_of(session.user_settings),
         application=_application(session, image),
@@ -39,9 +39,9 @@ def user_environment(session: StreamingSession) -> dict[str, str]:
     }
 
 
-def machine_environment(fleet: Fleet) -> dict[str, str]:
+def machine_environment(fleet: Fleet, image: Image | None) -> dict[str, str]:
     return {
-        "AppStream_Image_Arn": fleet.image_arn,
+        "AppStream_Image_Arn": image.arn_in(fleet.scope.region) if image else fleet.image_arn,
         "AppStream_Instance_Type": fleet.instance_type,
         "AppStream_Resource_Type": "fleet",
         "AppStream_Resource_Name": fleet.name,

@@ -13,6 +13,7 @@ from datetime import datetime
 from fanlight.agentwire.messages import BeginSession, MalformedMessage
 from fanlight.domain.errors import AgentUnreachable, NotFound
 from fanlight.domain.fleets import Fleet, FleetState, FleetType
+from fanlight.domain.images import Image
 from fanlight.domain.instances import Instance
 from fanlight.domain.networks import NetworkInterface
 from fanlight.domain.placement import may_launch, place
@@ -211,12 +212,12 @@ class SessionReconciler:
         if fleet.state is not FleetState.RUNNING:
             return None
         instances = await work.instances.of_fleet(fleet.fleet_id)
+        image = await work.images.find(fleet.scope, arn=fleet.image_arn)
         ahead = self._ahead_of(session)
-        if (chosen := place(instances, ahead=ahead)) is not None:
+        if (chosen := place(instances, ahead=ahead, image_ref=image.store_ref if image else None)) is not None:
             return await work.instances.save(chosen.claimed_by(session.session_id))
         if fleet.fleet_type is FleetType.ALWAYS_ON or not may_launch(fleet, instances, ahead=ahead):
             return None
-        image = await work.images.find(fleet.scope, arn=fleet.image_arn)
         if image is None:
             return None
         born = Instance(
@@ -242,7 +243,7 @@ class SessionReconciler:
         try:
             async with self.transactions.begin() as work:
                 await work.stacks.get(session.scope, session.stack_name)  # one that is gone starts nothing
-                image = await work.images.find(fleet.scope, arn=fleet.image_arn)
+                image = await _image_of(work, fleet, instance)
             message = begin_message(session, fleet, image)
             await self.agents.send(instance.instance_id, {"type": BeginSession.TYPE, **asdict(message)})
         except AgentUnreachable:
@@ -287,6 +288,13 @@ class SessionReconciler:
         waiting.pop(session.session_id, None)
         if not waiting:
             self._waiting.pop(session.fleet_id, None)
+
+
+async def _image_of(work: UnitOfWork, fleet: Fleet, instance: Instance) -> Image | None:
+    """Return the image that the instance has, which need not be the fleet's any more; that one where it is unknown."""
+    visible = await work.images.visible(fleet.scope)
+    own = next((image for image in visible if image.store_ref == instance.image_ref), None)
+    return own or await work.images.find(fleet.scope, arn=fleet.image_arn)
 
 
 def _about(session: StreamingSession) -> dict[str, str]:

@@ -258,6 +258,8 @@ class TestAlarms:
             ({"Period": 3600, "EvaluationPeriods": 200}, "a week"),
             ({"EvaluationPeriods": 2, "DatapointsToAlarm": 3}, "DatapointsToAlarm"),
             ({"TreatMissingData": "panic"}, "TreatMissingData is panic"),
+            ({"Threshold": float("nan")}, "finite"),
+            ({"Threshold": float("inf")}, "finite"),
             ({"ComparisonOperator": "LessThanLowerThreshold"}, "anomaly"),
             ({"ExtendedStatistic": "p90"}, "either"),
             ({"Statistic": None}, "either"),

@@ -1,6 +1,7 @@
 """CloudWatch for fleets: alarms, whose actions are scaling policies, and metrics."""
 
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from types import MappingProxyType
 from typing import Any
 
@@ -180,6 +181,8 @@ def _wish(request: types.PutMetricAlarmInput) -> AlarmWish:
         raise InvalidCombination("MetricName, Namespace and Period are required for an alarm on a metric.")
     if request.evaluation_periods is None or request.threshold is None or request.comparison_operator is None:
         raise InvalidCombination("EvaluationPeriods, Threshold and ComparisonOperator are required.")
+    if not isfinite(request.threshold):
+        raise InvalidCombination(f"Threshold is {request.threshold}; it must be a finite number.")
     if (request.statistic is None) == (request.extended_statistic is None):
         raise InvalidCombination("Give either Statistic or ExtendedStatistic.")
     missing = request.treat_missing_data
