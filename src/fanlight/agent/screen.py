@@ -10,6 +10,7 @@ import struct
 
 UNKNOWN = -1.0
 LIMIT_IN_SECONDS = 1.0
+PAINT_LIMIT_IN_SECONDS = 20.0  # a display that comes up on a busy host may take its time
 EXTENSION = b"MIT-SCREEN-SAVER"
 COOKIE_NAME = b"MIT-MAGIC-COOKIE-1"
 ANY_FAMILY = 0xFFFF
@@ -43,7 +44,7 @@ class Screen:
 
     async def paint_background(self, colour: int) -> None:
         """Show 0xRRGGBB where there is no window. Raises OSError, TimeoutError."""
-        async with asyncio.timeout(LIMIT_IN_SECONDS):
+        async with asyncio.timeout(PAINT_LIMIT_IN_SECONDS):
             if self._writer is None:
                 await self._connect()
             assert self._writer is not None  # noqa: S101 - connected

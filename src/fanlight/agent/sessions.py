@@ -94,7 +94,7 @@ class SeatLife:
         try:
             await self._desktop.boot()
         except Exception as error:  # noqa: BLE001 - whatever it is, the host must hear of it
-            self.fail(f"boot: {error}")
+            self.fail(f"boot: {str(error) or type(error).__name__}")
             return
         if self.phase == BOOTING:
             self._set(READY)
@@ -161,7 +161,7 @@ class SeatLife:
                 detail = "; ".join(text for text in (str(error), report.text) if text)
             await stream
         except Exception as error:  # noqa: BLE001 - whatever it is, the host must hear of it
-            self.fail(f"session start: {error}")
+            self.fail(f"session start: {str(error) or type(error).__name__}")
             return
         if self.phase == STARTING_SESSION:
             self._set(IN_SESSION, detail)
