@@ -9,9 +9,9 @@ from fanlight.domain.errors import InvalidCombination, LimitExceeded, NotFound
 from fanlight.domain.metric_statistics import check_statistic
 from fanlight.domain.places import Scope
 from fanlight.domain.ports import Clock, Transactions, UnitOfWork
-from fanlight.domain.tags import MOST_TAGS
 from fanlight.services.metrics import fleet_of
 from fanlight.services.page_tokens import PageTokens, cut
+from fanlight.services.resource_tags import ResourceTags
 from fanlight.services.scaling_policies import alarm_arn
 from fanlight.services.scaling_records import MANY
 
@@ -69,6 +69,7 @@ class AlarmFilter:
 class AlarmService:
     def __init__(self, transactions: Transactions, clock: Clock, tokens: PageTokens) -> None:
         self._transactions, self._clock, self._tokens = transactions, clock, tokens
+        self.tags = ResourceTags(transactions, _check_arn, "alarm")
 
     async def put(self, scope: Scope, wish: AlarmWish) -> None:
         """Make an alarm or replace the one of that name, whose state stays. Raises InvalidCombination, LimitExceeded."""
@@ -122,7 +123,7 @@ class AlarmService:
                     raise LimitExceeded(f"An account may have at most {MOST_ALARMS} alarms in a region.")
                 await work.alarms.add(alarm)
                 # As the service does: the tags of an alarm that is there already are changed by TagResource alone.
-                await _put_tags(work, alarm.arn, wish.tags or {})
+                await self.tags.put(work, alarm.arn, wish.tags or {})
             await work.commit()
 
     async def describe(
@@ -180,26 +181,6 @@ class AlarmService:
             )
             await work.commit()
 
-    async def tag(self, scope: Scope, arn: str, tags: Mapping[str, str]) -> None:
-        """Raises NotFound, LimitExceeded."""
-        async with self._transactions.begin(write=True) as work:
-            await _check_arn(work, scope, arn)
-            await _put_tags(work, arn, tags)
-            await work.commit()
-
-    async def untag(self, scope: Scope, arn: str, keys: Sequence[str]) -> None:
-        """Remove tags; absent keys are success. Raises NotFound."""
-        async with self._transactions.begin(write=True) as work:
-            await _check_arn(work, scope, arn)
-            await work.tags.drop(arn, keys)
-            await work.commit()
-
-    async def tags_of(self, scope: Scope, arn: str) -> Mapping[str, str]:
-        """Raises NotFound."""
-        async with self._transactions.begin() as work:
-            await _check_arn(work, scope, arn)
-            return await work.tags.of(arn)
-
 
 def _check(wish: AlarmWish) -> None:
     check_statistic(wish.statistic)
@@ -228,12 +209,6 @@ async def _check_actions(work: UnitOfWork, scope: Scope, actions: Sequence[str])
                 f"The action {arn} is not available: an alarm can act on a scaling policy of this account and region, "
                 "by its ARN, and on nothing else."
             )
-
-
-async def _put_tags(work: UnitOfWork, arn: str, tags: Mapping[str, str]) -> None:
-    if tags and len({*await work.tags.of(arn), *tags}) > MOST_TAGS:
-        raise LimitExceeded(f"The alarm {arn} would have more than {MOST_TAGS} tags. Remove some first.")
-    await work.tags.put(arn, tags)
 
 
 async def _check_arn(work: UnitOfWork, scope: Scope, arn: str) -> None:

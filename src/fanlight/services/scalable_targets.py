@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import uuid4
 
-from fanlight.domain.errors import InvalidCombination, LimitExceeded, NotFound
+from fanlight.domain.errors import InvalidCombination, NotFound
 from fanlight.domain.fleets import Fleet, FleetState
 from fanlight.domain.places import Scope
 from fanlight.domain.ports import Clock, Transactions, UnitOfWork
@@ -17,8 +17,8 @@ from fanlight.domain.scaling import (
     resource_id,
     service_role_arn,
 )
-from fanlight.domain.tags import MOST_TAGS
 from fanlight.services.page_tokens import PageTokens, cut
+from fanlight.services.resource_tags import ResourceTags
 from fanlight.services.scaling_records import MANY, begin_activity, forget_target, where, wished_capacity
 
 PAGE_SIZE = 50
@@ -41,6 +41,7 @@ class TargetWish:
 class ScalableTargetService:
     def __init__(self, transactions: Transactions, clock: Clock, tokens: PageTokens) -> None:
         self._transactions, self._clock, self._tokens = transactions, clock, tokens
+        self.tags = ResourceTags(transactions, _check_arn)
 
     async def register(self, scope: Scope, wish: TargetWish) -> ScalableTarget:
         """Make or change a target, and move a running fleet's capacity into its bounds.
@@ -56,7 +57,7 @@ class ScalableTargetService:
                 known = None
             target = _wished(known or _new(fleet, wish, now), wish)
             target = await (work.scalable_targets.save(target) if known else work.scalable_targets.add(target))
-            await _put_tags(work, target.arn, wish.tags or {})
+            await self.tags.put(work, target.arn, wish.tags or {})
             await move_into_bounds(work, target, fleet, now)
             await work.commit()
         return target
@@ -84,26 +85,6 @@ class ScalableTargetService:
                 raise ScalingObjectMissing(f"No scalable target found for {where(fleet_name)}")
             await forget_target(work, target, self._clock.now())
             await work.commit()
-
-    async def tag(self, scope: Scope, arn: str, tags: Mapping[str, str]) -> None:
-        """Raises NotFound, LimitExceeded."""
-        async with self._transactions.begin(write=True) as work:
-            await _check_arn(work, scope, arn)
-            await _put_tags(work, arn, tags)
-            await work.commit()
-
-    async def untag(self, scope: Scope, arn: str, keys: Sequence[str]) -> None:
-        """Remove tags; absent keys are success. Raises NotFound."""
-        async with self._transactions.begin(write=True) as work:
-            await _check_arn(work, scope, arn)
-            await work.tags.drop(arn, keys)
-            await work.commit()
-
-    async def tags_of(self, scope: Scope, arn: str) -> Mapping[str, str]:
-        """Raises NotFound."""
-        async with self._transactions.begin() as work:
-            await _check_arn(work, scope, arn)
-            return await work.tags.of(arn)
 
     async def activities(
         self,
@@ -196,12 +177,6 @@ def _wished(target: ScalableTarget, wish: TargetWish) -> ScalableTarget:
 
 def _or(value: bool | None, present: bool) -> bool:  # noqa: FBT001 - two values of one kind, not options
     return present if value is None else value
-
-
-async def _put_tags(work: UnitOfWork, arn: str, tags: Mapping[str, str]) -> None:
-    if tags and len({*await work.tags.of(arn), *tags}) > MOST_TAGS:
-        raise LimitExceeded(f"The resource {arn} would have more than {MOST_TAGS} tags. Remove some first.")
-    await work.tags.put(arn, tags)
 
 
 async def _check_arn(work: UnitOfWork, scope: Scope, arn: str) -> None:

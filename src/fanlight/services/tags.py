@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
-from fanlight.domain.errors import LimitExceeded, NotFound
+from fanlight.domain.errors import NotFound
 from fanlight.domain.places import Scope
 from fanlight.domain.ports import Transactions, UnitOfWork
-from fanlight.domain.tags import MOST_TAGS, Tags, TagSearch, check_keys, check_tags
+from fanlight.domain.tags import Tags, TagSearch, check_keys, check_tags
 from fanlight.services.page_tokens import PageTokens, cut
+from fanlight.services.resource_tags import ResourceTags
 
 PAGE_OF_KEYS = 100
 LARGEST_PAGE = 100
@@ -17,6 +18,7 @@ TaggedResource = tuple[str, Tags]
 class TagService:
     def __init__(self, transactions: Transactions, tokens: PageTokens) -> None:
         self._transactions, self._tokens = transactions, tokens
+        self._tags = ResourceTags(transactions, _check_exists)
 
     async def tag(self, scope: Scope, arn: str, tags: Mapping[str, str]) -> None:
         """Add tags; equal keys are overwritten, others stay.
@@ -24,27 +26,16 @@ class TagService:
         Raises NotFound, LimitExceeded (50 per resource), InvalidCombination (keys, values).
         """
         check_tags(tags)
-        async with self._transactions.begin(write=True) as work:
-            await _check_exists(work, scope, arn)
-            present = await work.tags.of(arn)
-            if len({*present, *tags}) > MOST_TAGS:
-                raise LimitExceeded(f"The resource {arn} would have more than {MOST_TAGS} tags. Remove some first.")
-            await work.tags.put(arn, tags)
-            await work.commit()
+        await self._tags.tag(scope, arn, tags)
 
     async def untag(self, scope: Scope, arn: str, keys: Sequence[str]) -> None:
         """Remove tags; absent keys are success. Raises NotFound, InvalidCombination (keys)."""
         check_keys(keys)
-        async with self._transactions.begin(write=True) as work:
-            await _check_exists(work, scope, arn)
-            await work.tags.drop(arn, keys)
-            await work.commit()
+        await self._tags.untag(scope, arn, keys)
 
     async def of(self, scope: Scope, arn: str) -> Mapping[str, str]:
         """Raises NotFound."""
-        async with self._transactions.begin() as work:
-            await _check_exists(work, scope, arn)
-            return await work.tags.of(arn)
+        return await self._tags.of(scope, arn)
 
     async def search(
         self,

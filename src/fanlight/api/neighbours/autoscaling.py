@@ -203,7 +203,7 @@ async def describe_scaling_activities(
 async def tag_resource(
     request: types.TagResourceRequest, caller: Caller, services: AppStreamServices
 ) -> types.TagResourceResult:
-    await services.scalable_targets.tag(caller.scope, request.resource_arn, request.tags)
+    await services.scalable_targets.tags.tag(caller.scope, request.resource_arn, request.tags)
     return types.TagResourceResult()
 
 
@@ -211,7 +211,7 @@ async def tag_resource(
 async def untag_resource(
     request: types.UntagResourceRequest, caller: Caller, services: AppStreamServices
 ) -> types.UntagResourceResult:
-    await services.scalable_targets.untag(caller.scope, request.resource_arn, request.tag_keys)
+    await services.scalable_targets.tags.untag(caller.scope, request.resource_arn, request.tag_keys)
     return types.UntagResourceResult()
 
 
@@ -220,7 +220,7 @@ async def list_tags_for_resource(
     request: types.ListTagsForResourceRequest, caller: Caller, services: AppStreamServices
 ) -> types.ListTagsForResourceResult:
     return types.ListTagsForResourceResult(
-        tags=await services.scalable_targets.tags_of(caller.scope, request.resource_arn)
+        tags=await services.scalable_targets.tags.of(caller.scope, request.resource_arn)
     )
 
 

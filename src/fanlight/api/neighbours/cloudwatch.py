@@ -154,7 +154,7 @@ async def set_alarm_state(
 async def tag_resource(
     request: types.TagResourceInput, caller: Caller, services: AppStreamServices
 ) -> types.TagResourceResult:
-    await services.alarms.tag(caller.scope, request.resource_arn, {tag.key: tag.value for tag in request.tags})
+    await services.alarms.tags.tag(caller.scope, request.resource_arn, {tag.key: tag.value for tag in request.tags})
     return types.TagResourceResult()
 
 
@@ -162,7 +162,7 @@ async def tag_resource(
 async def untag_resource(
     request: types.UntagResourceInput, caller: Caller, services: AppStreamServices
 ) -> types.UntagResourceResult:
-    await services.alarms.untag(caller.scope, request.resource_arn, request.tag_keys)
+    await services.alarms.tags.untag(caller.scope, request.resource_arn, request.tag_keys)
     return types.UntagResourceResult()
 
 
@@ -170,7 +170,7 @@ async def untag_resource(
 async def list_tags_for_resource(
     request: types.ListTagsForResourceInput, caller: Caller, services: AppStreamServices
 ) -> types.ListTagsForResourceResult:
-    tags = await services.alarms.tags_of(caller.scope, request.resource_arn)
+    tags = await services.alarms.tags.of(caller.scope, request.resource_arn)
     return types.ListTagsForResourceResult(tags=tuple(types.Tag(key=key, value=value) for key, value in tags.items()))
 
 
