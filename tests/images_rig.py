@@ -1,6 +1,6 @@
 """Real instances of the sample image in an Incus project of their own, and the host's side of their agents.
 
-Runtime and images come from the directory in which the end-to-end tests keep theirs (FANLIGHT_TEST_DIR).
+Runtime and images come from the directory in which the end-to-end tests keep theirs.
 """
 
 import asyncio
@@ -23,7 +23,9 @@ from fanlight.drivers.incus.images import IncusImageStore
 from fanlight.images import build
 from incus_rig import IncusRig, _free_subnet, _remove
 
-TEST_DIR = Path(os.environ.get("FANLIGHT_TEST_DIR", "/var/lib/fanlight-tests"))
+# Runs with different numbers do not meet, so that several may go on side by side on one machine.
+RUN_NUMBER = int(os.environ.get("FANLIGHT_TEST_RUN", "0"))
+TEST_DIR = Path(f"/var/lib/fanlight-tests{RUN_NUMBER or ''}")
 BUILD_TIMEOUT_IN_SECONDS = 280
 SAMPLE = "fanlight-sample"
 

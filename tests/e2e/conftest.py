@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from ipaddress import ip_network
 
 import pytest
 from playwright.sync_api import Browser
@@ -16,21 +16,23 @@ from e2e.administrators import Administrator
 from e2e.browsers import CHROMIUM, Visitor, chromium, visitor
 from e2e.installation import Installation
 from e2e.instances import Instances
+from images_rig import RUN_NUMBER, TEST_DIR
 
-# Kept between runs, because images take minutes to build; state and instances are thrown away before each run.
-TEST_DIR = Path(os.environ.get("FANLIGHT_TEST_DIR", "/var/lib/fanlight-tests"))
+# TEST_DIR is kept between runs, because images take minutes to build; state and instances are thrown away before each run.
+_PROJECT = TEST_DIR.name
 INCUS_SETTINGS = {
     "compute": "incus",
-    "incus_project": "fanlight-tests",
-    "incus_network": "fltests0",
-    "incus_pool": "fanlight-tests",
-    "incus_subnet": "10.213.0.1/16",
+    "incus_project": _PROJECT,
+    "incus_network": f"fltests{RUN_NUMBER}",
+    "incus_pool": _PROJECT,
+    "incus_subnet": f"10.{213 + 2 * RUN_NUMBER}.0.1/16",
     "networks_file": str(TEST_DIR / "networks.toml"),
     "capacity_wait_in_seconds": "20",
 }
-NETWORKS = """
+SUBNET = ip_network(f"10.{214 + 2 * RUN_NUMBER}.0.0/24")
+NETWORKS = f"""
 [subnets.subnet-e2e]
-cidr = "10.214.0.1/24"
+cidr = "{SUBNET[1]}/24"
 """
 SHARED_FLEET = "e2e-applications"
 TRANSIENT = ("state", "gateway", "audit", "credentials", "test.log")  # what is left in "run" is the product's to clear

@@ -6,8 +6,9 @@
 import subprocess
 import sys
 
-from e2e.conftest import INCUS_SETTINGS, TEST_DIR
+from e2e.conftest import INCUS_SETTINGS
 from e2e.installation import Installation
+from images_rig import TEST_DIR
 
 
 def main() -> int:

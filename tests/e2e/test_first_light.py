@@ -6,6 +6,7 @@ One story in the order of its chapters: each test goes on where the one before i
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from playwright.sync_api import Browser
 
 from e2e.administrators import OFTEN, SAMPLE_IMAGE, Administrator
 from e2e.browsers import Visitor, visitor
+from e2e.conftest import SUBNET
 from e2e.installation import Installation, wait_for
 from e2e.instances import Instances
 
@@ -93,7 +95,7 @@ def test_the_session_tells_the_network_interface_that_its_instance_has(story: St
     mac = instances.read(instance_id, "/sys/class/net/eth0/address")
     assert mac is not None
     assert told["EniId"] == "eni-00000" + mac.decode().strip().replace(":", "")
-    assert told["EniPrivateIpAddress"].startswith("10.214.0.")
+    assert ip_address(told["EniPrivateIpAddress"]) in SUBNET
     assert f"|-- {told['EniPrivateIpAddress']}\n".encode() in (instances.read(instance_id, "/proc/net/fib_trie") or b"")
 
 

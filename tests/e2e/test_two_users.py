@@ -11,13 +11,14 @@ from playwright.sync_api import Browser
 
 from e2e.administrators import Administrator
 from e2e.browsers import Visitor, visitor
+from e2e.conftest import INCUS_SETTINGS
 from e2e.http_clients import ask, upgrade_status
 from e2e.installation import Installation
 from e2e.instances import Instances
 
 pytestmark = [pytest.mark.incus, pytest.mark.browser]
 
-BRIDGE_ADDRESS = "10.213.0.1"
+BRIDGE_ADDRESS = INCUS_SETTINGS["incus_subnet"].partition("/")[0]
 # Prints what a connection came to: a line that begins with "open" is a way in.
 KNOCK = r"""
 use Socket; my ($host, $port) = @ARGV;
