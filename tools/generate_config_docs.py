@@ -1,4 +1,4 @@
-"""Write the table of settings in docs/operate.md from `Settings`, between its two markers.
+"""Write the tables of settings and quotas in docs/operate.md from the code, between their markers.
 
 tools/generate_config_docs.py            write it
 tools/generate_config_docs.py --check    exit with 1 when it is not as it would be written
@@ -12,10 +12,13 @@ from annotated_types import Ge, Le
 from pydantic.fields import FieldInfo
 
 from fanlight.config import Settings
+from fanlight.domain.quotas import ROWS
 
 PAGE = Path(__file__).parents[1] / "docs" / "operate.md"
 BEGIN = "<!-- settings: written by tools/generate_config_docs.py -->"
 END = "<!-- end of settings -->"
+BEGIN_QUOTAS = "<!-- quotas: written by tools/generate_config_docs.py -->"
+END_QUOTAS = "<!-- end of quotas -->"
 HEADER = "| setting | default | meaning |\n| --- | --- | --- |\n"
 
 
@@ -53,13 +56,20 @@ def table() -> str:
     return HEADER + "".join(row(name, field) for name, field in fields.items())
 
 
+def quota_table() -> str:
+    rows = "".join(f"| `{row.name}` | {row.aws_default} | {row.counts} |\n" for row in ROWS)
+    return f"| quota | `aws` | counts |\n| --- | --- | --- |\n{rows}"
+
+
 def page(text: str) -> str:
-    """Return the page with its table as the settings are now. Raises ValueError when a marker is missing."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"{PAGE} lacks its markers {BEGIN} and {END}.")
-    return f"{before}{BEGIN}\n{table()}{END}{after}"
+    """Return the page with its tables as the code is now. Raises ValueError when a marker is missing."""
+    for begin, end, written in ((BEGIN, END, table()), (BEGIN_QUOTAS, END_QUOTAS, quota_table())):
+        before, has_begin, rest = text.partition(begin)
+        _, has_end, after = rest.partition(end)
+        if not has_begin or not has_end:
+            raise ValueError(f"{PAGE} lacks its markers {begin} and {end}.")
+        text = f"{before}{begin}\n{written}{end}{after}"
+    return text
 
 
 def main() -> int:

@@ -74,7 +74,7 @@ class Settings(BaseSettings):
     )
     quotas: str = Field(
         "off",
-        description="What an account may have in a region: off, aws (AppStream's defaults), or these with numbers: aws,fleets=50,stream.standard.large=4.",
+        description="What an account may have in a region: off, aws (AppStream's defaults), or AppStream's names with numbers: aws,Active fleets=50,Standard large streaming instances for fleets=4.",
     )
     throttle_reads_per_second: float = Field(
         0.0, ge=0, description="Describe, Get and List requests of one access key before it is throttled; 0: never."

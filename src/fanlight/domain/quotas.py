@@ -1,4 +1,4 @@
-"""How much of what an account may have in a region. AppStream's quotas under AppStream's names; none unless wished.
+"""How much of what an account may have in a region: AppStream's quotas, under the names that Service Quotas gives them.
 
 An installation runs on its own operator's machines, so the default is no quota at all. With quotas an operator keeps
 accounts from each other's machines, or tests what his programs do when AWS says that it is enough.
@@ -6,41 +6,84 @@ accounts from each other's machines, or tests what his programs do when AWS says
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from types import MappingProxyType
 
 from fanlight.domain.errors import DomainError
 from fanlight.domain.instance_types import INSTANCE_TYPES
 
-STACKS = "stacks"
-FLEETS = "fleets"
-ACTIVE_FLEETS = "active-fleets"
-"""Fleets that are not STOPPED."""
-INTERNET_INSTANCES = "internet-access-instances"
-"""Instances of one fleet with default internet access."""
+STACKS = "Stacks"
+FLEETS = "Fleets"
+ACTIVE_FLEETS = "Active fleets"
+IMAGE_BUILDERS = "Image builders"
+PRIVATE_IMAGES = "Private images"
+IMAGE_SHARING = "Image sharing limit"
+IMAGE_COPIES = "Concurrent image copies per destination Region"
+IMAGE_UPDATES = "Concurrent image updates"
+# The one limit that Service Quotas does not list: a footnote of the Administration Guide.
+INTERNET_INSTANCES = "Fleet instances with default internet access"
 
-# Defaults of AWS; what is not named here (the larger types) has none of them until AWS is asked.
+_FAMILIES = {"standard": "Standard", "compute": "Compute-optimized", "memory": "Memory-optimized"}
+
+
+def fleet_instances(instance_type: str) -> str:
+    """Return the name of the quota of an instance type for fleets."""
+    return f"{_type_words(instance_type)} streaming instances for fleets"
+
+
+def builder_instances(instance_type: str) -> str:
+    """Return the name of the quota of an instance type for image builders."""
+    return f"{_type_words(instance_type)} streaming instances for image builders"
+
+
+def _type_words(instance_type: str) -> str:
+    _, family, size = instance_type.split(".")
+    return f"{_FAMILIES[family]} {size}"
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaRow:
+    """One quota: its default in AWS, and what counts here, as the documentation says it."""
+
+    name: str
+    aws_default: int
+    counts: str
+
+
+# Defaults of AWS by instance type, for fleets and for image builders; the larger types have none until AWS is asked.
 _AWS_INSTANCES = {
-    "stream.standard.small": 50,
-    "stream.standard.medium": 50,
-    "stream.standard.large": 50,
-    "stream.standard.xlarge": 10,
-    "stream.standard.2xlarge": 10,
-    "stream.compute.large": 10,
-    "stream.compute.xlarge": 10,
-    "stream.memory.large": 10,
-    "stream.memory.xlarge": 10,
+    "stream.standard.small": (50, 5),
+    "stream.standard.medium": (50, 5),
+    "stream.standard.large": (50, 5),
+    "stream.standard.xlarge": (10, 5),
+    "stream.standard.2xlarge": (10, 5),
+    "stream.compute.large": (10, 3),
+    "stream.compute.xlarge": (10, 3),
+    "stream.memory.large": (10, 3),
+    "stream.memory.xlarge": (10, 3),
 }
-AWS_DEFAULTS: Mapping[str, int] = MappingProxyType(
-    {
-        STACKS: 10,
-        FLEETS: 10,
-        ACTIVE_FLEETS: 10,
-        INTERNET_INSTANCES: 100,
-        **{name: _AWS_INSTANCES.get(name, 0) for name in INSTANCE_TYPES},
-    }
+ROWS: tuple[QuotaRow, ...] = (
+    QuotaRow(STACKS, 10, "stacks that exist"),
+    QuotaRow(FLEETS, 10, "fleets that exist"),
+    QuotaRow(ACTIVE_FLEETS, 10, "fleets that are not STOPPED"),
+    QuotaRow(INTERNET_INSTANCES, 100, "instances that one fleet with EnableDefaultInternetAccess wishes"),
+    QuotaRow(IMAGE_BUILDERS, 10, "image builders that exist"),
+    QuotaRow(PRIVATE_IMAGES, 10, "images of the account that exist"),
+    QuotaRow(IMAGE_SHARING, 100, "accounts that one image is shared with"),
+    QuotaRow(IMAGE_COPIES, 2, "copies on their way into one region"),
+    QuotaRow(IMAGE_UPDATES, 5, "updates on their way"),
+    *(
+        QuotaRow(fleet_instances(name), _AWS_INSTANCES.get(name, (0, 0))[0], "instances that all fleets together wish")
+        for name in INSTANCE_TYPES
+    ),
+    *(
+        QuotaRow(builder_instances(name), _AWS_INSTANCES.get(name, (0, 0))[1], "image builders of this type")
+        for name in INSTANCE_TYPES
+    ),
 )
+AWS_DEFAULTS: Mapping[str, int] = MappingProxyType({row.name: row.aws_default for row in ROWS})
 NAMES = tuple(AWS_DEFAULTS)
-"""Every quota: those above, and each instance type (instances of all active fleets together)."""
+_BY_FOLDED_NAME = {name.casefold(): name for name in NAMES}
 
 
 class UnknownQuota(DomainError):
@@ -63,18 +106,27 @@ NO_QUOTAS = Quotas(MappingProxyType({}))
 def read_quotas(text: str) -> Quotas:
     """Return the quotas that a setting spells: `off`, `aws`, and any `name=number` after it, separated by commas.
 
-    Raises UnknownQuota, with the names there are.
+    Names may be written in capital or small letters. Raises UnknownQuota, with the names that are meant or there are.
     """
     limits: dict[str, int] = {}
     for position, part in enumerate(text.split(",")):
-        name, sign, number = part.strip().partition("=")
-        if not sign and position == 0 and name in ("off", "aws"):
-            limits.update(AWS_DEFAULTS if name == "aws" else {})
-        elif name not in NAMES or not (number.isascii() and number.isdigit()):
-            raise UnknownQuota(
-                f"'{part.strip()}' is not a quota. Write off, aws, or names with numbers (aws,fleets=50,stacks=20); "
-                f"the names are {', '.join(NAMES)}."
-            )
+        given, sign, number = (piece.strip() for piece in part.partition("="))
+        name = _BY_FOLDED_NAME.get(given.casefold())
+        if not sign and position == 0 and given in ("off", "aws"):
+            limits.update(AWS_DEFAULTS if given == "aws" else {})
+        elif name is None or not (number.isascii() and number.isdigit()):
+            raise UnknownQuota(_what_to_write(part.strip(), given.casefold()))
         else:
             limits[name] = int(number)
     return Quotas(MappingProxyType(limits))
+
+
+def _what_to_write(part: str, given: str) -> str:
+    how = "Write off, aws, or AppStream's names with numbers, separated by commas: aws,Active fleets=5."
+    close = [_BY_FOLDED_NAME[name] for name in get_close_matches(given, _BY_FOLDED_NAME, n=3)]
+    names = close or [
+        *(row.name for row in ROWS if " streaming instances for " not in row.name),
+        fleet_instances("stream.standard.small"),
+        "the like for each instance type",
+    ]
+    return f"'{part}' is not a quota. {how} {'Is it' if close else 'The names are'} {', '.join(names)}{'?' if close else '.'}"

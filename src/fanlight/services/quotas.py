@@ -4,73 +4,95 @@ Every check is made inside the write unit that adds what is counted. Write units
 cannot both take the last place.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator
 
 from fanlight.domain.errors import LimitExceeded
 from fanlight.domain.fleets import Fleet, FleetState
 from fanlight.domain.places import Scope
 from fanlight.domain.ports import UnitOfWork
-from fanlight.domain.quotas import ACTIVE_FLEETS, FLEETS, INTERNET_INSTANCES, NO_QUOTAS, STACKS, Quotas
+from fanlight.domain.quotas import (
+    ACTIVE_FLEETS,
+    FLEETS,
+    INTERNET_INSTANCES,
+    NO_QUOTAS,
+    STACKS,
+    Quotas,
+    fleet_instances,
+)
+
+_FLEETS_AT_A_TIME = 500
 
 
 class QuotaKeeper:
-    """Each method raises LimitExceeded, in the words in which AppStream says it."""
+    """Each method raises LimitExceeded, in AppStream's words where they are known, with the name of the quota."""
 
     def __init__(self, quotas: Quotas = NO_QUOTAS) -> None:
         self._quotas = quotas
 
+    def limit(self, name: str) -> int | None:
+        """Return the limit of a quota, for who counts no further than that; None: there is none."""
+        return self._quotas.of(name)
+
+    def admit(self, name: str, requested: int) -> None:
+        """Let an account have `requested` of what the quota `name` counts, what is asked for now included."""
+        limit = self._quotas.of(name)
+        if limit is not None and requested > limit:
+            raise LimitExceeded(
+                f"The quota '{name}' of this account was exceeded. Requested: {requested}, Limit: {limit}"
+            )
+
     async def admit_stack(self, work: UnitOfWork, scope: Scope) -> None:
         """Let a stack that was just added stay."""
-        limit = self._quotas.of(STACKS)
-        if limit is not None and len(await work.stacks.page(scope, limit=limit + 1)) > limit:
-            raise _exceeded("The limit for stacks in this account", limit + 1, limit)
+        if (limit := self.limit(STACKS)) is not None:
+            self.admit(STACKS, len(await work.stacks.page(scope, limit=limit + 1)))
 
     async def admit_fleet(self, work: UnitOfWork, fleet: Fleet) -> None:
         """Let a fleet that was just added stay, at this size."""
-        limit = self._quotas.of(FLEETS)
-        if limit is not None and len(await work.fleets.page(fleet.scope, limit=limit + 1)) > limit:
-            raise _exceeded("The limit for fleets in this account", limit + 1, limit)
+        if (limit := self.limit(FLEETS)) is not None:
+            self.admit(FLEETS, len(await work.fleets.page(fleet.scope, limit=limit + 1)))
         await self.admit_capacity(work, fleet)
 
     async def admit_start(self, work: UnitOfWork, fleet: Fleet) -> None:
         """Let a STOPPED fleet become active; `fleet` is as it will be."""
-        limit = self._quotas.of(ACTIVE_FLEETS)
-        if limit is not None:
-            active = [other for other in await self._others(work, fleet) if other.state is not FleetState.STOPPED]
-            if len(active) >= limit:
-                raise _exceeded("The limit for active fleets in this account", len(active) + 1, limit)
+        if self.limit(ACTIVE_FLEETS) is not None:
+            active = 1
+            async for other in _others(work, fleet):
+                active += other.state is not FleetState.STOPPED
+            self.admit(ACTIVE_FLEETS, active)
         await self.admit_capacity(work, fleet)
 
     async def admit_capacity(self, work: UnitOfWork, fleet: Fleet, before: Fleet | None = None) -> None:
-        """Let a fleet have the capacity that it wishes.
+        """Let a fleet have the capacity that it wishes, together with all other fleets of its instance type.
 
-        A STOPPED fleet has no instances, so it is held to the quota alone; an active one together with all others. A
-        change that asks for no more than `before` is always let through, or a lowered quota could never be reached.
+        STOPPED fleets count too, as in the service: what was created can be started. A change that asks for no more
+        than `before` is always let through, or a lowered quota could never be reached.
         """
         if before is not None and _asks_for_no_more(fleet, before):
             return
-        limit = self._quotas.of(INTERNET_INSTANCES)
-        if limit is not None and fleet.enable_default_internet_access and fleet.desired_instances > limit:
-            what = f"The capacity limit for fleet {fleet.name} with default internet access"
-            raise _exceeded(what, fleet.desired_instances, limit)
-        limit = self._quotas.of(fleet.instance_type)
+        if fleet.enable_default_internet_access:
+            self.admit(INTERNET_INSTANCES, fleet.desired_instances)
+        name = fleet_instances(fleet.instance_type)
+        limit = self.limit(name)
         if limit is None:
             return
         wanted = fleet.desired_instances
-        if fleet.is_provisioned:
-            wanted += sum(
-                other.desired_instances
-                for other in await self._others(work, fleet)
-                if other.is_provisioned and other.instance_type == fleet.instance_type
-            )
+        async for other in _others(work, fleet):
+            wanted += other.desired_instances if other.instance_type == fleet.instance_type else 0
         if wanted > limit:
-            what = f"The Instance type '{fleet.instance_type}' capacity limit for fleet {fleet.name}"
-            raise _exceeded(what, wanted, limit)
+            raise LimitExceeded(  # the service's words, its lone apostrophe included; clients may look for them
+                f"The Instance type '{fleet.instance_type}' capacity limit for fleet {fleet.name}' was exceeded. "
+                f"Requested: {wanted}, Limit: {limit} (quota '{name}')"
+            )
 
-    async def _others(self, work: UnitOfWork, fleet: Fleet) -> Sequence[Fleet]:
-        # With quotas an account has few fleets: there is a limit on them, or the operator wished none.
-        everywhere = await work.fleets.everywhere()
-        return [other for other in everywhere if other.scope == fleet.scope and other.fleet_id != fleet.fleet_id]
+
+async def _others(work: UnitOfWork, fleet: Fleet) -> AsyncIterator[Fleet]:
+    """Yield the other fleets of the account in this region."""
+    after = ""
+    while page := await work.fleets.page(fleet.scope, after=after, limit=_FLEETS_AT_A_TIME):
+        for other in page:
+            if other.fleet_id != fleet.fleet_id:
+                yield other
+        after = page[-1].name
 
 
 def _asks_for_no_more(after: Fleet, before: Fleet) -> bool:
@@ -79,7 +101,3 @@ def _asks_for_no_more(after: Fleet, before: Fleet) -> bool:
         and after.instance_type == before.instance_type
         and (before.enable_default_internet_access or not after.enable_default_internet_access)
     )
-
-
-def _exceeded(what: str, requested: int, limit: int) -> LimitExceeded:
-    return LimitExceeded(f"{what} was exceeded. Requested: {requested}, Limit: {limit}")
