@@ -39,7 +39,10 @@ def build(
     settings: Settings,
     recipes: Annotated[
         Path | None,
-        typer.Argument(help="Directory of recipes; default: the ones that come with Fanlight.", show_default=False),
+        typer.Argument(
+            help="A recipe (.yaml) or a directory of recipes; default: the ones that come with Fanlight.",
+            show_default=False,
+        ),
     ] = None,
     *,
     cache: Annotated[
@@ -52,7 +55,18 @@ def build(
 ) -> None:
     """Build the runtime and every image whose recipe changed. The first time takes some minutes, the next a moment.
 
-    To make an image of your own, copy images/fanlight-sample.yaml beside it, change it, and run this again.
+    An image of your own is one file, which you keep in git:
+
+        name: Office-1
+        display_name: Office
+        description: Writer and calculator
+        base: Fanlight-Base-Debian13
+        packages: [libreoffice-writer, galculator]
+        applications: auto
+
+    Save it as office.yaml, run `fanlight images build office.yaml`, and name Office-1 in CreateFleet. `base` is debian:SUITE,
+    another recipe, or a built image. Further keys: users, files, commands, session_scripts, snapshot. docs/recipes.md
+    explains all of them. The output of every command goes to build.log in the cache.
     """
     console = Console(stderr=True)
     try:
@@ -68,6 +82,7 @@ def build(
     except (DomainError, RecipeInvalid, OSError) as error:
         console.print(f"[bold red]{error}[/]", highlight=False)
         raise typer.Exit(1) from None
+    console.print(f"[dim]What the commands said: {(cache or settings.data_dir / 'cache') / 'build.log'}[/]")
     for image in built:
         console.print(f"[green]✓[/] {image.name}: {', '.join(a.name for a in image.applications) or 'no applications'}")
 

@@ -1,12 +1,16 @@
 """Recipes: what is read, and how each mistake is named."""
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from fanlight.agent.script_configs import EventScripts, Script, ScriptContext, ScriptEvent, parse_config
 from fanlight.images.building import RECIPES, content_hash
-from fanlight.images.recipes import AUTO_ICON, read_recipe, read_recipes
+from fanlight.images.catalogues import BuiltImage
+from fanlight.images.recipe_sets import base_of, read_recipes
+from fanlight.images.recipes import AUTO_ICON, RecipeCommand, read_recipe
 from fanlight.images.yaml_reader import RecipeInvalid
 
 GOOD = """\
@@ -44,7 +48,9 @@ def test_everything_a_recipe_says_is_read(tmp_path: Path) -> None:
     assert recipe.packages == ("mousepad",)
     assert (recipe.users[0].uid, recipe.users[0].shell) == (1000, "/bin/bash")
     assert (recipe.files[0].mode, recipe.files[0].content) == (0o600, "hello\n")
+    assert recipe.applications is not None
     assert recipe.applications[0].icon == AUTO_ICON
+    assert recipe.commands == (RecipeCommand(run="locale-gen"),)
 
 
 @pytest.mark.parametrize(
@@ -145,8 +151,112 @@ def test_content_hash_follows_the_recipe_and_its_base(tmp_path: Path) -> None:
 def test_shipped_recipes_are_valid_and_complete() -> None:
     recipes = {r.store_ref: r for r in read_recipes(RECIPES)}
     assert {u.name: u.uid for u in recipes["fanlight-base"].users} == {"user": 1000, "display": 1001}
-    names = {a.name for a in recipes["fanlight-sample"].applications}
+    names = {a.name for a in recipes["fanlight-sample"].applications or ()}
     assert names == {"text-editor", "calculator", "terminal", "firefox", "drawing"}
+
+
+# ── One recipe, its base and what it takes along ──────────────────────────────────────────────────────────────────────
+
+
+def built(name: str, ref: str) -> BuiltImage:
+    return BuiltImage(
+        store_ref=ref,
+        name=name,
+        display_name=name,
+        description="",
+        base_image_name=None,
+        applications=(),
+        content_hash="0123456789abcdef",
+        runtime_version="v",
+        built_at=datetime(2026, 1, 1, tzinfo=UTC),
+    )
+
+
+def test_one_file_brings_its_bases_from_beside_it_and_nothing_else(tmp_path: Path) -> None:
+    top = written(tmp_path, GOOD.replace("debian:trixie", "ground"), "top.yaml")
+    written(tmp_path, GOOD.replace("Studio-1", "Ground-1"), "ground.yaml")
+    written(tmp_path, GOOD.replace("Studio-1", "Other-1"), "other.yaml")
+    assert [r.store_ref for r in read_recipes(top)] == ["ground", "top"]
+
+
+def test_a_base_may_be_named_by_its_file(tmp_path: Path) -> None:
+    (tmp_path / "bases").mkdir()
+    written(tmp_path / "bases", GOOD.replace("Studio-1", "Ground-1"), "ground.yaml")
+    top = written(tmp_path, GOOD.replace("debian:trixie", "bases/ground.yaml"), "top.yaml")
+    recipes = read_recipes(top)
+    assert [r.store_ref for r in recipes] == ["ground", "top"]
+    assert base_of(recipes[1], recipes) == recipes[0]
+    with pytest.raises(RecipeInvalid, match=r"gone\.yaml: cannot be read"):
+        read_recipes(written(tmp_path, GOOD.replace("debian:trixie", "bases/gone.yaml"), "top.yaml"))
+
+
+def test_a_base_may_be_a_built_image_by_its_name(tmp_path: Path) -> None:
+    image = built("Fanlight-Sample-Debian13", "fanlight-sample")
+    top = written(tmp_path, GOOD.replace("debian:trixie", image.name), "top.yaml")
+    recipes = read_recipes(top, [image])
+    assert base_of(recipes[0], recipes, [image]) == image
+    rebuilt = replace(image, content_hash="another")
+    assert content_hash(recipes[0], recipes, [image]) != content_hash(recipes[0], recipes, [rebuilt])
+    with pytest.raises(RecipeInvalid, match=r"no built image of that name \(none\)"):
+        read_recipes(top)
+
+
+def test_files_come_from_beside_the_recipe_with_mode_and_owner(tmp_path: Path) -> None:
+    data = bytes(range(256))
+    (tmp_path / "logo.png").write_bytes(data)
+    text = GOOD.replace("    content: |\n      hello\n", "    source: logo.png\n    owner: user:audio\n")
+    recipe = read_recipe(written(tmp_path, text))
+    assert (recipe.files[0].data, recipe.files[0].owner, recipe.files[0].mode) == (data, "user:audio", 0o600)
+    first = content_hash(recipe, [recipe])
+    (tmp_path / "logo.png").write_bytes(data[::-1])
+    changed = read_recipe(tmp_path / "studio.yaml")
+    assert content_hash(changed, [changed]) != first
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "line", "says"),
+    [
+        ("content: |\n      hello", "source: ../secret", 12, "files[0].source: must be the name of a file beside"),
+        ("content: |\n      hello", "source: /etc/shadow", 12, "files[0].source: must be the name of a file beside"),
+        ("content: |\n      hello", "source: gone", 12, "gone cannot be read: No such file or directory"),
+        ("content: |\n      hello", "owner: root", 10, "files[0]: needs either content or source"),
+        ("content: |\n", "owner: 'a b'\n    content: |\n", 12, "files[0].owner: must be an account of the image"),
+        ("commands:\n  - locale-gen", "commands:\n  - {run: x, network: maybe}", 15, "must be true or false"),
+        (
+            "base: debian:trixie",
+            "base: fanlight-base\nsnapshot: 20261101T000000Z",
+            5,
+            "goes with a base debian:<suite> only",
+        ),
+        ("base: debian:trixie", "base: debian:trixie\nsnapshot: yesterday", 5, "snapshot: must be a time as"),
+        ("  - mousepad\n", "  - mousepad=\n", 6, "packages[0]: must be the name of a Debian package"),
+    ],
+)
+def test_each_mistake_in_the_newer_keys_is_named(tmp_path: Path, before: str, after: str, line: int, says: str) -> None:
+    assert before in GOOD
+    with pytest.raises(RecipeInvalid) as caught:
+        read_recipe(written(tmp_path, GOOD.replace(before, after, 1)))
+    assert f"studio.yaml, line {line}: " in str(caught.value)
+    assert says in str(caught.value)
+
+
+def test_pins_snapshot_network_and_found_applications_are_read_and_count(tmp_path: Path) -> None:
+    text = GOOD.replace("- mousepad", "- mousepad=0.6.3-1").replace("- locale-gen", "- {run: fetch, network: true}")
+    text = text.replace("base: debian:trixie", "base: debian:trixie\nsnapshot: 20261101T000000Z")
+    text = text[: text.index("applications:")] + "applications: auto\n"
+    recipe = read_recipe(written(tmp_path, text))
+    assert recipe.packages == ("mousepad=0.6.3-1",)
+    assert recipe.commands == (RecipeCommand(run="fetch", network=True),)
+    assert (recipe.snapshot, recipe.applications) == ("20261101T000000Z", None)
+    content = recipe.content()
+    assert (content["snapshot"], content["commands"]) == ("20261101T000000Z", ({"run": "fetch", "network": True},))
+
+
+def test_a_place_that_is_no_recipe_is_refused_in_words(tmp_path: Path) -> None:
+    with pytest.raises(RecipeInvalid, match="does not exist"):
+        read_recipes(tmp_path / "gone.yaml")
+    with pytest.raises(RecipeInvalid, match=r"ends in \.yaml"):
+        read_recipes(written(tmp_path, GOOD, "recipe.txt"))
 
 
 # ── Session scripts ───────────────────────────────────────────────────────────────────────────────────────────────────

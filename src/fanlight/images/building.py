@@ -8,17 +8,20 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 from fanlight.config import Settings
 from fanlight.domain.errors import DomainError, DriverError
 from fanlight.domain.ports import ImageStore
 from fanlight.images import runtime
-from fanlight.images.catalogues import BuiltImage, publish, read_catalogue
+from fanlight.images.catalogues import BuiltImage, publish, read_catalogue, read_catalogues
+from fanlight.images.found_applications import find_applications_of, read_applications, write_applications
 from fanlight.images.icons import make_icon
 from fanlight.images.launchers import launcher_files
-from fanlight.images.recipes import Recipe, read_recipes
+from fanlight.images.recipe_sets import base_of, read_recipes
+from fanlight.images.recipes import Recipe, RecipeApplication
 from fanlight.images.rootfs import Rootfs, apply_recipe
 from fanlight.images.shell import CommandFailed, Shell
 from fanlight.images.yaml_reader import RecipeInvalid
@@ -58,13 +61,15 @@ async def build(
     force: bool = False,
     cache: Path | None = None,
 ) -> Sequence[BuiltImage]:
-    """Build the runtime and every recipe of a directory, those that are up to date excepted. Needs root.
+    """Build the runtime and the recipe of a file or every recipe of a directory, but for those that are up to date.
 
+    Needs root. What a file's recipe builds on is made too, and offered only if it is in a directory that is built.
     `force` builds all images anew, with the newest packages. `cache` (default: DATA_DIR/cache) keeps packages and what
     was built; installations may share one, and take turns. Without a store only the runtime is built.
     Raises BuildFailed, or RecipeInvalid before anything is done.
     """
-    wanted = read_recipes(recipes)
+    known = read_recipes(recipes, read_catalogues(settings.data_dir / "images"))
+    wanted = known[-1:] if recipes.suffix == ".yaml" else known
     cache = cache or settings.data_dir / "cache"
     for directory in (settings.data_dir, settings.data_dir / "images", cache, cache / "packages", cache / "work"):
         directory.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -77,7 +82,7 @@ async def build(
             version = await builder.runtime()
             if store is None:
                 return []
-            return [await builder.image(recipe, wanted, store, version, force=force) for recipe in wanted]
+            return [await builder.image(recipe, known, store, version, force=force) for recipe in wanted]
         except (CommandFailed, DriverError, OSError) as error:
             raise BuildFailed(f"The build failed: {error}") from error
 
@@ -91,6 +96,10 @@ class _Made:
     @property
     def archive(self) -> Path:
         return self.directory / "rootfs.tar.zst"
+
+    @property
+    def found(self) -> Path:
+        return self.directory / "applications.json"
 
     def icons(self) -> dict[str, bytes]:
         return {path.stem: path.read_bytes() for path in (self.directory / "icons").glob("*.png")}
@@ -130,7 +139,7 @@ class _Builder:
         self, recipe: Recipe, recipes: Sequence[Recipe], store: ImageStore, runtime_version: str, *, force: bool
     ) -> BuiltImage:
         """Return the image, after building and importing it if it is not up to date."""
-        content = content_hash(recipe, recipes)
+        content = content_hash(recipe, recipes, self._built())
         known = read_catalogue(self._images, recipe.store_ref)
         stored = {image.ref: image.properties.get(CONTENT_PROPERTY) for image in await store.observe()}
         is_stored = not force and stored.get(recipe.store_ref) == content
@@ -144,10 +153,10 @@ class _Builder:
         made = await self._made(recipe, recipes, force=force)
         if not is_stored:
             await self._import(recipe, made, content, store)
-        base = _base_of(recipe, recipes)
+        base = base_of(recipe, recipes, self._built())
         image = publish(
             self._images,
-            recipe,
+            recipe if recipe.applications is not None else replace(recipe, applications=read_applications(made.found)),
             made.icons(),
             base_image_name=base.name if base else None,
             content_hash=content,
@@ -170,45 +179,74 @@ class _Builder:
 
     async def _made(self, recipe: Recipe, recipes: Sequence[Recipe], *, force: bool) -> _Made:
         """Return the recipe's result, from the cache when it is there."""
-        made = _Made(self._cache / f"image-{recipe.store_ref}-{content_hash(recipe, recipes)}")
+        made = _Made(self._cache / f"image-{recipe.store_ref}-{content_hash(recipe, recipes, self._built())}")
         if made.directory.is_dir() and not force:
             return made
         place = Path(tempfile.mkdtemp(prefix=f"{recipe.store_ref}-", dir=self._work))
         fresh = _Made(place / "made")
         (fresh.directory / "icons").mkdir(parents=True)
-        rootfs = Rootfs(place / "rootfs", self._shell, self._settings.debian_mirror)
+        epoch = _epoch_of(recipe, recipes)
+        rootfs = Rootfs(place / "rootfs", self._shell.with_epoch(epoch), self._settings.debian_mirror)
         rootfs.path.mkdir()
         await self._fill(rootfs, recipe, recipes)
         self._tell(recipe, 0.65, "drawing icons")
-        icons = {a.name: await make_icon(rootfs.path, self._shell, a) for a in recipe.applications}
+        icons, complete = await self._icons(rootfs, recipe)
         for name, picture in icons.items():
             (fresh.directory / "icons" / f"{name}.png").write_bytes(picture)
-        for path, content in launcher_files(recipe, icons):
+        write_applications(fresh.found, complete.applications or ())
+        for path, content in launcher_files(complete, icons):
             await rootfs.add_bytes(path, content)
         (fresh.directory / "packages.txt").write_text(await rootfs.versions(), encoding="utf-8")
         await rootfs.finish()
         self._tell(recipe, 0.7, "packing")
-        await rootfs.pack(fresh.archive)
+        await rootfs.pack(fresh.archive, newest=epoch)
         await asyncio.to_thread(shutil.rmtree, rootfs.path)
         shutil.rmtree(made.directory, ignore_errors=True)
         fresh.directory.rename(made.directory)
         return made
 
+    async def _icons(self, rootfs: Rootfs, recipe: Recipe) -> tuple[dict[str, bytes], Recipe]:
+        """Return the icons, and the recipe with its applications: those found may lack an icon, those given may not."""
+        if recipe.applications is not None:
+            return {a.name: await make_icon(rootfs.path, self._shell, a) for a in recipe.applications}, recipe
+        found: Sequence[RecipeApplication] = find_applications_of(rootfs.path)
+        icons = {}
+        for application in found:
+            try:
+                icons[application.name] = await make_icon(rootfs.path, self._shell, application)
+            except RecipeInvalid as error:
+                self._shell.note(f"{application.name} is listed without an icon: {error}")
+        return icons, replace(recipe, applications=tuple(found))
+
     async def _fill(self, rootfs: Rootfs, recipe: Recipe, recipes: Sequence[Recipe]) -> None:
         self._tell(recipe, 0.0, "preparing")
-        base = _base_of(recipe, recipes)
-        if base is not None:
+        base = base_of(recipe, recipes, self._built())
+        if isinstance(base, BuiltImage):
+            await rootfs.unpack(self._archive_of(base))
+        elif base is not None:
             # The base was made just before, or by an earlier run.
             await rootfs.unpack((await self._made(base, recipes, force=False)).archive)
         elif recipe.suite is not None:
-            await rootfs.bootstrap(recipe.suite, self._bootstrap(recipe.suite))
+            await rootfs.bootstrap(recipe.suite, self._bootstrap(recipe.suite, recipe.snapshot), recipe.snapshot)
         await apply_recipe(rootfs, recipe, lambda f: self._tell(recipe, 0.15 + 0.5 * f, "installing packages"))
 
     def _tell(self, recipe: Recipe, fraction: float, message: str) -> None:
         self._progress(Progress(stage=recipe.store_ref, fraction=fraction, message=f"{recipe.name}: {message}"))
 
-    def _bootstrap(self, suite: str) -> Path:
-        return self._cache / f"bootstrap-{suite}.tar"
+    def _built(self) -> Sequence[BuiltImage]:
+        return read_catalogues(self._images)
+
+    def _archive_of(self, image: BuiltImage) -> Path:
+        """Return the root file system that was made for a built image. Raises CommandFailed when the cache lost it."""
+        made = _Made(self._cache / f"image-{image.store_ref}-{image.content_hash}")
+        if not made.archive.is_file():
+            raise CommandFailed(
+                f"The base {image.name} is no longer in {self._cache}: build it again, with the same --cache."
+            )
+        return made.archive
+
+    def _bootstrap(self, suite: str, snapshot: str = "") -> Path:
+        return self._cache / f"bootstrap-{suite}{'-' if snapshot else ''}{snapshot}.tar"
 
     def _forget_others(self, recipe: Recipe, kept: _Made) -> None:
         for path in self._cache.glob(f"image-{recipe.store_ref}-{'?' * HASH_LENGTH}"):
@@ -216,14 +254,22 @@ class _Builder:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def _base_of(recipe: Recipe, recipes: Sequence[Recipe]) -> Recipe | None:
-    return next((r for r in recipes if r.store_ref == recipe.base), None)
+def _epoch_of(recipe: Recipe, recipes: Sequence[Recipe]) -> int | None:
+    """Return the time of the snapshot at the bottom, in seconds since 1970; None when packages are those of today."""
+    base = base_of(recipe, recipes)
+    if isinstance(base, Recipe):
+        return _epoch_of(base, recipes)
+    if not recipe.snapshot:
+        return None
+    return int(datetime.strptime(recipe.snapshot, "%Y%m%dT%H%M%S%z").timestamp())
 
 
-def content_hash(recipe: Recipe, recipes: Sequence[Recipe]) -> str:
+def content_hash(recipe: Recipe, recipes: Sequence[Recipe], built: Sequence[BuiltImage] = ()) -> str:
     """Return a hash of all that decides what an image is made of, its bases included (package versions excepted)."""
-    base = _base_of(recipe, recipes)
-    below = content_hash(base, recipes) if base else ""
+    base = base_of(recipe, recipes, built)
+    below = ""
+    if base is not None:
+        below = base.content_hash if isinstance(base, BuiltImage) else content_hash(base, recipes, built)
     whole = json.dumps([BUILDER, recipe.content(), below], sort_keys=True)
     return hashlib.sha256(whole.encode()).hexdigest()[:HASH_LENGTH]
 

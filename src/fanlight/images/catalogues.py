@@ -75,9 +75,9 @@ def publish(
             launch_parameters=a.launch_parameters,
             working_directory=a.working_directory,
             description=a.description,
-            icon=f"{a.name}.png",
+            icon=f"{a.name}.png" if a.name in icons else None,
         )
-        for a in recipe.applications
+        for a in recipe.applications or ()
     ]
     image = BuiltImage(
         store_ref=recipe.store_ref,

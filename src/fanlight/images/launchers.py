@@ -25,11 +25,13 @@ def launcher_files(recipe: Recipe, icons: Mapping[str, bytes]) -> Iterator[tuple
         return
     items = []
     for number, application in enumerate(recipe.applications):
-        icon = f"{DIRECTORY}/icons/{application.name}.png"
-        yield icon, icons[application.name]
+        icon = f"{DIRECTORY}/icons/{application.name}.png" if application.name in icons else ""
+        if icon:
+            yield icon, icons[application.name]
         yield f"{DIRECTORY}/launchers/{number:02}-{application.name}.desktop", _entry(application, icon).encode()
+        shown = f" icon={quoteattr(icon)}" if icon else ""
         items.append(
-            f"<item label={quoteattr(application.display_name)} icon={quoteattr(icon)}>"
+            f"<item label={quoteattr(application.display_name)}{shown}>"
             f'<action name="Execute"><command>{escape(_command(application))}</command></action></item>'
         )
     yield f"{DIRECTORY}/menu.xml", _MENU.format(items="\n".join(items)).encode()

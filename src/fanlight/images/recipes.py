@@ -1,6 +1,7 @@
 """Recipes: one readable YAML file says what an image is made of.
 
-`images/fanlight-sample.yaml` is the example to copy; its comments explain every key.
+`images/fanlight-sample.yaml` is the example to copy; `docs/recipes.md` explains every key. Neighbour: `recipe_sets`
+finds the recipes that one builds on.
 """
 
 import re
@@ -12,13 +13,18 @@ from typing import Any
 from fanlight.images.session_scripts import CONFIG, read_session_scripts
 from fanlight.images.yaml_reader import RecipeInvalid, Value, read_document
 
-SUITE_PREFIX = "debian:"  # `base: debian:trixie` starts from nothing; any other base is another recipe's store_ref
+SUITE_PREFIX = "debian:"  # `base: debian:trixie` starts from nothing; any other base is an image
 AUTO_ICON = "auto"
+FIND_APPLICATIONS = "auto"
+MAX_FILE_BYTES = 64 * 1024 * 1024  # larger things are better a package, or an archive that a command unpacks
 
 _IMAGE_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,100}")
 _REF = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _SUITE = re.compile(r"debian:[a-z]+")
-_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+")
+_BASE_FILE = re.compile(r"[^\s:]+\.yaml")
+_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+(=[0-9][A-Za-z0-9.+:~-]*)?")
+_SNAPSHOT = re.compile(r"\d{8}T\d{6}Z")
+_OWNER = re.compile(r"[a-z_][a-z0-9_-]{0,30}(:[a-z_][a-z0-9_-]{0,30})?")
 _ACCOUNT = re.compile(r"[a-z][a-z0-9-]{0,30}")
 _MODE = re.compile(r"0?[0-7]{3,4}")
 MAX_UID = 9_998  # above are the accounts of seats, see `fanlight.agentwire`
@@ -35,9 +41,25 @@ class RecipeUser:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecipeFile:
+    """`owner` is `account` or `account:group` of the image; root when empty. Bytes are `content` in `encoding`."""
+
     path: str
     content: str
     mode: int = 0o644
+    owner: str = ""
+    encoding: str = "utf-8"
+
+    @property
+    def data(self) -> bytes:
+        return self.content.encode(self.encoding)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecipeCommand:
+    """A shell command. Without `network` it reaches nothing outside the image."""
+
+    run: str
+    network: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +77,11 @@ class RecipeApplication:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """`store_ref` is the file's name without .yaml: what the engine and DATA_DIR/images call the image."""
+    """`store_ref` is the file's name without .yaml: what the engine and DATA_DIR/images call the image.
+
+    `base` is debian:<suite>, the store_ref of a recipe, or the name of a built image; `base_file` is where the recipe of
+    the base stands when it is not beside this one. `applications` is None when they are found as desktop entries.
+    """
 
     store_ref: str
     name: str
@@ -65,8 +91,10 @@ class Recipe:
     packages: tuple[str, ...] = ()
     users: tuple[RecipeUser, ...] = ()
     files: tuple[RecipeFile, ...] = ()
-    commands: tuple[str, ...] = ()
-    applications: tuple[RecipeApplication, ...] = ()
+    commands: tuple[RecipeCommand, ...] = ()
+    applications: tuple[RecipeApplication, ...] | None = ()
+    snapshot: str = ""
+    base_file: Path | None = None
 
     @property
     def suite(self) -> str | None:
@@ -74,8 +102,18 @@ class Recipe:
         return self.base.removeprefix(SUITE_PREFIX) if self.base.startswith(SUITE_PREFIX) else None
 
     def content(self) -> dict[str, Any]:
-        """Everything that makes a difference, for a content hash."""
-        return asdict(self)
+        """Everything that makes a difference, for a content hash: a key that a recipe does not use changes nothing."""
+        content = asdict(self)
+        del content["base_file"]
+        if not self.snapshot:
+            del content["snapshot"]
+        for file in content["files"]:
+            if not file["owner"]:
+                del file["owner"]
+            if file["encoding"] == "utf-8":
+                del file["encoding"]
+        content["commands"] = tuple(asdict(c) if c.network else c.run for c in self.commands)
+        return content
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -87,24 +125,28 @@ def read_recipe(path: Path) -> Recipe:
         )
     top = read_document(path).members(
         required=("name", "display_name", "description", "base"),
-        optional=("packages", "users", "files", "commands", "applications", "session_scripts"),
+        optional=("packages", "users", "files", "commands", "applications", "session_scripts", "snapshot"),
     )
+    base = top["base"].text(
+        lambda v: any(pattern.fullmatch(v) for pattern in (_SUITE, _IMAGE_NAME, _BASE_FILE)),
+        "debian:<suite>, such as debian:trixie, the file name of another recipe, or the name of a built image",
+    )
+    is_file = base.endswith(".yaml")
     recipe = Recipe(
         store_ref=store_ref,
         name=_matching(top["name"], _IMAGE_NAME, "letters, digits, dots, hyphens and underscores, at most 101"),
         display_name=_short(top["display_name"]),
         description=_short(top["description"]),
-        base=top["base"].text(
-            lambda v: bool(_SUITE.fullmatch(v) or _REF.fullmatch(v)),
-            "debian:<suite>, such as debian:trixie, or the file name of another recipe without .yaml",
-        ),
+        base=Path(base).stem if is_file else base,
+        base_file=(path.parent / base).resolve() if is_file else None,
         packages=_list(top, "packages", lambda v: _matching(v, _PACKAGE, "the name of a Debian package")),
         users=_list(top, "users", _user),
-        files=(*_list(top, "files", _file), *_session_script_files(top)),
-        commands=_list(top, "commands", lambda v: v.text(lambda t: bool(t.strip()), "a shell command")),
-        applications=_list(top, "applications", _application),
+        files=(*_list(top, "files", lambda v: _file(v, path.parent)), *_session_script_files(top)),
+        commands=_list(top, "commands", _command),
+        applications=_applications(top),
+        snapshot=_snapshot(top),
     )
-    _refuse_repeats(top, "applications", [a.name for a in recipe.applications])
+    _refuse_repeats(top, "applications", [a.name for a in recipe.applications or ()])
     _refuse_repeats(top, "users", [u.name for u in recipe.users])
     _refuse_repeats(top, "files", [f.path for f in recipe.files])
     if "session_scripts" not in top and any(file.path == CONFIG for file in recipe.files):
@@ -112,40 +154,20 @@ def read_recipe(path: Path) -> Recipe:
     return recipe
 
 
-def read_recipes(directory: Path) -> Sequence[Recipe]:
-    """Return all recipes of a directory, each after the one it builds on. Raises RecipeInvalid."""
-    recipes = {r.store_ref: r for r in map(read_recipe, sorted(directory.glob("*.yaml")))}
-    if not recipes:
-        raise RecipeInvalid(f"{directory} has no recipes (*.yaml).")
-    names: dict[str, str] = {}
-    for recipe in recipes.values():
-        if other := names.get(recipe.name):
-            raise RecipeInvalid(
-                f"{directory}: {other}.yaml and {recipe.store_ref}.yaml have the same name {recipe.name}."
-            )
-        names[recipe.name] = recipe.store_ref
-    ordered: dict[str, Recipe] = {}
-    for recipe in recipes.values():
-        _place(recipe, recipes, ordered, path=())
-    return list(ordered.values())
+def _applications(top: Mapping[str, Value]) -> tuple[RecipeApplication, ...] | None:
+    if "applications" in top and top["applications"].is_text(FIND_APPLICATIONS):
+        return None
+    return _list(top, "applications", _application)
 
 
-def _place(
-    recipe: Recipe, all_of_them: Mapping[str, Recipe], ordered: dict[str, Recipe], path: tuple[str, ...]
-) -> None:
-    if recipe.store_ref in path:
-        raise RecipeInvalid(
-            f"{recipe.store_ref}.yaml: base: {' builds on '.join((*path, recipe.store_ref))}: a circle."
+def _snapshot(top: Mapping[str, Value]) -> str:
+    if "snapshot" not in top:
+        return ""
+    if not _SUITE.fullmatch(top["base"].text()):
+        top["snapshot"].refuse(
+            "goes with a base debian:<suite> only; every other base brings its own packages' source."
         )
-    if recipe.suite is None:
-        base = all_of_them.get(recipe.base)
-        if base is None:
-            known = ", ".join(sorted(all_of_them))
-            raise RecipeInvalid(
-                f"{recipe.store_ref}.yaml: base: there is no recipe {recipe.base}.yaml beside it ({known})."
-            )
-        _place(base, all_of_them, ordered, (*path, recipe.store_ref))
-    ordered[recipe.store_ref] = recipe
+    return _matching(top["snapshot"], _SNAPSHOT, "a time as the archive of Debian's past writes it: 20261101T000000Z")
 
 
 def _list(top: Mapping[str, Value], key: str, read: Any) -> tuple[Any, ...]:
@@ -192,12 +214,50 @@ def _user(value: Value) -> RecipeUser:
     return replace(user, shell=_path(got["shell"])) if "shell" in got else user
 
 
-def _file(value: Value) -> RecipeFile:
-    got = value.members(required=("path", "content"), optional=("mode",))
-    file = RecipeFile(path=_path(got["path"]), content=got["content"].text())
-    if "mode" not in got:
-        return file
-    return replace(file, mode=int(_matching(got["mode"], _MODE, "an octal mode such as 0644"), 8))
+def _file(value: Value, directory: Path) -> RecipeFile:
+    got = value.members(required=("path",), optional=("content", "source", "mode", "owner"))
+    if ("content" in got) == ("source" in got):
+        value.refuse("needs either content or source: the text itself, or the name of a file beside the recipe.")
+    if "content" in got:
+        file = RecipeFile(path=_path(got["path"]), content=got["content"].text())
+    else:
+        data = _source(got["source"], directory)
+        file = RecipeFile(path=_path(got["path"]), content=data.decode("latin-1"), encoding="latin-1")
+    if "mode" in got:
+        file = replace(file, mode=int(_matching(got["mode"], _MODE, "an octal mode such as 0644"), 8))
+    if "owner" in got:
+        file = replace(file, owner=_matching(got["owner"], _OWNER, "an account of the image, or account:group"))
+    return file
+
+
+def _source(value: Value, directory: Path) -> bytes:
+    """Return what stands in a file beside the recipe or below. Raises RecipeInvalid."""
+
+    def is_below(name: str) -> bool:
+        return bool(name) and not name.startswith("/") and ".." not in PurePosixPath(name).parts
+
+    path = directory / value.text(is_below, "the name of a file beside the recipe, or below it, without ..")
+    try:
+        with path.open("rb") as opened:
+            data = opened.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        value.refuse(f"{path} cannot be read: {error.strerror}.")
+    if len(data) > MAX_FILE_BYTES:
+        value.refuse(
+            f"{path} has more than {MAX_FILE_BYTES // 2**20} MiB: make it a package, or have a command fetch it."
+        )
+    return data
+
+
+def _command(value: Value) -> RecipeCommand:
+    def is_command(text: str) -> bool:
+        return bool(text.strip())
+
+    if not value.is_mapping:
+        return RecipeCommand(run=value.text(is_command, "a shell command"))
+    got = value.members(required=("run",), optional=("network",))
+    network = got["network"].text(lambda v: v in ("true", "false"), "true or false") if "network" in got else "false"
+    return RecipeCommand(run=got["run"].text(is_command, "a shell command"), network=network == "true")
 
 
 def _application(value: Value) -> RecipeApplication:

@@ -7,9 +7,10 @@ import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from fanlight.images.recipes import Recipe, RecipeFile, RecipeUser
+from fanlight.images.recipes import Recipe, RecipeCommand, RecipeFile, RecipeUser
 from fanlight.images.shell import Shell
 
+SNAPSHOTS = "http://snapshot.debian.org"
 KEYRINGS = ("/usr/share/keyrings/debian-archive-keyring.gpg", "/usr/share/keyrings/debian-archive-keyring.pgp")
 # Documentation that nobody reads in a stream; licences stay.
 DPKG_CONFIG = """force-unsafe-io
@@ -44,8 +45,13 @@ class Rootfs:
         self._shell = shell
         self._mirror = mirror.rstrip("/")
 
-    async def bootstrap(self, suite: str, cached: Path) -> None:
-        """Fill it with a minimal Debian; `cached` is a tarball of one, made when it is not there. Raises CommandFailed."""
+    async def bootstrap(self, suite: str, cached: Path, snapshot: str = "") -> None:
+        """Fill it with a minimal Debian; `cached` is a tarball of one, made when it is not there. Raises CommandFailed.
+
+        `snapshot` is a time of Debian's past: all packages come from its archive as it was then.
+        """
+        if snapshot:
+            self._mirror = f"{SNAPSHOTS}/archive/debian/{snapshot}"
         if not cached.exists():
             keyring = next((k for k in KEYRINGS if Path(k).exists()), KEYRINGS[0])
             command = ["debootstrap", "--variant=minbase", f"--keyring={keyring}", suite, str(self.path), self._mirror]
@@ -55,14 +61,20 @@ class Rootfs:
             fresh.replace(cached)
         else:
             await self.unpack(cached)
-        self._write("etc/apt/sources.list", self._sources(suite))
+        self._write(
+            "etc/apt/sources.list", self._snapshot_sources(suite, snapshot) if snapshot else self._sources(suite)
+        )
 
     async def unpack(self, archive: Path) -> None:
         options = ["--numeric-owner", "--xattrs", "--xattrs-include=*", "-C", str(self.path)]
         await self._shell.run(["tar", *options, "-xf", str(archive)])
 
-    async def pack(self, archive: Path) -> None:
+    async def pack(self, archive: Path, *, newest: int | None = None) -> None:
+        """Write the archive. `newest` is a time since the epoch: younger files get it, so that equal builds are equal."""
         options = ["--numeric-owner", "--xattrs", "--xattrs-include=*", "--sort=name", "-C", str(self.path)]
+        if newest is not None:
+            times = "--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime"
+            options += ["--format=posix", times, f"--mtime=@{newest}", "--clamp-mtime"]
         await self._shell.run(["tar", *options, "--use-compress-program=zstd -T0 -3", "-cf", str(archive), "."])
 
     async def install(self, packages: Sequence[str], on_fraction: OnFraction) -> None:
@@ -89,13 +101,18 @@ useradd --uid {user.uid} --gid {user.uid} --home-dir {shlex.quote(user.home)} --
         await self._shell.run_inside(self.path, ["sh", "-ec", script])
 
     async def add_file(self, file: RecipeFile) -> None:
-        await self.add_bytes(file.path, file.content.encode(), file.mode)
+        await self.add_bytes(file.path, file.data, file.mode, file.owner)
 
-    async def add_bytes(self, path: str, content: bytes, mode: int = 0o644) -> None:
+    async def add_bytes(self, path: str, content: bytes, mode: int = 0o644, owner: str = "") -> None:
         """Write a file from inside, where a link in the path cannot lead to a file of the host."""
         quoted = shlex.quote(path)
-        script = f'mkdir -p "$(dirname {quoted})"; rm -f {quoted}; cat > {quoted}; chmod {mode:o} {quoted}'
+        script = f'mkdir -p "$(dirname {quoted})"; rm -f {quoted}; cat > {quoted}; '
+        script += f"chown {owner} {quoted}; " if owner else ""
+        script += f"chmod {mode:o} {quoted}"
         await self._shell.run_inside(self.path, ["sh", "-ec", script], give=content)
+
+    async def run_recipe_command(self, command: RecipeCommand) -> None:
+        await self._shell.run_confined(self.path, ["sh", "-ec", command.run], has_network=command.network)
 
     async def run(self, command: str) -> None:
         await self._shell.run_inside(self.path, ["sh", "-ec", command])
@@ -125,6 +142,16 @@ useradd --uid {user.uid} --gid {user.uid} --home-dir {shlex.quote(user.home)} --
             lines.append(f"deb {self._mirror}-security {suite}-security main")
         return "\n".join(lines) + "\n"
 
+    @staticmethod
+    def _snapshot_sources(suite: str, snapshot: str) -> str:
+        # A list of the past has expired; its signature is checked as ever.
+        parts = ((f"debian/{snapshot}", suite), (f"debian/{snapshot}", f"{suite}-updates"))
+        security = (f"debian-security/{snapshot}", f"{suite}-security")
+        return "".join(
+            f"deb [check-valid-until=no] {SNAPSHOTS}/archive/{place} {name} main\n"
+            for place, name in (*parts, security)
+        )
+
     def _write(self, path: str, text: str, mode: int = 0o644) -> None:
         """Replace a file of a system that nothing untrusted has touched yet; a link there is replaced, not followed."""
         target = self.path / path
@@ -143,7 +170,7 @@ async def apply_recipe(rootfs: Rootfs, recipe: Recipe, on_fraction: OnFraction) 
     for file in recipe.files:
         await rootfs.add_file(file)
     for command in recipe.commands:
-        await rootfs.run(command)
+        await rootfs.run_recipe_command(command)
 
 
 def _host_apt_settings() -> str:

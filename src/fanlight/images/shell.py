@@ -21,6 +21,19 @@ done
 unset PACKAGES BINDS
 exec env -u ROOT chroot "$ROOT" "$@"
 """
+# The root file system becomes the only one there is: a chroot can be left by root, this cannot.
+_ENTER_CONFINED = """set -e
+mount --make-rprivate /
+mkdir -p "$ROOT/proc"
+mount --rbind "$ROOT" "$ROOT"
+mount -t proc -o nosuid,nodev,noexec proc "$ROOT/proc"
+cd "$ROOT"
+pivot_root . .
+umount -l .
+unset PACKAGES BINDS ROOT
+exec setpriv --no-new-privs --bounding-set "$CAPABILITIES" --inh-caps -all env -u CAPABILITIES "$@"
+"""
+_CAPABILITIES = "-all,+chown,+dac_override,+fowner,+fsetid,+kill,+setgid,+setuid,+setfcap,+sys_chroot,+audit_write"
 _INSIDE = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8"}
 _PASSED_ON = ("http_proxy", "https_proxy", "no_proxy")
 
@@ -30,11 +43,18 @@ class CommandFailed(Exception):
 
 
 class Shell:
-    """`log` takes the output of all commands; `packages` is the cache of downloaded packages, shared by all builds."""
+    """`log` takes the output of all commands; `packages` is the cache of downloaded packages, shared by all builds.
 
-    def __init__(self, log: Path, packages: Path) -> None:
+    `epoch` is what commands inside take for the time of what they make (SOURCE_DATE_EPOCH).
+    """
+
+    def __init__(self, log: Path, packages: Path, epoch: int | None = None) -> None:
         self._log = log
         self._packages = packages
+        self._inside = {**_INSIDE, "SOURCE_DATE_EPOCH": str(epoch)} if epoch is not None else _INSIDE
+
+    def with_epoch(self, epoch: int | None) -> "Shell":
+        return Shell(self._log, self._packages, epoch)
 
     async def run(
         self,
@@ -60,7 +80,7 @@ class Shell:
         """Run it as root of the file system at `root`, with its own processes and mounts. Raises CommandFailed."""
         passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
         environment = {
-            **_INSIDE,
+            **self._inside,
             **passed,
             "ROOT": str(root),
             "PACKAGES": str(self._packages),
@@ -69,6 +89,30 @@ class Shell:
         }
         enter = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", _ENTER, "sh"]
         await self._run([*enter, *command], environment, on_line, give, " ".join(command))
+
+    async def run_confined(self, root: Path, command: Sequence[str], *, has_network: bool) -> None:
+        """Run it as root of the file system at `root`, which is all it can reach: no file, device, mount or process of
+
+        the host, and no network unless it has one. Raises CommandFailed.
+        """
+        passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ and has_network}
+        environment = {
+            **self._inside,
+            **passed,
+            "ROOT": str(root),
+            "CAPABILITIES": _CAPABILITIES,
+            "DEBIAN_FRONTEND": "noninteractive",
+        }
+        alone = [] if has_network else ["--net"]
+        enter = ["unshare", "--mount", "--pid", "--ipc", "--uts", *alone, "--fork", "--kill-child"]
+        await self._run(
+            [*enter, "sh", "-c", _ENTER_CONFINED, "sh", *command], environment, None, None, " ".join(command)
+        )
+
+    def note(self, text: str) -> None:
+        """Write a line into the log."""
+        with self._log.open("a", encoding="utf-8") as log:
+            log.write(f"# {text}\n")
 
     async def _run(
         self,

@@ -32,6 +32,13 @@ class Value:
             self.refuse(f"must be {expected or 'a text'}; it is {value!r}.")
         return value
 
+    @property
+    def is_mapping(self) -> bool:
+        return isinstance(self._node, yaml.MappingNode)
+
+    def is_text(self, text: str) -> bool:
+        return isinstance(self._node, yaml.ScalarNode) and self._node.value == text
+
     def items(self, read: Callable[["Value"], T]) -> tuple[T, ...]:
         if not isinstance(self._node, yaml.SequenceNode):
             self.refuse("must be a list: one `- …` per entry.")
