@@ -18,9 +18,9 @@ import pytest
 from instance_driver import eventually
 
 from fanlight.agentwire import MAX_LINE_BYTES, MAX_MESSAGES_PER_SECOND, MAX_SEATS, PROTOCOL
-from fanlight.agentwire.messages import EndSession, MalformedMessage, SessionReport, Status, encode
+from fanlight.agentwire.messages import EndSession, MalformedMessage, SessionReport, Status, WorkReport, encode
 from fanlight.domain.errors import AgentUnreachable
-from fanlight.domain.ports import AgentChannel, AgentPhase, AgentStatus, SessionPhase
+from fanlight.domain.ports import AgentChannel, AgentPhase, AgentStatus, SessionPhase, WorkPhase
 
 SocketOf = Callable[[str], Path]
 END = {"type": EndSession.TYPE, "session_id": "s-1"}
@@ -90,6 +90,29 @@ class AgentChannelContract:
         assert stat.S_ISSOCK(path.stat().st_mode)
         assert stat.S_IMODE(path.stat().st_mode) == 0o666
         assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+    async def test_a_report_of_work_is_kept_within_its_limits(
+        self, channel: AgentChannel, path: Path, connect: Callable[[Path], Awaitable[Peer]]
+    ) -> None:
+        """What a guest says of its work is shown to administrators: so much of it, and no line of a log broken by it."""
+        peer = await connect(path)
+        problems = tuple(f"app{number}: \x1b[31m\n" for number in range(60))
+        claimed = WorkReport(
+            work_id="w", phase="DONE", progress="p" * 600, detail="a\nb", updates=-3, problems=problems
+        )
+        await peer.say(status(work=claimed))
+        work = (await self.heard(channel, "i-1", lambda s: True)).work
+        assert work is not None
+        assert (work.work_id, work.phase, work.progress, work.detail) == ("w", WorkPhase.DONE, "p" * 500, "a b")
+        assert (work.updates, len(work.problems), work.problems[0]) == (0, 50, "app0:  [31m ")
+
+    @pytest.mark.parametrize("member", [{"phase": "PAUSED"}, {"work_id": "w" * 129}])
+    async def test_work_that_cannot_be_ends_the_connection(
+        self, path: Path, connect: Callable[[Path], Awaitable[Peer]], member: dict[str, str]
+    ) -> None:
+        peer = await connect(path)
+        await peer.say(status(work=WorkReport(**{"work_id": "w", "phase": "DONE"} | member)))
+        assert await peer.is_dropped()
 
     async def test_a_report_is_kept_whole_and_told(
         self, channel: AgentChannel, path: Path, connect: Callable[[Path], Awaitable[Peer]]

@@ -6,27 +6,34 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 
 from fanlight.agent import seats, system
 from fanlight.agent.accounts import Seat
+from fanlight.agent.application_checks import ApplicationChecks
 from fanlight.agent.channel import HostChannel
+from fanlight.agent.commands import Commands
 from fanlight.agent.desktop import Desktop
 from fanlight.agent.instance import InstanceLife
+from fanlight.agent.maintenance import Maintenance
+from fanlight.agent.packages import Packages
 from fanlight.agent.processes import KernelProcesses
 from fanlight.agent.screen import Screen
 from fanlight.agent.session_scripts import SessionScripts
 from fanlight.agent.sessions import SeatLife
+from fanlight.agent.work import HostedWork, Task
 from fanlight.agentwire import PROTOCOL, RUNTIME_DIRECTORY
-from fanlight.agentwire.messages import Status
+from fanlight.agentwire.messages import Maintain, Message, Status
 
 log = logging.getLogger(__name__)
 
 # Incus asks with SIGPWR; an administrator's tools with the others.
 SHUTDOWN_SIGNALS = (signal.SIGPWR, signal.SIGTERM, signal.SIGINT)
 NAME_SERVER_VARIABLE = "FANLIGHT_NAMESERVER"  # from the engine, when the instance has a way out
+ROLE_VARIABLE = "FANLIGHT_ROLE"  # from the engine: what the instance was launched for
 PLACES_VARIABLE = "FANLIGHT_SESSIONS"  # from the engine: how many sessions there may be at a time
+STREAMING, MAINTENANCE, QUALIFICATION = "streaming", "maintenance", "qualification"
 SHUTDOWN_GRACE_IN_SECONDS = 0.3  # instances are thrown away: nothing here is worth waiting for
 STANDARD_LOG_RECORD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -43,6 +50,7 @@ def main() -> None:
     """Run the instance until it is told to shut down."""
     name_server = os.environ.get(NAME_SERVER_VARIABLE, "")
     places = int(os.environ.get(PLACES_VARIABLE, "1"))
+    role = os.environ.get(ROLE_VARIABLE, STREAMING)
     os.environ.clear()
     os.environ["GCONV_PATH"] = f"{RUNTIME_DIRECTORY}/lib"  # or the C library would load the image's converters
     handler = logging.StreamHandler(sys.stdout)
@@ -53,11 +61,11 @@ def main() -> None:
         problem = ""
     except OSError as error:
         problem = str(error)
-    asyncio.run(_run(problem, places))
+    asyncio.run(_run(problem, places, role))
     os.sync()
 
 
-async def _run(problem: str, places: int) -> None:
+async def _run(problem: str, places: int, role: str) -> None:
     processes = KernelProcesses()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGCHLD, processes.reap)
@@ -71,29 +79,43 @@ async def _run(problem: str, places: int) -> None:
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
+    opened: list[tuple[SeatLife, Screen]] = []
+
+    def open_seat(number: int) -> SeatLife:
+        seat = Seat(number, is_shared=places > 1)
+        opened.append(_open_seat(seat, processes, on_change=lambda: life.seat_changed()))  # noqa: PLW0108
+        return opened[-1][0]
+
     # They know each other in a circle; the names are bound before anything happens.
     life = InstanceLife(
-        lambda number: _open_seat(Seat(number, is_shared=places > 1), processes, on_change=lambda: life.seat_changed()),  # noqa: PLW0108
+        open_seat,
         places=places,
         on_change=lambda: channel.status_changed(),  # noqa: PLW0108
         in_background=in_background,
     )
     version = _runtime_version()
+    tasks_of_host = _tasks_of(role, processes, opened) if not problem else {}
+    work = HostedWork(tasks_of_host, on_change=lambda: channel.status_changed(), in_background=in_background)  # noqa: PLW0108
 
     async def status() -> Status:
-        sessions = await life.reports()
         return Status(
-            protocol=PROTOCOL, runtime_version=version, phase=life.phase, sessions=sessions, detail=life.detail
+            protocol=PROTOCOL,
+            runtime_version=version,
+            phase=life.phase,
+            sessions=await life.reports(),
+            detail=life.detail,
+            work=work.report,
         )
 
-    channel = HostChannel(status=status, handle=life.handle)
+    def handle(message: Message) -> None:
+        if isinstance(message, Maintain):
+            work.handle(message)
+        else:
+            life.handle(message)
+
+    channel = HostChannel(status=status, handle=handle)
     in_background(channel.run())
-    if problem:
-        life.fail(f"boot: {problem}")
-    else:
-        if places > 1:
-            seats.keep_home_template()
-        life.boot()
+    _begin(life, problem, places, role)
     await stop.wait()
     log.info("shutting down")
     running = list(tasks)
@@ -104,9 +126,31 @@ async def _run(problem: str, places: int) -> None:
     await asyncio.sleep(SHUTDOWN_GRACE_IN_SECONDS)
 
 
-def _open_seat(seat: Seat, processes: KernelProcesses, *, on_change: Callable[[], None]) -> SeatLife:
+def _begin(life: InstanceLife, problem: str, places: int, role: str) -> None:
+    if problem:
+        life.fail(f"boot: {problem}")
+    elif role == MAINTENANCE:
+        life.take_nobody()
+    else:
+        if places > 1:
+            seats.keep_home_template()
+        life.boot()
+
+
+def _tasks_of(role: str, processes: KernelProcesses, opened: Sequence[tuple[SeatLife, Screen]]) -> Mapping[str, Task]:
+    """Return what the host may ask of an instance that was launched for this."""
+    if role == MAINTENANCE:
+        return Maintenance(Packages(Commands(processes))).tasks
+    if role == QUALIFICATION:
+        checks = ApplicationChecks(lambda: opened[0][0], processes, lambda: opened[0][1].client_windows())  # noqa: PLW0108 - not there yet
+        return {"check": checks.check}
+    return {}
+
+
+def _open_seat(seat: Seat, processes: KernelProcesses, *, on_change: Callable[[], None]) -> tuple[SeatLife, Screen]:
+    screen = Screen(seat.x_socket)
     # The two know each other; the name is bound before anything happens.
-    desktop = Desktop(processes, Screen(seat.x_socket), seat, on_failure=lambda detail: life.fail(detail))  # noqa: PLW0108
+    desktop = Desktop(processes, screen, seat, on_failure=lambda detail: life.fail(detail))  # noqa: PLW0108
     scripts = SessionScripts(processes, seat=seat)
     life = SeatLife(
         desktop,
@@ -116,7 +160,7 @@ def _open_seat(seat: Seat, processes: KernelProcesses, *, on_change: Callable[[]
         scripts=scripts,
         clean=(lambda: seats.clean(seat, processes)) if seat.is_shared else None,
     )
-    return life
+    return life, screen
 
 
 def _runtime_version() -> str:

@@ -62,6 +62,12 @@ class InstanceLife:
         """Bring up the first seat."""
         self._bring_up_next()
 
+    def take_nobody(self) -> None:
+        """Be ready without a seat: the host has other work for this instance."""
+        self._places = self._seats_in_all = 0
+        self.phase = READY
+        self._on_change()
+
     def fail(self, detail: str) -> None:
         if self.phase != FAILED:
             log.error("instance failed", extra={"detail": detail})

@@ -15,6 +15,9 @@ EXTENSION = b"MIT-SCREEN-SAVER"
 COOKIE_NAME = b"MIT-MAGIC-COOKIE-1"
 ANY_FAMILY = 0xFFFF
 CHANGE_WINDOW_ATTRIBUTES, CLEAR_AREA, QUERY_EXTENSION, QUERY_INFO = 2, 61, 98, 1
+INTERN_ATOM, GET_PROPERTY = 16, 20
+CLIENT_LIST = b"_NET_CLIENT_LIST"  # what the window manager says that there is
+MOST_WINDOWS = 1024
 BACKGROUND_PIXEL = 2
 REPLY_BYTES = 32
 
@@ -41,6 +44,23 @@ class Screen:
         except (OSError, TimeoutError, asyncio.IncompleteReadError, struct.error):
             self._forget()
             return UNKNOWN
+
+    async def client_windows(self) -> frozenset[int]:
+        """Return the ids of the windows that applications have. Raises OSError when the display cannot be asked."""
+        try:
+            async with asyncio.timeout(LIMIT_IN_SECONDS):
+                if self._writer is None:
+                    await self._connect()
+                name = _padded(CLIENT_LIST)
+                request = struct.pack("<BxHHxx", INTERN_ATOM, 2 + len(name) // 4, len(CLIENT_LIST)) + name
+                atom = struct.unpack_from("<I", await self._ask(request), 8)[0]
+                asked = struct.pack("<BxHIIIII", GET_PROPERTY, 6, self._root, atom, 0, 0, MOST_WINDOWS)
+                reply = await self._ask(asked)
+                count = struct.unpack_from("<I", reply, 16)[0]
+                return frozenset(struct.unpack_from(f"<{min(count, MOST_WINDOWS)}I", reply, 32))
+        except (TimeoutError, asyncio.IncompleteReadError, struct.error) as error:
+            self._forget()
+            raise OSError("the display does not tell its windows") from error
 
     async def paint_background(self, colour: int) -> None:
         """Show 0xRRGGBB where there is no window. Raises OSError, TimeoutError."""

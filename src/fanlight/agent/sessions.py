@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Protocol
 
 from fanlight.agent.accounts import Seat
-from fanlight.agent.processes import Processes, Program
+from fanlight.agent.processes import ExitHandler, Processes, Program
 from fanlight.agent.session_scripts import SessionScripts
 from fanlight.agent.time_zones import with_known_zone
 from fanlight.agentwire.messages import ApplicationToLaunch, BeginSession, EndSession, LaunchApplication, Message
@@ -178,6 +178,14 @@ class SeatLife:
 
     def _launch(self, application: ApplicationToLaunch) -> None:
         """Start it as the user. Raises Refused, OSError."""
+
+        def ended(status: int) -> None:
+            log.info("application ended", extra={"application": application.name, "status": status})
+
+        self.start_application(application, ended)
+
+    def start_application(self, application: ApplicationToLaunch, on_end: ExitHandler) -> int:
+        """Start it as the user; return its process id. Raises Refused, OSError."""
         try:
             parameters = shlex.split(application.launch_parameters)
         except ValueError as error:
@@ -194,15 +202,12 @@ class SeatLife:
             environment=self._environment(),
             working_directory=directory,
         )
-
-        def ended(status: int) -> None:
-            log.info("application ended", extra={"application": application.name, "status": status})
-
         try:
-            self._processes.start(program, ended)
+            pid = self._processes.start(program, on_end)
         except OSError as error:
             raise Refused(f"{application.name} cannot be started: {error}") from error
         log.info("application launched", extra={"application": application.name})
+        return pid
 
     def _reveal_context(self) -> None:
         """The session context exists for programs from the first application launch on."""

@@ -1,6 +1,6 @@
 """The messages, as frozen dataclasses with strict readers.
 
-Host to agent: BeginSession, LaunchApplication, EndSession. Agent to host: Status. A reader accepts exactly the members
+Host to agent: BeginSession, LaunchApplication, EndSession, Maintain. Agent to host: Status. A reader accepts exactly the members
 it knows, of exactly their types, and raises MalformedMessage for all else.
 """
 
@@ -63,6 +63,36 @@ class EndSession:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Maintain:
+    """Do one piece of work on the instance, once. Repeating it with the same work id changes nothing.
+
+    `task`: `look` for updates of packages, `upgrade` everything and leave nothing that an image should not have, or
+    `check` that each of the applications starts, in the session that was begun. An instance does only what the host
+    launched it for, and one piece of work at a time; what it does not do is FAILED in its report.
+    """
+
+    TYPE: ClassVar[str] = "maintain"
+    work_id: str
+    task: str
+    applications: tuple[ApplicationToLaunch, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkReport:
+    """`phase` is one of RUNNING, DONE, FAILED; `progress` says in words how far it is, `detail` why it failed.
+
+    `updates` is how many packages there are updates for, `problems` a sentence for each application that does not start.
+    """
+
+    work_id: str
+    phase: str
+    progress: str = ""
+    detail: str = ""
+    updates: int = 0
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SessionReport:
     """`phase` is one of STARTING_SESSION, IN_SESSION, ENDED, FAILED; `seat` says where its stream is.
 
@@ -82,7 +112,8 @@ class SessionReport:
 class Status:
     """`phase` is the instance's: BOOTING, READY (it can take sessions) or FAILED; `detail` as in SessionReport.
 
-    `sessions` has every session that was begun, the newest last; those that ended long ago are left out.
+    `sessions` has every session that was begun, the newest last; those that ended long ago are left out. `work` is what
+    the host asked for last.
     """
 
     TYPE: ClassVar[str] = "status"
@@ -91,10 +122,11 @@ class Status:
     phase: str
     sessions: tuple[SessionReport, ...] = ()
     detail: str = ""
+    work: WorkReport | None = None
 
 
-Message = BeginSession | LaunchApplication | EndSession | Status
-_BY_TYPE: dict[str, type[Any]] = {m.TYPE: m for m in (BeginSession, LaunchApplication, EndSession, Status)}
+Message = BeginSession | LaunchApplication | EndSession | Maintain | Status
+_BY_TYPE: dict[str, type[Any]] = {m.TYPE: m for m in (BeginSession, LaunchApplication, EndSession, Maintain, Status)}
 
 
 def encode(message: Message) -> bytes:
@@ -130,6 +162,11 @@ _CHECKS: dict[Any, Callable[[Any], bool]] = {
 _PARTS: dict[Any, Callable[[Any], Any]] = {
     ApplicationToLaunch: lambda value: _read(ApplicationToLaunch, value),
     ApplicationToLaunch | None: lambda value: None if value is None else _read(ApplicationToLaunch, value),
+    tuple[ApplicationToLaunch, ...]: lambda value: tuple(
+        _read(ApplicationToLaunch, each) for each in _checked_list(value)
+    ),
+    tuple[str, ...]: lambda value: tuple(_checked_text(each) for each in _checked_list(value)),
+    WorkReport | None: lambda value: None if value is None else _read(WorkReport, value),
     tuple[SessionReport, ...]: lambda value: tuple(_read(SessionReport, each) for each in _checked_list(value)),
 }
 
@@ -157,4 +194,10 @@ def _read(kind: type[Any], members: Any) -> Any:
 def _checked_list(value: Any) -> list[Any]:
     if not isinstance(value, list):
         raise MalformedMessage("not a list")
+    return value
+
+
+def _checked_text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise MalformedMessage("not a text")
     return value

@@ -42,6 +42,14 @@ class Capabilities:
     separates_users: bool  # each seat of an instance has uids of its own
 
 
+class InstanceRole(StrEnum):
+    """What an instance is for. The host tells its agent at the launch; nothing inside the guest can change it."""
+
+    STREAMING = "streaming"
+    MAINTENANCE = "maintenance"  # the packages of its image are looked at or upgraded: no seat, nobody ever comes
+    QUALIFICATION = "qualification"  # a seat where nobody sits: the host checks that the image's applications start
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceSpec:
     """Everything an engine needs to run an instance. `labels` come back in `observe` and carry re-adoption.
@@ -61,6 +69,7 @@ class InstanceSpec:
     subnet_ids: tuple[str, ...] = ()
     security_group_ids: tuple[str, ...] = ()
     places: int = 1
+    role: InstanceRole = InstanceRole.STREAMING
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -163,6 +172,27 @@ class SessionReport:
     has_script_failed: bool = False  # one that the image runs at the start of a session
 
 
+class WorkPhase(StrEnum):
+    RUNNING = "RUNNING"
+    DONE = "DONE"
+    FAILED = "FAILED"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkReport:
+    """What an agent says of work that the host asked for (see `agentwire.messages.Maintain`); `progress` is for people.
+
+    `updates` is how many packages a look found, `problems` what does not work, a sentence each.
+    """
+
+    work_id: str
+    phase: WorkPhase
+    progress: str = ""
+    detail: str = ""
+    updates: int = 0
+    problems: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentStatus:
     """The newest report of an instance's agent. The instance is hostile: every field is a claim, checked for form only."""
@@ -174,6 +204,7 @@ class AgentStatus:
     detail: str
     reported_at: datetime
     is_connected: bool
+    work: WorkReport | None = None
 
     def session(self, session_id: str) -> SessionReport | None:
         return next((report for report in self.sessions if report.session_id == session_id), None)

@@ -17,7 +17,15 @@ from typing import Any
 from fanlight.agentwire import AGENT_SOCKET_NAME, MAX_LINE_BYTES, MAX_MESSAGES_PER_SECOND
 from fanlight.agentwire.messages import MalformedMessage, Status, decode
 from fanlight.domain.errors import AgentUnreachable
-from fanlight.domain.ports import AgentPhase, AgentStatus, Clock, SessionPhase, SessionReport
+from fanlight.domain.ports import (
+    AgentPhase,
+    AgentStatus,
+    Clock,
+    SessionPhase,
+    SessionReport,
+    WorkPhase,
+    WorkReport,
+)
 from fanlight.drivers.agents.connection import AgentConnection, Allowance
 from fanlight.drivers.hints import Hints
 from fanlight.unix_sockets import listen_in, uid_of_peer
@@ -33,6 +41,7 @@ NEWS_AT_ONCE, NEWS_PER_SECOND = 20, 1.0
 MIN_SECONDS_BETWEEN_CONNECTIONS = 0.05
 _BACKLOG = 4
 _MAX_DETAIL, _MAX_RUNTIME_VERSION = 500, 64
+_MAX_PROBLEMS = 50  # as many applications has a catalogue at most
 
 
 @dataclass(slots=True)
@@ -158,6 +167,7 @@ class AgentSockets:
             detail=_printable(status.detail[:_MAX_DETAIL]),
             reported_at=now,
             is_connected=True,
+            work=_work_of(status),
         )
         if before is None or _said(before) != _said(line.status):
             self._tell(line, before)
@@ -218,4 +228,18 @@ def _reports_of(status: Status, now: datetime) -> tuple[SessionReport, ...]:
             has_script_failed=said.has_script_failed,
         )
         for said in status.sessions
+    )
+
+
+def _work_of(status: Status) -> WorkReport | None:
+    said = status.work
+    if said is None:
+        return None
+    return WorkReport(
+        work_id=said.work_id,
+        phase=WorkPhase(said.phase),
+        progress=_printable(said.progress[:_MAX_DETAIL]),
+        detail=_printable(said.detail[:_MAX_DETAIL]),
+        updates=max(said.updates, 0),
+        problems=tuple(_printable(problem[:_MAX_DETAIL]) for problem in said.problems[:_MAX_PROBLEMS]),
     )

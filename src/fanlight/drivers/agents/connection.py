@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import cast
 
 from fanlight.agentwire import MAX_LINE_BYTES, MAX_SEATS, PROTOCOL
-from fanlight.agentwire.messages import MalformedMessage, Status, decode
-from fanlight.domain.ports import AgentPhase, SessionPhase
+from fanlight.agentwire.messages import MalformedMessage, Status, WorkReport, decode
+from fanlight.domain.ports import AgentPhase, SessionPhase, WorkPhase
 
 log = logging.getLogger(__name__)
 
@@ -15,7 +15,8 @@ log = logging.getLogger(__name__)
 MAX_UNREAD_BYTES = 4 * MAX_LINE_BYTES
 _PHASES = frozenset(phase.value for phase in AgentPhase)
 _SESSION_PHASES = frozenset(phase.value for phase in SessionPhase)
-_MAX_SESSION_ID = 128
+_WORK_PHASES = frozenset(phase.value for phase in WorkPhase)
+_MAX_SESSION_ID = _MAX_WORK_ID = 128
 
 
 class Allowance:
@@ -116,4 +117,8 @@ def _problem_of(message: object) -> str | None:
         return "session id too long"
     if any(not 0 <= report.seat < MAX_SEATS for report in message.sessions):
         return "no such seat"
-    return None
+    return "no such work" if message.work and not _is_work(message.work) else None
+
+
+def _is_work(said: WorkReport) -> bool:
+    return said.phase in _WORK_PHASES and len(said.work_id) <= _MAX_WORK_ID

@@ -80,6 +80,7 @@ def _config_of(spec: InstanceSpec, place: Place) -> dict[str, str]:
         _MARK: spec.instance_id,
         **{_LABEL + name: value for name, value in spec.labels.items()},
         "environment.FANLIGHT_SESSIONS": str(spec.places),
+        "environment.FANLIGHT_ROLE": spec.role,
         "boot.autostart": "false",  # after a reboot of the host nobody's desktop comes back: it is destroyed and replaced
         "limits.cpu": str(min(spec.cpu_count, os.cpu_count() or 1)),
         "limits.memory": f"{spec.memory_in_mib}MiB",

@@ -21,7 +21,7 @@ from fanlight.domain.errors import (
     SubnetUnusable,
 )
 from fanlight.domain.networks import NetworkInterface
-from fanlight.domain.ports import Capabilities, InstanceSpec, ObservedInstance, Power
+from fanlight.domain.ports import Capabilities, InstanceRole, InstanceSpec, ObservedInstance, Power
 from fanlight.drivers.incus.instances import INSTANCE_ID, LABEL_NAME, LONGEST_LABEL_VALUE
 
 SOCKET_NAME = "compute.sock"
@@ -47,7 +47,7 @@ def read_spec(body: Any) -> InstanceSpec:
     """Raises MalformedRequest."""
     members = _read(body, _SPEC)
     names = {name: tuple(members[name]) for name in ("subnet_ids", "security_group_ids")}
-    return InstanceSpec(**(members | names))
+    return InstanceSpec(**(members | names | {"role": InstanceRole(members["role"])}))
 
 
 def write_spec(spec: InstanceSpec) -> dict[str, Any]:
@@ -61,6 +61,7 @@ def write_spec(spec: InstanceSpec) -> dict[str, Any]:
         "subnet_ids": list(spec.subnet_ids),
         "security_group_ids": list(spec.security_group_ids),
         "places": spec.places,
+        "role": spec.role.value,
         "labels": dict(spec.labels),
     }
 
@@ -119,6 +120,9 @@ _ERRORS: dict[str, type[DriverError]] = {
 }
 
 
+_ROLES = frozenset(role.value for role in InstanceRole)
+
+
 def _is_match(pattern: re.Pattern[str]) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, str) and pattern.fullmatch(value) is not None
 
@@ -159,6 +163,7 @@ _SPEC: dict[str, Callable[[Any], bool]] = {
     "subnet_ids": _are_network_names,
     "security_group_ids": _are_network_names,
     "places": _is_between(1, MAX_PLACES),
+    "role": lambda value: isinstance(value, str) and value in _ROLES,
     "labels": _are_labels,
 }
 

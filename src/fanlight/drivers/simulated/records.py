@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fanlight.domain.ports import InstanceSpec, Power
+from fanlight.domain.ports import InstanceRole, InstanceSpec, Power
 
 
 @dataclass(slots=True, kw_only=True)
@@ -68,6 +68,7 @@ class Records:
             wished = members["spec"]
             for name in ("subnet_ids", "security_group_ids"):
                 wished[name] = tuple(wished.get(name, ()))
+            wished["role"] = InstanceRole(wished.get("role", InstanceRole.STREAMING))
             yield Record(
                 spec=InstanceSpec(**wished),
                 launched_at=members["launched_at"],
