@@ -63,6 +63,10 @@ def run_process(settings: Settings, role: str) -> None:
         from fanlight.gateway.process import run_gateway
 
         uvloop.run(run_gateway(settings))
+    elif role == "storage":
+        from fanlight.storage.process import run_storage
+
+        uvloop.run(run_storage(settings))
     else:
         uvloop.run(run_api(settings))
 

@@ -43,6 +43,7 @@ class Role(StrEnum):
     COMPUTE = "compute"
     API = "api"
     GATEWAY = "gateway"
+    STORAGE = "storage"
 
 
 @app.command()
@@ -108,7 +109,7 @@ def env(settings: Settings) -> None:
         "AWS_DEFAULT_REGION": settings.regions[0],
         "AWS_ENDPOINT_URL": settings.api_url,
         "AWS_ENDPOINT_URL_APPSTREAM": settings.api_url,
-        "AWS_ENDPOINT_URL_S3": settings.api_url,
+        "AWS_ENDPOINT_URL_S3": settings.effective_s3_endpoint_url,
     }
     if settings.tls_cert:
         values["AWS_CA_BUNDLE"] = str(settings.tls_cert.absolute())

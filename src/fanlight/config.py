@@ -7,9 +7,9 @@ import os
 import re
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 DEFAULT_DATA_DIR = Path("/var/lib/fanlight")
@@ -96,6 +96,16 @@ class Settings(BaseSettings):
     max_clock_skew_in_seconds: float = Field(
         900.0, description="How far a client's clock may be off before its signature is refused."
     )
+    # Storage
+    s3_endpoint_url: str | None = Field(
+        None,
+        pattern=r"^https?://\S+$",
+        description="S3 endpoint that keeps users' files and exported images; default: one of Fanlight's own, which serves DATA_DIR/storage/buckets.",
+    )
+    s3_access_key_id: str | None = Field(None, description="Access key for that endpoint.")
+    s3_secret_access_key: str | None = Field(None, repr=False, description="Its secret; better in the environment.")
+    s3_region: str = Field("us-east-1", description="Region that requests to that endpoint are signed for.")
+    s3_port: int = Field(8083, ge=0, le=65535, description="Port of Fanlight's own S3 endpoint.")
     # Incus
     incus_socket: Path = Field(Path("/var/lib/incus/unix.socket"), description="Where Incus listens.")
     incus_project: str = Field(
@@ -123,8 +133,15 @@ class Settings(BaseSettings):
     # Unprivileged users of the processes, when started by root
     api_user: str = Field("fanlight", description="User of the api process.")
     gateway_user: str = Field("fanlight-gateway", description="User of the gateway process.")
+    storage_user: str = Field("fanlight-storage", description="User of the storage process.")
     log_format: Literal["text", "json"] = Field("text", description="How log lines look.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least that is logged.")
+
+    @model_validator(mode="after")
+    def _have_a_key_for_storage(self) -> Self:
+        if self.s3_endpoint_url and not (self.s3_access_key_id and self.s3_secret_access_key):
+            raise ValueError("s3_endpoint_url needs s3_access_key_id and s3_secret_access_key")
+        return self
 
     @field_validator("access_endpoints")
     @classmethod
@@ -180,6 +197,14 @@ class Settings(BaseSettings):
         scheme = "https" if self.tls_cert else "http"
         shown = "localhost" if self.host in ("127.0.0.1", *LOOPBACK_OF, "::1") else url_host(self.host)
         return f"{scheme}://{shown}:{self.portal_port}"
+
+    @property
+    def effective_s3_endpoint_url(self) -> str:
+        """Where users' files are: the configured endpoint, or our own as clients on this host reach it."""
+        if self.s3_endpoint_url:
+            return self.s3_endpoint_url
+        scheme = "https" if self.tls_cert else "http"
+        return f"{scheme}://{url_host(LOOPBACK_OF.get(self.host, self.host))}:{self.s3_port}"
 
     @property
     def api_url(self) -> str:

@@ -18,6 +18,8 @@ from fanlight.config import Settings
 INSTALLATION_ID = Path("state") / "installation.id"
 # Who has this may read the metrics of all accounts; Prometheus gets a copy.
 METRICS_TOKEN = Path("metrics.token")
+# Opens our own S3 endpoint for our own servers.
+STORAGE_KEY = Path("storage") / "s3.key"
 SHARED_GROUP = "fanlight"
 _SECRET_ALPHABET = string.ascii_letters + string.digits + "+/"
 
@@ -46,7 +48,7 @@ class Credentials:
 def is_split(settings: Settings) -> bool:
     """Return whether the processes run as users of their own: with a real engine, started by root (and dropped since)."""
     return settings.compute == "incus" and (
-        os.geteuid() == 0 or _own_name() in {settings.api_user, settings.gateway_user}
+        os.geteuid() == 0 or _own_name() in {settings.api_user, settings.gateway_user, settings.storage_user}
     )
 
 
@@ -58,10 +60,10 @@ def _own_name() -> str | None:
 
 
 def identity_of(settings: Settings, role: str) -> Identity:
-    """Return who runs `role` (api, gateway). Raises NotInstallable when the user does not exist."""
+    """Return who runs `role` (api, gateway, storage). Raises NotInstallable when the user does not exist."""
     if not is_split(settings):
         return Identity(os.geteuid(), os.getegid())
-    name = {"api": settings.api_user, "gateway": settings.gateway_user}[role]
+    name = {"api": settings.api_user, "gateway": settings.gateway_user, "storage": settings.storage_user}[role]
     try:
         return Identity(pwd.getpwnam(name).pw_uid, grp.getgrnam(SHARED_GROUP).gr_gid)
     except KeyError:
@@ -77,6 +79,12 @@ def prepare_directories(settings: Settings) -> None:
     _directory(data, 0o755)
     _directory(data / "state", 0o700, api)
     _directory(data / "gateway", 0o700, gateway)
+    if settings.compute == "incus":
+        storage = identity_of(settings, "storage")
+        _directory(data / "storage", 0o700, storage)
+        _directory(data / "storage" / "buckets", 0o700, storage)
+        if not (data / STORAGE_KEY).exists():
+            _write_once(data / STORAGE_KEY, secrets.token_urlsafe(32).encode() + b"\n", storage)
     _directory(data / "images", 0o755)
     _directory(data / "runtime", 0o755)
     _directory(data / "audit", 0o750, api)
@@ -93,7 +101,7 @@ def prepare_directories(settings: Settings) -> None:
     ):
         if not path.exists():
             _write_once(path, content, api)
-    for role in ("compute", "api", "gateway"):
+    for role in ("compute", "api", "gateway", "storage"):
         (data / f".lock-{role}").touch(mode=0o600)  # a confined process may lock it but not make it
 
 

@@ -26,7 +26,6 @@ GRACE_IN_SECONDS = 8.0  # Shorter than the ten seconds that process managers all
 FIRST_PAUSE_IN_SECONDS = 0.2
 LONGEST_PAUSE_IN_SECONDS = 10.0
 HEALTHY_AFTER_IN_SECONDS = 20.0
-# What only the api process may know: its environment is the only one that holds them.
 EXIT_NOT_READY = 78  # EX_CONFIG: the host or the settings must be mended first; starting again does not help
 SUPERVISED_BY = "FANLIGHT_SUPERVISED_BY"  # process id of the supervisor, for `end_with_supervisor`
 # Nothing else of the operator's environment reaches the processes: it may hold keys, and browsers reach one of them.
@@ -42,24 +41,33 @@ _INHERITED = (
     "INCUS_SKIP_INSTANCE_TYPES",
 )
 _PR_SET_PDEATHSIG = 1
-_API_ONLY = {"bootstrap_access_key_id", "bootstrap_secret_access_key", "database_url"}
+_KEYS_TO_STORAGE = {"s3_access_key_id", "s3_secret_access_key"}
+_SECRETS = {"bootstrap_access_key_id", "bootstrap_secret_access_key", "database_url", *_KEYS_TO_STORAGE}
 
 
 def roles(settings: Settings) -> Sequence[str]:
     """Return the processes of this installation, in the order in which they start."""
-    return ("api", "gateway") if settings.compute == "simulated" else ("compute", "api", "gateway")
+    return ("api", "gateway") if settings.compute == "simulated" else ("compute", "storage", "api", "gateway")
 
 
 def environment_for(settings: Settings, role: str, credentials: Credentials) -> dict[str, str]:
-    """Return the environment of one process: its settings; first key and database address for the api process alone."""
+    """Return the environment of one process: its settings, and of the secrets those that it needs.
+
+    The database's address is for the api process alone, the first key for it and the server of our own S3 endpoint,
+    the keys of a configured S3 endpoint for those two.
+    """
     kept = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     kept[SUPERVISED_BY] = str(os.getpid())
-    values: dict[str, Any] = settings.model_dump(mode="json", exclude=_API_ONLY, exclude_none=True)
+    values: dict[str, Any] = settings.model_dump(mode="json", exclude=_SECRETS, exclude_none=True)
     kept |= {f"FANLIGHT_{k.upper()}": v if isinstance(v, str) else json.dumps(v) for k, v in values.items()}
     if role == "api":
         kept["FANLIGHT_DATABASE_URL"] = settings.effective_database_url
+    if role in ("api", "storage"):
         kept["FANLIGHT_BOOTSTRAP_ACCESS_KEY_ID"] = credentials.access_key_id
         kept["FANLIGHT_BOOTSTRAP_SECRET_ACCESS_KEY"] = credentials.secret_access_key
+        if settings.s3_access_key_id and settings.s3_secret_access_key:
+            kept["FANLIGHT_S3_ACCESS_KEY_ID"] = settings.s3_access_key_id
+            kept["FANLIGHT_S3_SECRET_ACCESS_KEY"] = settings.s3_secret_access_key
     return kept
 
 

@@ -46,6 +46,7 @@ class Installation:
     settings: Mapping[str, str]
     api_port: int = field(default_factory=free_port)
     portal_port: int = field(default_factory=free_port)
+    s3_port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -66,6 +67,7 @@ class Installation:
             "data_dir": str(self.data_dir),
             "api_port": str(self.api_port),
             "portal_port": str(self.portal_port),
+            "s3_port": str(self.s3_port),
             "bootstrap_access_key_id": KEY_ID,
             "bootstrap_secret_access_key": SECRET,
             "log_level": "debug",

@@ -9,7 +9,7 @@ import os
 import platform
 import pwd
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from fanlight.config import Settings
@@ -38,7 +38,7 @@ ENOUGH_MEMORY_IN_MIB = 3 * 1024
 
 def examine_host(settings: Settings) -> list[Finding]:
     findings = root() + kernel(platform.release()) + tools(_which)
-    findings += users(settings.api_user, settings.gateway_user, "fanlight")
+    findings += users((settings.api_user, settings.gateway_user, settings.storage_user), "fanlight")
     for path in (Path("/etc/subuid"), Path("/etc/subgid")):
         findings += id_range(str(path), _text(path))
     findings += controllers(_text(Path("/sys/fs/cgroup/cgroup.controllers")), _text(Path("/proc/mounts")))
@@ -79,13 +79,13 @@ def tools(find: Callable[[str], str | None]) -> list[Finding]:
     return findings or [ok("programs that Incus runs")]
 
 
-def users(api_user: str, gateway_user: str, group: str) -> list[Finding]:
-    missing = [f"user {name}" for name in (api_user, gateway_user) if not _is_known(pwd.getpwnam, name)]
+def users(names: Sequence[str], group: str) -> list[Finding]:
+    missing = [f"user {name}" for name in names if not _is_known(pwd.getpwnam, name)]
     if not _is_known(grp.getgrnam, group):
         missing.append(f"group {group}")
     if missing:
         return [fatal(f"{', '.join(missing)} not there", SETUP)]
-    return [ok(f"users {api_user} and {gateway_user}")]
+    return [ok(f"users {', '.join(names)}")]
 
 
 def id_range(name: str, text: str) -> list[Finding]:

@@ -31,7 +31,7 @@ def make_backup(
 ) -> Backup:
     """Write database, keys, certificate, image catalogues and configuration into one archive (mode 0600).
 
-    Not in it: instances, root file systems of images, logs. Raises OperationFailed, or OSError when a disk is full; then
+    Not in it: users' files, instances, root file systems of images, logs. Raises OperationFailed, or OSError when a disk is full; then
     there is no archive, and one that was there before is as it was.
     """
     archives.compression_of(target)

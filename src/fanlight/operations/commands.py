@@ -29,6 +29,7 @@ _INCUS_SETTINGS = (
     "incus_pool",
     "api_user",
     "gateway_user",
+    "storage_user",
 )
 _DATA_SETTINGS = ("data_dir", "run_dir", "database_url")
 
@@ -58,7 +59,7 @@ def backup(
     """Write everything that cannot be made again into one file. The service may run meanwhile.
 
     In it: the database at one moment, signing and cookie keys, installation id, first access key, the certificate, image catalogues
-    with icons, the TOML file and the networks file. Not in it: running instances, root file systems of images ([bold]fanlight images
+    with icons, the TOML file and the networks file. Not in it: users' files (the buckets in DATA_DIR/storage: copy them with any S3 tool), running instances, root file systems of images ([bold]fanlight images
     build[/] makes them again), logs.
 
     The file holds secrets. It gets mode 0600; keep it so.
@@ -72,7 +73,7 @@ def backup(
     )
 
 
-@with_settings(*_DATA_SETTINGS, "compute", "api_user", "gateway_user")
+@with_settings(*_DATA_SETTINGS, "compute", "api_user", "gateway_user", "storage_user")
 def restore(
     settings: Settings,
     file: Annotated[Path, typer.Argument(help="A file that `fanlight backup` wrote.", show_default=False)],

@@ -1,7 +1,7 @@
 """Units for systemd: one for each process, each with the least it can work with.
 
-The units are in `units/`, with the paths of an installation left open. Settings go into two environment files, which
-systemd reads as root: `fanlight.env`, and `secrets.env` for the processes that need those. They are the operator's from
+The units are in `units/`, with the paths of an installation left open. Settings go into environment files, which
+systemd reads as root: `fanlight.env`, and `secrets.env` and `storage.env` for the processes that need those. They are the operator's from
 then on, so they are written once and never overwritten.
 """
 
@@ -29,7 +29,13 @@ UNIT_DIR = Path("/etc/systemd/system")
 ETC_DIR = Path("/etc/fanlight")
 TARGET = "fanlight.target"
 _PREPARE = "fanlight-prepare.service"
-_ENABLED = (TARGET, "fanlight-compute.service", "fanlight-api.service", "fanlight-gateway.service")
+_ENABLED = (
+    TARGET,
+    "fanlight-compute.service",
+    "fanlight-storage.service",
+    "fanlight-api.service",
+    "fanlight-gateway.service",
+)
 UNITS = (*_ENABLED, _PREPARE)
 ENVIRONMENT_FILE = "fanlight.env"
 SECRETS_FILE = "secrets.env"
@@ -37,7 +43,12 @@ BOOTSTRAP_FILE = (
     "bootstrap.env"  # in RUN_DIR: the first key, for the api process, which must not read DATA_DIR/credentials
 )
 
-_SECRETS = frozenset({"database_url", "bootstrap_access_key_id", "bootstrap_secret_access_key"})
+STORAGE_FILE = "storage.env"
+# File → the settings in it that not every process may know.
+_SECRETS = {
+    SECRETS_FILE: frozenset({"database_url", "bootstrap_access_key_id", "bootstrap_secret_access_key"}),
+    STORAGE_FILE: frozenset({"s3_access_key_id", "s3_secret_access_key"}),
+}
 _HOMES = ("/home", "/root", "/run/user")
 _ENVIRONMENT_HEADER = "# Settings of Fanlight's systemd units; the names are in docs/operate.md. Restart fanlight.target after a change.\n"
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f]")
@@ -86,7 +97,7 @@ def own_command() -> list[str]:
 
 
 def environment_files(settings: Settings, config: Path | None) -> dict[str, str]:
-    """Return both environment files by name: every setting that is not the default and not in the TOML file."""
+    """Return the environment files by name: every setting that is not the default and not in the TOML file."""
     in_toml = tomllib.loads(config.read_text()) if config else {}
     defaults = {name: field.get_default() for name, field in Settings.model_fields.items()}
     values = settings.model_dump(mode="json", exclude_none=True)
@@ -95,12 +106,14 @@ def environment_files(settings: Settings, config: Path | None) -> dict[str, str]
         for name, value in values.items()
         if getattr(settings, name) != defaults[name] and in_toml.get(name) != value
     }
-    public = {name: value for name, value in chosen.items() if name not in _SECRETS}
+    public = {name: value for name, value in chosen.items() if not any(name in names for names in _SECRETS.values())}
     if config:
         public["config"] = str(config.absolute())
-    secret = {name: value for name, value in chosen.items() if name in _SECRETS}
     files = {ENVIRONMENT_FILE: _environment(public)}
-    return files | ({SECRETS_FILE: _environment(secret)} if secret else {})
+    for file, names in _SECRETS.items():
+        if secret := {name: value for name, value in chosen.items() if name in names}:
+            files[file] = _environment(secret)
+    return files
 
 
 def prepare(settings: Settings) -> None:
@@ -133,7 +146,7 @@ def install(settings: Settings, *, units: Path, etc: Path, config: Path | None) 
         if (etc / name).exists():
             kept.append(etc / name)
         else:
-            _write(etc / name, text, 0o600 if name == SECRETS_FILE else 0o644)
+            _write(etc / name, text, 0o600 if name in _SECRETS else 0o644)
             written.append(etc / name)
     units.mkdir(parents=True, exist_ok=True, mode=0o755)
     for name, text in render_units(settings, own_command(), etc).items():
@@ -179,7 +192,7 @@ def survey(settings: Settings, units: Path, etc: Path = ETC_DIR) -> Sequence[Fin
     findings: list[Finding] = []
     if there:
         findings.append(Removal("systemd units", ", ".join(path.name for path in there), partial(_remove_units, units)))
-    files = [etc / name for name in (ENVIRONMENT_FILE, SECRETS_FILE) if (etc / name).exists()]
+    files = [etc / name for name in (ENVIRONMENT_FILE, *_SECRETS) if (etc / name).exists()]
     if files and (there or settings.data_dir == DEFAULT_DATA_DIR):
         detail = ", ".join(path.name for path in files)
         findings.append(Removal(str(etc), detail, partial(_remove_settings, etc, files)))

@@ -24,6 +24,7 @@ from fanlight.operations.removals import Finding, Removal, Spared
 _DATA_NAMES = (
     "state",
     "gateway",
+    "storage",
     "credentials",
     "metrics.token",
     "images",
@@ -113,7 +114,7 @@ def _remove_data(data: Path) -> None:
 
 def _survey_users(settings: Settings) -> Sequence[Finding]:
     findings: list[Finding] = []
-    for name in dict.fromkeys((settings.api_user, settings.gateway_user)):
+    for name in dict.fromkeys((settings.api_user, settings.gateway_user, settings.storage_user)):
         try:
             user = pwd.getpwnam(name)
         except KeyError:

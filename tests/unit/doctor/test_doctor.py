@@ -94,7 +94,7 @@ def test_what_only_costs_comfort_is_a_warning() -> None:
 
 
 def test_users_that_do_not_exist_are_named() -> None:
-    (finding,) = hosts.users("root", "nobody-of-this-name", "no-group-of-this-name")
+    (finding,) = hosts.users(("root", "nobody-of-this-name"), "no-group-of-this-name")
     assert finding.level == "fatal"
     assert "user nobody-of-this-name, group no-group-of-this-name" in finding.what
 

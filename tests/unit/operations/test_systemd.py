@@ -50,7 +50,7 @@ def test_compute_has_no_mount_namespace_of_its_own() -> None:
     assert OWN_NAMESPACE.isdisjoint(unit["Service"])
 
 
-@pytest.mark.parametrize("name", ["fanlight-api.service", "fanlight-gateway.service"])
+@pytest.mark.parametrize("name", ["fanlight-api.service", "fanlight-gateway.service", "fanlight-storage.service"])
 def test_what_faces_the_network_can_gain_nothing(name: str) -> None:
     service = parsed(systemd.render_units(Settings(), FANLIGHT)[name])["Service"]
     assert service["NoNewPrivileges"] == "yes"
