@@ -41,8 +41,14 @@ The behaviour of the real service is not documented in these points. We chose wh
 - Every error that an operation declares is HTTP 400, as the API reference has it, also where the newest model says 404.
 - `host`, the date, `x-amz-target` and `x-amz-security-token` must be signed; bodies must be signed (`UNSIGNED-PAYLOAD`
   is refused); presigned requests are refused.
-- Where an operation declares no error that fits, a common error answers: ValidationException, ThrottlingException,
-  UnsupportedOperation or ServiceUnavailable.
+- Where an operation declares no error that fits, a common error answers: ValidationException, ThrottlingException or
+  ServiceUnavailable. A built operation answers nothing else beside the errors of its own list.
+- UnsupportedOperation is for operations that are not built alone, where no error of their list would be understood.
+- A request without a signature answers MissingAuthenticationTokenException, as all AWS services do, although the list of
+  common errors lacks it: no operation was asked for yet, and no SDK sends such a request.
+- A throttled request answers ThrottlingException (RequestLimitExceeded in EC2, ThrottledException in the tagging API,
+  Throttling in query protocols), which SDKs repeat by themselves. RequestLimitExceededException, which CreateFleet,
+  UpdateFleet and StartFleet declare, speaks of EC2's limits behind the service, and no SDK repeats it.
 """
 
 REFUSED = """

@@ -21,6 +21,7 @@ from fanlight.api.spec import service_model
 
 ServicesT = TypeVar("ServicesT")
 DEFAULT_STATUS = 400
+UNBUILT = "UnsupportedOperation"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +81,11 @@ class AwsService(Generic[ServicesT]):
         """Return the codes that the operation may answer beside the common ones."""
         shapes = self.model.operation_model(operation).error_shapes
         return frozenset(shape.name for shape in shapes) | self.unmodelled_codes.keys()
+
+    def unbuilt_code(self, operation: str) -> str:
+        """Return what an operation answers that is not built: the one code outside an operation's list and the common errors."""
+        fitting = "OperationNotPermittedException"
+        return fitting if fitting in self.declared(operation) else UNBUILT
 
     def error(self, code: str, message: str) -> WireError:
         """Return a refusal under its code in this service, with the status that belongs to it."""

@@ -20,7 +20,7 @@ from fanlight.api.protocol.operations import OperationCodec, Wire, compile_opera
 from fanlight.api.registry import NotBuilt, Operation
 from fanlight.api.spec import attribute_name, is_sensitive
 from fanlight.domain.access_keys import Caller
-from fanlight.domain.errors import DomainError, NotSupported
+from fanlight.domain.errors import DomainError
 from fanlight.domain.policies import Policy
 
 log = logging.getLogger(__name__)
@@ -131,8 +131,7 @@ class Dispatcher(Generic[ServicesT]):
         return self.service.error(wire_code(type(error), (), self.service.codes), _text_of(error))
 
     def _refuse_unbuilt(self, entry: NotBuilt) -> WireError:
-        declared = self.service.declared(entry.name) & {"OperationNotPermittedException"}
-        code = wire_code(NotSupported, declared, self.service.codes)
+        code = self.service.unbuilt_code(entry.name)
         return self.service.error(code, f"{entry.name} is not available: {entry.because}")
 
     def _refuse(self, operation: Operation[Any, Any, Any], error: DomainError) -> WireError:

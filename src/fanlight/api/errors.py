@@ -24,7 +24,7 @@ COMMON_CODES: WireCodes = MappingProxyType(
         domain.DomainError: ("ValidationException",),
         # SDKs repeat ThrottlingException by themselves, and to repeat is right here.
         domain.ChangedMeanwhile: ("ThrottlingException",),
-        domain.NotSupported: ("UnsupportedOperation",),
+        domain.NotSupported: ("ValidationException",),
         **dict.fromkeys(OUTAGES, ("ServiceUnavailable",)),
     }
 )

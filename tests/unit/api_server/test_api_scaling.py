@@ -316,7 +316,7 @@ FOREIGN_METRICS: list[dict[str, Any]] = [
 async def test_metrics_that_are_not_the_fleet_s_are_refused(registered: Client) -> None:
     for asked in FOREIGN_METRICS:
         code, message = await registered.refused("put_scaling_policy", PolicyName="p", **FLEET, **asked)
-        assert code == "UnsupportedOperation"
+        assert code == "ValidationException"
         assert "metric" in message
 
 

@@ -1,8 +1,12 @@
-"""A throttled key, as boto3 lives through it: its own retries succeed in every mode, on every service."""
+"""A throttled key, as boto3 and the AWS CLI live through it: their own retries succeed, on every service."""
 
 import asyncio
 import json
+import os
+import sys
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,15 +40,18 @@ def repeated(call: Any) -> None:
         call()
 
 
-OPERATIONS = {
-    "appstream": "describe_stacks",
-    "resourcegroupstaggingapi": "get_resources",
-    "ec2": "describe_regions",
-    "sts": "get_caller_identity",
+OPERATIONS: dict[str, tuple[str, dict[str, str]]] = {
+    "appstream": ("describe_stacks", {}),
+    "application-autoscaling": ("describe_scalable_targets", {"ServiceNamespace": "appstream"}),
+    "cloudwatch": ("list_metrics", {}),
+    "resourcegroupstaggingapi": ("get_resources", {}),
+    "ec2": ("describe_regions", {}),
+    "sts": ("get_caller_identity", {}),
 }
 
 
 @pytest.mark.parametrize("mode", ["standard", "legacy"])
+@pytest.mark.usefixtures("protocol")
 async def test_boto3_retries_by_itself_and_succeeds(api: Any, mode: str) -> None:
     patient = client(api, mode, 8)
     answers = await asyncio.gather(*(asyncio.to_thread(patient.describe_stacks) for _ in range(6)))
@@ -56,6 +63,8 @@ async def test_boto3_retries_by_itself_and_succeeds(api: Any, mode: str) -> None
     ("service", "code", "status"),
     [
         ("appstream", "ThrottlingException", 400),
+        ("application-autoscaling", "ThrottlingException", 400),
+        ("cloudwatch", "ThrottlingException", 400),
         ("resourcegroupstaggingapi", "ThrottledException", 400),
         ("ec2", "RequestLimitExceeded", 503),
         ("sts", "Throttling", 400),
@@ -63,14 +72,51 @@ async def test_boto3_retries_by_itself_and_succeeds(api: Any, mode: str) -> None
 )
 async def test_each_service_names_it_so_that_boto3_retries(api: Any, service: str, code: str, status: int) -> None:
     hasty = client(api, "standard", 1, service)
+    name, arguments = OPERATIONS[service]
     with pytest.raises(ClientError) as caught:
-        await asyncio.to_thread(repeated, getattr(hasty, OPERATIONS[service]))
+        await asyncio.to_thread(repeated, lambda: getattr(hasty, name)(**arguments))
     answer = caught.value.response
     assert (answer["Error"]["Code"], answer["Error"]["Message"]) == (code, "Rate exceeded")
     assert answer["ResponseMetadata"]["HTTPStatusCode"] == status
     patient = client(api, "standard", 8, service)
-    again = await asyncio.to_thread(getattr(patient, OPERATIONS[service]))
+    again = await asyncio.to_thread(lambda: getattr(patient, name)(**arguments))
     assert again["ResponseMetadata"]["HTTPStatusCode"] == 200
+
+
+async def test_the_aws_cli_retries_by_itself_and_succeeds(api: Any) -> None:
+    """The bucket is kept empty until the CLI was throttled; then its own retries get through."""
+    hasty = client(api, "standard", 1)
+
+    def refused_operations() -> list[str]:
+        lines = api.audit_file.read_text(encoding="utf-8").splitlines() if api.audit_file.exists() else []
+        calls = map(json.loads, lines)
+        return [call["operation"] for call in calls if call.get("error_code") == "ThrottlingException"]
+
+    async def keep_empty() -> None:
+        while "DescribeFleets" not in refused_operations():
+            with suppress(ClientError):
+                await asyncio.to_thread(hasty.describe_stacks)
+
+    emptying = asyncio.create_task(keep_empty())
+    program = await asyncio.create_subprocess_exec(
+        *(sys.executable, str(Path(sys.executable).with_name("aws"))),
+        *("appstream", "describe-fleets", "--output", "json", "--endpoint-url", api.url),
+        env={
+            "PATH": os.environ["PATH"],
+            "HOME": str(api.audit_file.parent),
+            "AWS_ACCESS_KEY_ID": KEY.access_key_id,
+            "AWS_SECRET_ACCESS_KEY": KEY.secret_access_key,
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_MAX_ATTEMPTS": "10",
+        },
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(60):
+        printed, complaints = await program.communicate()
+        await emptying
+    assert program.returncode == 0, complaints.decode()
+    assert json.loads(printed) == {"Fleets": []}
 
 
 async def test_a_throttled_request_is_in_the_audit_log_with_its_caller(api: Any) -> None:

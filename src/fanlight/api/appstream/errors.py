@@ -44,7 +44,7 @@ WIRE_CODES: WireCodes = MappingProxyType(
         domain.NotSupported: (
             "OperationNotPermittedException",
             "InvalidParameterCombinationException",
-            "UnsupportedOperation",
+            "ValidationException",
         ),
         domain.UrlRefused: ("OperationNotPermittedException", "ValidationException"),
         domain.CapacityUnavailable: ("ResourceNotAvailableException", "ServiceUnavailable"),
