@@ -211,7 +211,7 @@ async def _remove(settings: Settings) -> None:
             if network["description"].startswith(description_of_subnets(settings))
         ]
         bridges = [f"{kind}/{bridge}" for bridge in (name, *subnets) for kind in ("networks", "network-acls")]
-        for path in (f"projects/{name}", *bridges, f"storage-pools/{name}"):
+        for path in (f"projects/{settings.incus_project}", *bridges, f"storage-pools/{settings.incus_pool}"):
             with contextlib.suppress(IncusRefused):
                 is_ours = path.startswith("projects/")
                 await client.send("DELETE", path, project=None if is_ours else "default")

@@ -12,6 +12,8 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from fanlight.region_engines import Engine, ReadRegionEngine, engines_of
+
 DEFAULT_DATA_DIR = Path("/var/lib/fanlight")
 _ENDPOINT = re.compile(r"vpce-[A-Za-z0-9-]{1,64}")
 
@@ -123,6 +125,10 @@ class Settings(BaseSettings):
     incus_pool_size_in_gib: int = Field(
         30, ge=5, description="Largest size of the pool that is made; less if the disk has less."
     )
+    region_engines: tuple[ReadRegionEngine, ...] = Field(
+        (),
+        description="Engines that regions have for themselves (see Regions and engines), each as REGION:project=NAME,pool=NAME; in another Incus of this host with socket, network and subnet besides. Other regions have the engine above.",
+    )
     debian_mirror: str = Field(
         "http://deb.debian.org/debian",
         pattern=r"^https?://\S+$",
@@ -153,6 +159,13 @@ class Settings(BaseSettings):
             ip_network(network)
         return entries
 
+    @model_validator(mode="after")
+    def _keep_engines_apart(self) -> Self:
+        engines_of(self)
+        if self.region_engines and self.compute == "simulated":
+            raise ValueError("region_engines: the simulated engine serves every region")
+        return self
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -165,6 +178,11 @@ class Settings(BaseSettings):
         path = config_path()
         toml = (TomlConfigSettingsSource(settings_cls, toml_file=path),) if path else ()
         return (init_settings, env_settings, *toml)
+
+    @property
+    def engines(self) -> tuple[Engine, ...]:
+        """Return the engines of this installation, the common one first."""
+        return engines_of(self)
 
     @property
     def endpoint_networks(self) -> dict[str, tuple[str, ...]]:

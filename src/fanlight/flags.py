@@ -23,6 +23,9 @@ def load_settings(**given: Any) -> Settings:
     except ValidationError as error:
         console = Console(stderr=True)
         for problem in error.errors():
+            if not problem["loc"]:  # of several settings together, and their values may be secret
+                console.print(f"[bold red]{problem['msg']}[/]", highlight=False)
+                continue
             name = "_".join(str(part) for part in problem["loc"][:1])
             console.print(
                 f"[bold red]--{name.replace('_', '-')}[/] (or FANLIGHT_{name.upper()}): {problem['msg']}, "

@@ -12,8 +12,8 @@ from rich.table import Table
 
 from fanlight.config import Settings
 from fanlight.domain.errors import DomainError
-from fanlight.drivers.incus.driver import IncusDriver
-from fanlight.drivers.incus.images import IncusImageStore
+from fanlight.drivers.incus.engine_images import RecipeImages
+from fanlight.drivers.incus.engines import IncusEngines
 from fanlight.flags import with_settings
 from fanlight.images import BuiltImage, OnProgress, Progress, RecipeInvalid, list_images
 from fanlight.images import build as build_images
@@ -30,6 +30,8 @@ _INCUS = (
     "incus_subnet",
     "incus_pool",
     "incus_pool_size_in_gib",
+    "regions",
+    "region_engines",
 )
 
 
@@ -90,17 +92,17 @@ def build(
 async def _build(
     settings: Settings, recipes: Path, show: OnProgress, *, force: bool, cache: Path | None
 ) -> list[BuiltImage]:
-    driver = IncusDriver(settings)
+    engines = IncusEngines.of(settings)
     try:
-        await driver.prepare_store()
-        store = IncusImageStore(driver.client, settings.incus_pool)
+        await engines.prepare_store()
+        store = RecipeImages(engines)
         built = await build_images(
             settings=settings, store=store, progress=show, recipes=recipes, force=force, cache=cache
         )
-        prune(settings.data_dir / "runtime", await driver.runtimes_in_use())
+        prune(settings.data_dir / "runtime", await engines.runtimes_in_use())
         return list(built)
     finally:
-        await driver.close()
+        await engines.close()
 
 
 @images_app.command("list")

@@ -93,10 +93,11 @@ class System:
             "desired_instances": 2,
             "created_at": self.clock.now(),
         }
+        scope = overrides.get("scope", SCOPE)
         async with self.transactions.begin(write=True) as work:
             fleet = await work.fleets.add(Fleet(**members | overrides))
-            await work.stacks.add(Stack(stack_id=f"s-{name}", scope=SCOPE, name=name, created_at=self.clock.now()))
-            await work.associations.add(SCOPE, name, name)
+            await work.stacks.add(Stack(stack_id=f"s-{name}", scope=scope, name=name, created_at=self.clock.now()))
+            await work.associations.add(scope, name, name)
             await work.commit()
         return fleet
 

@@ -6,7 +6,7 @@ Looks, changes nothing, and takes well under a second: `fanlight serve` asks it 
 import os
 
 from fanlight.config import Settings
-from fanlight.doctor.engines import examine_engine
+from fanlight.doctor.engines import examine_engines
 from fanlight.doctor.findings import Finding
 from fanlight.doctor.hosts import examine_host
 from fanlight.doctor.networks import examine_networks
@@ -21,5 +21,5 @@ def examine(settings: Settings) -> list[Finding]:
     if settings.compute == "incus":
         findings += examine_host(settings)
         if os.geteuid() == 0:  # others cannot open the socket, and have been told to become root
-            findings += examine_engine(settings)
+            findings += examine_engines(settings)
     return findings

@@ -18,17 +18,30 @@ _TIMEOUT_IN_SECONDS = 3.0
 _QUOTA_DRIVERS = ("btrfs", "zfs", "lvm")
 
 
-def examine_engine(settings: Settings) -> list[Finding]:
+def examine_engines(settings: Settings) -> list[Finding]:
+    """Look at the engine of every region; what two engines of one Incus share is said once."""
+    findings: list[Finding] = []
+    for engine in settings.engines:
+        findings += [one for one in examine_engine(engine.settings, engine.name) if one not in findings]
+    return findings
+
+
+def examine_engine(settings: Settings, region: str = "") -> list[Finding]:
+    """`region` has this engine for itself, if it is not empty."""
+    whose = f" for {region}" if region else ""
+    elsewhere = "correct --region-engines" if region else "set FANLIGHT_INCUS_SOCKET"
     try:
         about = _get(settings.incus_socket, "/1.0")
         pool = _get(settings.incus_socket, f"/1.0/storage-pools/{settings.incus_pool}")
         room = _get(settings.incus_socket, f"/1.0/storage-pools/{settings.incus_pool}/resources") if pool else {}
     except OSError as error:
-        return [fatal(f"Incus does not answer on {settings.incus_socket}: {error}", SETUP)]
+        what = f"Incus{whose} does not answer on {settings.incus_socket}: {error}"
+        # The other regions are served without it, and it is taken in when it comes back.
+        return [warning(what, f"start that Incus, or {elsewhere}") if region else fatal(what, SETUP)]
     except (ValueError, KeyError, http.client.HTTPException) as error:
-        return [fatal(f"what answers on {settings.incus_socket} is not Incus: {error}", "set FANLIGHT_INCUS_SOCKET")]
+        return [fatal(f"what answers{whose} on {settings.incus_socket} is not Incus: {error}", elsewhere)]
     if about is None:
-        return [fatal(f"what answers on {settings.incus_socket} is not Incus", "set FANLIGHT_INCUS_SOCKET")]
+        return [fatal(f"what answers{whose} on {settings.incus_socket} is not Incus", elsewhere)]
     findings = version(about) + firewall(about)
     if pool is None:
         return findings + future_pool(about, settings.incus_socket.parent)

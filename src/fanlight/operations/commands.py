@@ -27,6 +27,8 @@ _INCUS_SETTINGS = (
     "incus_project",
     "incus_network",
     "incus_pool",
+    "regions",
+    "region_engines",
     "api_user",
     "gateway_user",
     "storage_user",

@@ -32,26 +32,32 @@ def survey(settings: Settings) -> Sequence[Finding]:
 
     Raises OperationFailed when Incus is installed and does not answer.
     """
-    if not settings.incus_socket.exists():
-        return ()
+    engines = [engine.settings for engine in settings.engines if engine.settings.incus_socket.exists()]
     with _explained():
-        return asyncio.run(_survey(settings))
+        return asyncio.run(_survey(engines))
 
 
-async def _survey(settings: Settings) -> Sequence[Finding]:
-    async with IncusClient(settings.incus_socket, settings.incus_project) as client:
-        return [
-            *await _survey_project(client, settings),
-            *[
-                finding
-                for name in (settings.incus_network, *await _subnets(client, settings))
-                for finding in await _survey_network(client, settings, name)
-            ],
-            *_survey_guard(settings),
-            *await _survey_marked(
-                client, settings, f"storage-pools/{settings.incus_pool}", "storage pool", _remove_pool
-            ),
-        ]
+async def _survey(engines: Sequence[Settings]) -> Sequence[Finding]:
+    """What engines of one Incus share is found once, and goes after the projects of all of them."""
+    found: dict[tuple[str, str], Finding] = {}
+    for survey_part in (_survey_project, _survey_surroundings):
+        for settings in engines:
+            async with IncusClient(settings.incus_socket, settings.incus_project) as client:
+                for finding in await survey_part(client, settings):
+                    found.setdefault((str(settings.incus_socket), finding.what), finding)
+    return list(found.values())
+
+
+async def _survey_surroundings(client: IncusClient, settings: Settings) -> Sequence[Finding]:
+    return [
+        *[
+            finding
+            for name in (settings.incus_network, *await _subnets(client, settings))
+            for finding in await _survey_network(client, settings, name)
+        ],
+        *_survey_guard(settings),
+        *await _survey_marked(client, settings, f"storage-pools/{settings.incus_pool}", "storage pool", _remove_pool),
+    ]
 
 
 async def _survey_project(client: IncusClient, settings: Settings) -> Sequence[Finding]:

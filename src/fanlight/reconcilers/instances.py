@@ -85,17 +85,17 @@ class InstanceReconciler:
             return await self._retire(instance, Retire("its fleet is gone"))
         now = self.clock.now()
         steps = plan_instance(
-            instance, sessions, self.sight(instance_id), retry_at=fleet.retry_at if fleet else None, now=now
+            instance, sessions, self.sight(instance), retry_at=fleet.retry_at if fleet else None, now=now
         )
         moments = [await self._apply(instance, fleet, step) for step in steps]
         return min((moment for moment in moments if moment is not None), default=None)
 
-    def sight(self, instance_id: str) -> Sight:
+    def sight(self, instance: Instance) -> Sight:
         return Sight(
-            looked_at=self.sightings.looked_at,
-            observed=self.sightings.of(instance_id),
-            agent=self.agents.status(instance_id),
-            listening_since=self.listening_since.get(instance_id),
+            looked_at=self.sightings.looked_at(instance.scope.region),
+            observed=self.sightings.of(instance.instance_id),
+            agent=self.agents.status(instance.instance_id),
+            listening_since=self.listening_since.get(instance.instance_id),
         )
 
     async def _apply(self, instance: Instance, fleet: Fleet | None, step: InstanceStep) -> datetime | None:
@@ -208,7 +208,7 @@ class InstanceReconciler:
 
     async def _destroy(self, instance: Instance) -> datetime | None:
         await self._hang_up(instance.instance_id)
-        if self.sightings.looked_at is None:
+        if self.sightings.looked_at(instance.scope.region) is None:
             await self._look()
         if instance.instance_id not in self.sightings.foreign_ids:
             await self.driver.terminate(instance.instance_id)

@@ -105,7 +105,7 @@ class Sweep:
         queue = self._queues["instance"]
         for instance in instances:
             held = {session_id: sessions[session_id] for session_id in instance.session_ids if session_id in sessions}
-            sight = self._instances.sight(instance.instance_id)
+            sight = self._instances.sight(instance)
             for step in plan_instance(instance, held, sight, retry_at=None, now=now):
                 if not isinstance(step, LookAgain):
                     queue.wake(instance.instance_id)

@@ -14,7 +14,6 @@ from contextlib import aclosing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from weakref import WeakValueDictionary
 
 from fanlight.config import Settings
 from fanlight.domain.errors import (
@@ -31,10 +30,10 @@ from fanlight.drivers.incus import instances
 from fanlight.drivers.incus.bridges import Bridge, PreparedBridges
 from fanlight.drivers.incus.client import IncusClient, IncusRefused
 from fanlight.drivers.incus.destruction import destroy
-from fanlight.drivers.incus.guard import Guard, Way
-from fanlight.drivers.incus.id_blocks import BLOCK, blocks_of_host, free_block, ids_of
+from fanlight.drivers.incus.id_blocks import BLOCK, free_block, ids_of
 from fanlight.drivers.incus.images import NO_ROOM
 from fanlight.drivers.incus.preparation import prepare_host, prepare_store
+from fanlight.drivers.incus.shares import Shares
 from fanlight.drivers.incus.socket_directories import Owner, SocketDirectories
 from fanlight.networks_file import NetworksFileInvalid, read_networks
 
@@ -47,10 +46,12 @@ _QUOTA_DRIVERS = frozenset({"btrfs", "zfs", "lvm"})
 
 
 class IncusDriver:
-    """InstanceDriver on one Incus host. Needs root. Call `prepare` first; `close` when done."""
+    """InstanceDriver on one project of an Incus. Needs root. Call `prepare` first; `close` when done."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, shares: Shares | None = None) -> None:
+        """`shares` is one object for all drivers of this host; without it this is the only one."""
+        shares = shares or Shares([settings.incus_socket])
+        self._settings, self._shares = settings, shares
         self._client = IncusClient(settings.incus_socket, settings.incus_project)
         # As Incus sees them: it compares the paths of mounts with those that the project allows, word by word.
         self._run_dir = settings.effective_run_dir.resolve()
@@ -58,24 +59,24 @@ class IncusDriver:
         self._directories: SocketDirectories | None = None
         self._capabilities: Capabilities | None = None
         self._why_unprepared = ""
-        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._launches: dict[str, asyncio.Task[None]] = {}
         self._specs: dict[str, InstanceSpec] = {}  # of the launches that are under way
         self._failures: dict[str, ObservedInstance] = {}
         self._blocks: list[int] = []  # of ids, of this host
-        self._preparing = asyncio.Lock()
-        self._guard = Guard(settings.incus_network)
+        self._guard = shares.guard_of(settings)
         self._networks = Networks()
         self._bridges = PreparedBridges(of_subnet={})
         # By instance; what Incus shows is added at each launch.
-        self._seats: dict[str, instances.Seat] = {}
-        self._ways: dict[str, Way] = {}
-        self._first_uids: dict[str, int] = {}
+        self._seats, self._ways, self._first_uids = shares.seats, shares.ways, shares.first_uids
 
     @property
     def client(self) -> IncusClient:
         """The connection, for the image store beside this driver."""
         return self._client
+
+    @property
+    def project(self) -> str:
+        return self._settings.incus_project
 
     async def close(self) -> None:
         """Let go of the connection. Launches under way go on inside Incus."""
@@ -94,7 +95,7 @@ class IncusDriver:
     async def prepare(self) -> None:
         """Make project, network, pool and RUN_DIR/instances ready. Raises DriverUnavailable with what to do."""
         try:
-            async with self._preparing:  # two at once would find each other's half-made networks
+            async with self._shares.preparing:
                 await self._prepare()
         except DriverUnavailable as error:
             self._why_unprepared = str(error)
@@ -107,7 +108,7 @@ class IncusDriver:
                 f"The run directory {self._run_dir} is too long a path for sockets below it. Set a shorter --run-dir."
             )
         paths = (self._run_dir / "instances", self._runtimes)
-        self._blocks = blocks_of_host()
+        self._blocks = self._shares.blocks_for(self._settings.incus_socket)
         try:
             self._networks = read_networks(self._settings.networks_file, self._settings.incus_subnet)
         except NetworksFileInvalid as error:
@@ -142,20 +143,20 @@ class IncusDriver:
 
     async def _guard_host(self, found: Sequence[Mapping[str, Any]]) -> None:
         """Load the guard for what Incus shows and what is being launched. Raises DriverUnavailable."""
-        shown = {one["name"]: way for one in found if (way := instances.way_of(one))}
+        shown = {one["name"]: way for one in found if (way := instances.way_of(one))} | self._ways
         ours = {name: way for name, way in shown.items() if way.bridge in self._bridges.names}
-        await self._guard.load(self._bridges, self._networks, ours | self._ways)
+        await self._guard.load(self._bridges, self._networks, ours)
 
-    async def remove_leftovers(self) -> None:
-        """Remove socket directories that have no instance. Raises DriverUnavailable.
+    async def remove_leftovers(self, others: Sequence["IncusDriver"] = ()) -> None:
+        """Remove socket directories that have no instance, here or at the others. Raises DriverUnavailable.
 
         Only for the process that launches: it alone knows which directories wait for an instance that it asks for now.
         """
-        directories = self._sockets()
+        directories, engines = self._sockets(), (self, *others)
         try:
-            for instance_id in directories.ids() - await self._being_created():
+            for instance_id in directories.ids().difference(*[await one.being_created() for one in engines]):
                 async with self._lock(instance_id):
-                    if not await self._exists(instance_id):
+                    if not any([await one.has(instance_id) for one in engines]):
                         directories.remove(instance_id)
                         log.info("socket directories without an instance removed", extra={"instance_id": instance_id})
         except OSError as error:
@@ -183,6 +184,11 @@ class IncusDriver:
                     raise CapacityExhausted(f"No room for {spec.instance_id}: {refused.text}.") from refused
                 raise LaunchRefused(f"The engine refuses {spec.instance_id}: {refused.text}.") from refused
 
+    async def has(self, instance_id: str) -> bool:
+        """Return whether it is here, or being launched. Raises DriverUnavailable."""
+        can_exist = instances.INSTANCE_ID.fullmatch(instance_id) is not None
+        return can_exist and (instance_id in self._launches or await self._find(instance_id) is not None)
+
     async def terminate(self, instance_id: str) -> None:
         """Destroy it and its socket directories. Unknown or already gone is success. Raises DriverUnavailable."""
         if not instances.INSTANCE_ID.fullmatch(instance_id):
@@ -201,7 +207,7 @@ class IncusDriver:
         if any(one["status"] == "Stopped" and one["name"] not in launching for one in found):
             # Ended by itself, or a launch that a predecessor of this process began: ask in this order, so that one
             # which comes up in between is seen running.
-            launching |= await self._being_created()
+            launching |= await self.being_created()
             found = await self._list()
         observed = {
             one["name"]: instances.observation_of(one, is_being_launched=one["name"] in launching) for one in found
@@ -350,10 +356,6 @@ class IncusDriver:
             raise DriverUnavailable(f"The engine does not show {instance_id}: {refused.text}.") from refused
         return found if instances.is_ours(found) else None
 
-    async def _exists(self, name: str) -> bool:
-        can_exist = instances.INSTANCE_ID.fullmatch(name) is not None
-        return can_exist and (name in self._launches or await self._find(name) is not None)
-
     async def _list(self) -> list[dict[str, Any]]:
         try:
             found = await self._client.get("instances", recursion=1)
@@ -361,7 +363,7 @@ class IncusDriver:
             raise DriverUnavailable(f"The engine does not list its instances: {refused.text}.") from refused
         return [one for one in found if instances.is_ours(one)]
 
-    async def _being_created(self) -> set[str]:
+    async def being_created(self) -> set[str]:
         """Return the instances that Incus is creating now."""
         with suppress(IncusRefused):
             operations = await self._client.get("operations", recursion=1)
@@ -376,8 +378,7 @@ class IncusDriver:
     # ── This host ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _lock(self, instance_id: str) -> asyncio.Lock:
-        """Return the lock of one instance: its calls happen one after another."""
-        return self._locks.setdefault(instance_id, asyncio.Lock())
+        return self._shares.lock(instance_id)
 
     def _sockets(self) -> SocketDirectories:
         if self._directories is None:

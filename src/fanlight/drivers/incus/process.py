@@ -24,7 +24,7 @@ from fanlight.config import Settings
 from fanlight.domain.errors import DriverError, DriverUnavailable
 from fanlight.domain.ports import InstanceDriver
 from fanlight.drivers.incus import wire
-from fanlight.drivers.incus.driver import IncusDriver
+from fanlight.drivers.incus.engines import IncusEngines
 from fanlight.drivers.incus.upkeep import GUARD_CHECK_IN_SECONDS, keep_prepared
 from fanlight.unix_sockets import listen_in, uid_of_peer
 
@@ -41,15 +41,15 @@ async def run_compute_process(settings: Settings, *, guard_check_in_seconds: flo
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    driver = IncusDriver(settings)
+    engines = IncusEngines.of(settings)
     try:
         # Should the upkeep ever end by a mistake of ours, the group ends the process, which is started again.
-        async with ComputeServer(settings, driver), asyncio.TaskGroup() as group:
-            upkeep = group.create_task(keep_prepared(driver, settings, guard_check_in_seconds))
+        async with ComputeServer(settings, engines), asyncio.TaskGroup() as group:
+            upkeep = group.create_task(keep_prepared(engines, guard_check_in_seconds))
             await stop.wait()
             upkeep.cancel()
     finally:
-        await driver.close()
+        await engines.close()
 
 
 class ComputeServer:

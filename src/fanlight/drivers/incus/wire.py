@@ -21,6 +21,7 @@ from fanlight.domain.errors import (
     SubnetUnusable,
 )
 from fanlight.domain.networks import NetworkInterface
+from fanlight.domain.partial_sights import PartlyUnavailable
 from fanlight.domain.ports import Capabilities, InstanceRole, InstanceSpec, ObservedInstance, Power
 from fanlight.drivers.incus.instances import INSTANCE_ID, LABEL_NAME, LONGEST_LABEL_VALUE
 
@@ -96,7 +97,10 @@ def read_capabilities(body: Mapping[str, Any]) -> Capabilities:
     return Capabilities(**body)
 
 
-def write_error(error: DriverError) -> dict[str, str]:
+def write_error(error: DriverError) -> dict[str, Any]:
+    if isinstance(error, PartlyUnavailable):
+        seen = [write_observed(one) for one in error.seen]
+        return {"error": "PartlyUnavailable", "text": str(error), "seen": seen, "regions": sorted(error.regions)}
     kind = next((name for name, known in _ERRORS.items() if type(error) is known), "DriverUnavailable")
     return {"error": kind, "text": str(error), "image": error.image if isinstance(error, ImageMissing) else ""}
 
@@ -105,6 +109,9 @@ def read_error(body: Mapping[str, Any]) -> DriverError:
     """Return the error that was raised on the other side; whatever is not understood is DriverUnavailable."""
     if body.get("error") == "ImageMissing":
         return ImageMissing(str(body.get("image")))
+    if body.get("error") == "PartlyUnavailable":
+        seen = [read_observed(one) for one in body["seen"]]
+        return PartlyUnavailable(str(body.get("text")), seen=seen, regions=body["regions"])
     return _ERRORS.get(str(body.get("error")), DriverUnavailable)(str(body.get("text")))
 
 

@@ -8,14 +8,17 @@ from collections.abc import AsyncIterator, Sequence
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 
-from fanlight.domain.errors import CapacityExhausted, ImageMissing, SubnetExhausted
+from fanlight.domain.errors import CapacityExhausted, DriverUnavailable, ImageMissing, SubnetExhausted
 from fanlight.domain.networks import NetworkInterface, Networks, free_address, interface_id_of, mac_of
+from fanlight.domain.partial_sights import PartlyUnavailable
 from fanlight.domain.ports import Capabilities, InstanceSpec, ObservedInstance, Power
 from fanlight.drivers.hints import Hints
 from fanlight.drivers.simulated.faults import Faults
 from fanlight.drivers.simulated.guest import SimulatedGuest
 from fanlight.drivers.simulated.images import SimulatedImageStore
 from fanlight.drivers.simulated.records import Record, Records, check_id
+
+_REGIONS = ("us-east-1", "us-west-2", "eu-west-1")  # what answers, of the usual ones, when a fault takes others away
 
 
 class SimulatedDriver:
@@ -63,7 +66,7 @@ class SimulatedDriver:
             await self._power_off(instance_id)
 
     async def launch(self, spec: InstanceSpec) -> None:
-        self._check()
+        self._check(spec)
         if spec.instance_id in self._known:
             return
         if self.faults.launch_error is not None:
@@ -87,7 +90,7 @@ class SimulatedDriver:
         self._hints.tell(spec.instance_id)
 
     async def terminate(self, instance_id: str) -> None:
-        self._check()
+        self._check(self._known[instance_id].spec if instance_id in self._known else None)
         record = self._known.pop(instance_id, None)
         await self._power_off(instance_id)
         # The directories first: a crash in between leaves a record, and that is played on and terminated again. And
@@ -99,7 +102,7 @@ class SimulatedDriver:
 
     async def observe(self) -> Sequence[ObservedInstance]:
         self._check()
-        return [
+        seen = [
             ObservedInstance(
                 instance_id=instance_id,
                 power=record.power,
@@ -109,6 +112,11 @@ class SimulatedDriver:
             )
             for instance_id, record in self._known.items()
         ]
+        if away := self.faults.away_regions:
+            answering = {*_REGIONS, *(one.labels.get("region", "") for one in seen)} - away
+            shown = [one for one in seen if one.labels.get("region") in answering]
+            raise PartlyUnavailable(f"Away: {', '.join(away)}.", seen=shown, regions=sorted(answering))
+        return seen
 
     def changes(self) -> AsyncIterator[str]:
         return self._hints.listen()
@@ -141,9 +149,11 @@ class SimulatedDriver:
             raise SubnetExhausted("All addresses of the fleet's subnets are in use.")
         return hosts[found[0]], str(found[1])
 
-    def _check(self) -> None:
+    def _check(self, spec: InstanceSpec | None = None) -> None:
         if self.faults.unavailable is not None:
             raise self.faults.unavailable
+        if spec is not None and spec.labels.get("region") in self.faults.away_regions:
+            raise DriverUnavailable(f"The engine of {spec.labels['region']} does not answer.")
 
     def _power_on(self, record: Record) -> None:
         if record.power is not Power.RUNNING:

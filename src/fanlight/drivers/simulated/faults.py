@@ -11,6 +11,9 @@ class Faults:
 
     launch_error: DriverError | None = None  # every launch raises it
     unavailable: DriverError | None = None  # every call raises it
+    away_regions: frozenset[str] = (
+        frozenset()
+    )  # their engine does not answer, as where regions have engines of their own
     capacity: int | None = None  # so many instances fit, then CapacityExhausted
     boot_seconds: float | None = None
     never_ready: bool = False  # the agent connects and stays BOOTING
