@@ -18,8 +18,11 @@ import pytest
 from instance_driver import eventually
 
 from fanlight.agentwire import MAX_LINE_BYTES, MAX_MESSAGES_PER_SECOND, MAX_SEATS, PROTOCOL
-from fanlight.agentwire.messages import EndSession, MalformedMessage, SessionReport, Status, WorkReport, encode
+from fanlight.agentwire import messages as wire
+from fanlight.agentwire.image_requests import ImageRequest, RequestedApplication
+from fanlight.agentwire.messages import EndSession, MalformedMessage, SessionReport, Status, WorkReport, decode, encode
 from fanlight.domain.errors import AgentUnreachable
+from fanlight.domain.image_requests import ImageAnswer
 from fanlight.domain.ports import AgentChannel, AgentPhase, AgentStatus, SessionPhase, WorkPhase
 
 SocketOf = Callable[[str], Path]
@@ -32,6 +35,12 @@ def status(**members: Any) -> bytes:
 
 def report(**members: Any) -> SessionReport:
     return SessionReport(**{"session_id": "s-1", "seat": 0, "phase": "IN_SESSION"} | members)
+
+
+def asking(request_id: str) -> bytes:
+    application = RequestedApplication(name="ed", display_name="Ed", launch_path="/usr/bin/ed", icon="cGljdHVyZQ==")
+    request = ImageRequest(request_id=request_id, name="drawing", applications=(application,))
+    return b"".join(encode(part) for part in request.parts())
 
 
 class Peer:
@@ -220,6 +229,66 @@ class AgentChannelContract:
         with pytest.raises(AgentUnreachable):
             await channel.open("i-none", os.getuid())
 
+    # Image builders
+
+    async def test_a_builder_asks_for_an_image_and_is_answered(
+        self, channel: AgentChannel, socket_of: SocketOf, connect: Callable[[Path], Awaitable[Peer]]
+    ) -> None:
+        """It loses its connection before the answer and asks again: that is still one request."""
+        path = socket_of("i-b")
+        await channel.open("i-b", os.getuid(), is_builder=True)
+        requests = channel.image_requests()
+        lost = await connect(path)
+        await lost.say(status() + asking("r-1"))
+        heard = await asyncio.wait_for(anext(requests), 5)
+        assert (heard.instance_id, heard.request_id, heard.applications[0].icon) == ("i-b", "r-1", b"picture")
+        peer = await connect(path)
+        await peer.say(status(detail="again") + asking("r-1"))
+        await self.heard(channel, "i-b", lambda s: s.detail == "again")
+        await channel.answer(heard, ImageAnswer(status=1, message="An image with the given name already exists"))
+        assert decode(await peer.reader.readline()) == wire.ImageAnswer(
+            request_id="r-1", status=1, message="An image with the given name already exists"
+        )
+        await peer.say(asking("r-2"))
+        assert (await asyncio.wait_for(anext(requests), 5)).request_id == "r-2"
+
+    async def test_a_builder_that_asks_before_it_was_answered_is_dropped(
+        self, channel: AgentChannel, socket_of: SocketOf, connect: Callable[[Path], Awaitable[Peer]]
+    ) -> None:
+        path = socket_of("i-b")
+        await channel.open("i-b", os.getuid(), is_builder=True)
+        peer = await connect(path)
+        await peer.say(asking("r-1") + asking("r-2"))
+        assert await peer.is_dropped()
+
+    async def test_a_builder_that_asks_all_the_time_is_dropped(
+        self, channel: AgentChannel, socket_of: SocketOf, connect: Callable[[Path], Awaitable[Peer]]
+    ) -> None:
+        path = socket_of("i-b")
+        await channel.open("i-b", os.getuid(), is_builder=True)
+        requests = channel.image_requests()
+        peer = await connect(path)
+        answered = 0
+        with contextlib.suppress(AgentUnreachable, TimeoutError, ConnectionError, RuntimeError):
+            for number in range(30):
+                await peer.say(asking(f"r-{number}"))
+                await channel.answer(await asyncio.wait_for(anext(requests), 0.5), ImageAnswer())
+                answered += 1
+        assert 8 <= answered <= 12
+
+    async def test_an_instance_of_a_fleet_cannot_ask_for_an_image(
+        self, channel: AgentChannel, path: Path, connect: Callable[[Path], Awaitable[Peer]]
+    ) -> None:
+        peer = await connect(path)
+        await peer.say(asking("r-1"))
+        assert await peer.is_dropped()
+
+    async def test_an_agent_of_the_runtime_before_is_heard(
+        self, channel: AgentChannel, path: Path, connect: Callable[[Path], Awaitable[Peer]]
+    ) -> None:
+        await (await connect(path)).say(status(protocol=2))
+        await self.heard(channel, "i-1", lambda s: s.is_connected)
+
     # Hostile peers
 
     @pytest.mark.parametrize(
@@ -234,6 +303,8 @@ class AgentChannelContract:
             b'{"type": "end_session", "session_id": "s-1"}\n',
             b"[" * 50_000 + b"\n",
             status(protocol=PROTOCOL + 1),
+            status(protocol=1),
+            encode(wire.ImageRequestPart(request_id="r-1", number=1, total=2, text="x")),
             status(phase="HACKED"),
             status(sessions=(report(phase="READY"),)),
             status(sessions=(report(session_id="s" * 129),)),

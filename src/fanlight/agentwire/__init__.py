@@ -7,7 +7,10 @@ anything it does not understand, and takes at most MAX_MESSAGES_PER_SECOND. Stan
 part of the runtime that is mounted into every instance.
 """
 
-PROTOCOL = 2
+PROTOCOL = 3
+# The host still listens to agents of runtimes that running instances had mounted before an upgrade. Protocol 2 is the
+# same without what only image builders say and hear, and no builder has an agent that speaks it.
+SPOKEN_PROTOCOLS = frozenset({2, PROTOCOL})
 MAX_LINE_BYTES = 65_536
 MAX_MESSAGES_PER_SECOND = 50
 STATUS_INTERVAL_IN_SECONDS = 5.0
@@ -29,6 +32,8 @@ MAX_COPY_IN, MAX_COPY_OUT = "fanlight_max_copy_in", "fanlight_max_copy_out"
 FIRST_USER_UID, FIRST_DISPLAY_UID = 1_000, 1_001
 LATER_SEATS_UID = 10_000
 MAX_SEATS = 20_000  # in the life of one instance: it owns 65,536 uids
+# The accounts of an image builder, above those of all seats. None of them is ever in an image.
+ADMINISTRATOR_UID, TEST_USER_UID = 50_110, 50_111
 
 
 def user_uid_of(seat: int) -> int:

@@ -1,7 +1,8 @@
 """The messages, as frozen dataclasses with strict readers.
 
-Host to agent: BeginSession, LaunchApplication, EndSession, Maintain. Agent to host: Status. A reader accepts exactly the members
-it knows, of exactly their types, and raises MalformedMessage for all else.
+Host to agent: BeginSession, LaunchApplication, EndSession, Maintain; to an image builder's also PrepareSnapshot and
+ImageAnswer. Agent to host: Status; an image builder's also ImageRequestPart (see `image_requests`). A reader accepts
+exactly the members it knows, of exactly their types, and raises MalformedMessage for all else.
 """
 
 import json
@@ -93,6 +94,37 @@ class WorkReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PrepareSnapshot:
+    """End what runs and take away what must not be in an image; then the phase is PREPARED, and the instance may stop.
+
+    Repeating it changes nothing. A prepared instance takes no session any more; its next start makes it a builder again.
+    """
+
+    TYPE: ClassVar[str] = "prepare_snapshot"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageRequestPart:
+    """One of `total` pieces, counted from 0, of the text of an image request."""
+
+    TYPE: ClassVar[str] = "image_request_part"
+    request_id: str
+    number: int
+    total: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageAnswer:
+    """What the Image Assistant prints: `status` is its exit code, 0 for success."""
+
+    TYPE: ClassVar[str] = "image_answer"
+    request_id: str
+    status: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SessionReport:
     """`phase` is one of STARTING_SESSION, IN_SESSION, ENDED, FAILED; `seat` says where its stream is.
 
@@ -110,7 +142,9 @@ class SessionReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """`phase` is the instance's: BOOTING, READY (it can take sessions) or FAILED; `detail` as in SessionReport.
+    """`phase` is the instance's: BOOTING, READY (it can take sessions), PREPARED (see PrepareSnapshot) or FAILED.
+
+    `detail` is as in SessionReport.
 
     `sessions` has every session that was begun, the newest last; those that ended long ago are left out. `work` is what
     the host asked for last.
@@ -125,8 +159,15 @@ class Status:
     work: WorkReport | None = None
 
 
-Message = BeginSession | LaunchApplication | EndSession | Maintain | Status
-_BY_TYPE: dict[str, type[Any]] = {m.TYPE: m for m in (BeginSession, LaunchApplication, EndSession, Maintain, Status)}
+Message = (
+    BeginSession | LaunchApplication | EndSession | Maintain | PrepareSnapshot | ImageAnswer | ImageRequestPart | Status
+)
+_BY_TYPE: dict[str, type[Any]] = {
+    m.TYPE: m
+    for m in (
+        BeginSession, LaunchApplication, EndSession, Maintain, PrepareSnapshot, ImageAnswer, ImageRequestPart, Status,
+    )
+}  # fmt: skip
 
 
 def encode(message: Message) -> bytes:
@@ -147,7 +188,7 @@ def decode(line: bytes) -> Message:
         raise MalformedMessage("not JSON") from error
     if not isinstance(members, dict) or not isinstance(kind := members.pop("type", None), str) or kind not in _BY_TYPE:
         raise MalformedMessage("not a known message type")
-    message: Message = _read(_BY_TYPE[kind], members)
+    message: Message = read(_BY_TYPE[kind], members)
     return message
 
 
@@ -160,18 +201,19 @@ _CHECKS: dict[Any, Callable[[Any], bool]] = {
     Mapping[str, str]: lambda value: isinstance(value, dict) and all(isinstance(v, str) for v in value.values()),
 }
 _PARTS: dict[Any, Callable[[Any], Any]] = {
-    ApplicationToLaunch: lambda value: _read(ApplicationToLaunch, value),
-    ApplicationToLaunch | None: lambda value: None if value is None else _read(ApplicationToLaunch, value),
+    ApplicationToLaunch: lambda value: read(ApplicationToLaunch, value),
+    ApplicationToLaunch | None: lambda value: None if value is None else read(ApplicationToLaunch, value),
     tuple[ApplicationToLaunch, ...]: lambda value: tuple(
-        _read(ApplicationToLaunch, each) for each in _checked_list(value)
+        read(ApplicationToLaunch, each) for each in _checked_list(value)
     ),
     tuple[str, ...]: lambda value: tuple(_checked_text(each) for each in _checked_list(value)),
-    WorkReport | None: lambda value: None if value is None else _read(WorkReport, value),
-    tuple[SessionReport, ...]: lambda value: tuple(_read(SessionReport, each) for each in _checked_list(value)),
+    WorkReport | None: lambda value: None if value is None else read(WorkReport, value),
+    tuple[SessionReport, ...]: lambda value: tuple(read(SessionReport, each) for each in _checked_list(value)),
 }
 
 
-def _read(kind: type[Any], members: Any) -> Any:
+def read(kind: type[Any], members: Any) -> Any:
+    """Return the members as the dataclass. Raises MalformedMessage."""
     if not isinstance(members, dict):
         raise MalformedMessage(f"not the members of a {kind.__name__}")
     annotations = {f.name: f.type for f in fields(kind)}

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from fanlight.domain.access_keys import AccessKey
 from fanlight.domain.fleet_capacity import StateCounts
 from fanlight.domain.fleets import Fleet
+from fanlight.domain.image_requests import ImageAnswer, ImageRequest
 from fanlight.domain.images import Image
 from fanlight.domain.instances import Instance
 from fanlight.domain.networks import NetworkInterface
@@ -150,6 +151,7 @@ class AgentPhase(StrEnum):
 
     BOOTING = "BOOTING"
     READY = "READY"  # it can take sessions, up to its places
+    PREPARED = "PREPARED"  # an image builder whose disk may become an image once it is stopped
     FAILED = "FAILED"
 
 
@@ -213,8 +215,11 @@ class AgentStatus:
 class AgentChannel(Protocol):
     """Talks with the agents. The host listens in each instance's `host/` directory; agents connect and reconnect."""
 
-    async def open(self, instance_id: str, first_uid: int) -> None:
-        """Listen for this instance's agent; only its root (`first_uid`) may speak. Idempotent."""
+    async def open(self, instance_id: str, first_uid: int, *, is_builder: bool = False) -> None:
+        """Listen for this instance's agent; only its root (`first_uid`) may speak. Idempotent.
+
+        Only of a builder are image requests heard.
+        """
 
     async def close(self, instance_id: str) -> None: ...
 
@@ -227,6 +232,13 @@ class AgentChannel(Protocol):
     def changes(self) -> AsyncIterator[str]:
         """Yield instance ids whose status changed."""
         ...
+
+    def image_requests(self) -> AsyncIterator[ImageRequest]:
+        """Yield what image builders ask for, to one listener. An instance asks again only when it was answered."""
+        ...
+
+    async def answer(self, request: ImageRequest, answer: ImageAnswer) -> None:
+        """Tell the builder that asked. Raises AgentUnreachable; then it will ask again."""
 
 
 class Clock(Protocol):

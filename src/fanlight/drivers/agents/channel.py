@@ -9,14 +9,17 @@ import json
 import logging
 import socket
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from fanlight.agentwire import AGENT_SOCKET_NAME, MAX_LINE_BYTES, MAX_MESSAGES_PER_SECOND
+from fanlight.agentwire import messages as wire
+from fanlight.agentwire.image_requests import ImageRequest as WireImageRequest
 from fanlight.agentwire.messages import MalformedMessage, Status, decode
 from fanlight.domain.errors import AgentUnreachable
+from fanlight.domain.image_requests import ImageAnswer, ImageRequest, RequestedApplication
 from fanlight.domain.ports import (
     AgentPhase,
     AgentStatus,
@@ -37,6 +40,9 @@ PENALTY_IN_SECONDS = 1.0
 # An honest agent has half a dozen things to tell in its life. Each makes the reconcilers read the store, so one that
 # changes its mind all the time is not listened to.
 NEWS_AT_ONCE, NEWS_PER_SECOND = 20, 1.0
+# An administrator who tries out names is not to be cut off.
+IMAGE_REQUESTS_AT_ONCE, IMAGE_REQUESTS_PER_SECOND = 10, 1.0
+MAX_ANSWER = 1_000
 # An honest agent connects once; this is what one may need that restarts in a loop.
 MIN_SECONDS_BETWEEN_CONNECTIONS = 0.05
 _BACKLOG = 4
@@ -53,6 +59,8 @@ class _Line:
     listener: socket.socket
     allowance: Allowance  # of messages
     news: Allowance  # of changes that others are told of
+    image_requests: Allowance | None  # None: it may ask for no image
+    unanswered: str | None = None  # the image request that is being dealt with
     acceptor: asyncio.Task[None] | None = None
     connection: AgentConnection | None = None
     status: AgentStatus | None = None
@@ -66,8 +74,9 @@ class AgentSockets:
         self._run_dir, self._clock = run_dir, clock
         self._lines: dict[str, _Line] = {}
         self._hints = Hints()
+        self._image_requests: asyncio.Queue[ImageRequest] = asyncio.Queue()  # at most one of an instance
 
-    async def open(self, instance_id: str, first_uid: int) -> None:
+    async def open(self, instance_id: str, first_uid: int, *, is_builder: bool = False) -> None:
         """Listen. Raises AgentUnreachable when the socket directory is not there (yet, or any more)."""
         if line := self._lines.get(instance_id):
             line.first_uid = first_uid
@@ -80,7 +89,12 @@ class AgentSockets:
         loop = asyncio.get_running_loop()
         allowance = Allowance(loop.time, burst=MAX_MESSAGES_PER_SECOND, per_second=MAX_MESSAGES_PER_SECOND)
         news = Allowance(loop.time, burst=NEWS_AT_ONCE, per_second=NEWS_PER_SECOND)
-        line = _Line(instance_id, first_uid, listener, allowance, news)
+        images = (
+            Allowance(loop.time, burst=IMAGE_REQUESTS_AT_ONCE, per_second=IMAGE_REQUESTS_PER_SECOND)
+            if is_builder
+            else None
+        )
+        line = _Line(instance_id, first_uid, listener, allowance, news, images)
         self._lines[instance_id] = line
         line.acceptor = asyncio.create_task(self._accept(line), name=f"agent of {instance_id}")
 
@@ -118,6 +132,21 @@ class AgentSockets:
     def changes(self) -> AsyncIterator[str]:
         return self._hints.listen()
 
+    async def image_requests(self) -> AsyncIterator[ImageRequest]:
+        while True:
+            request = await self._image_requests.get()
+            line = self._lines.get(request.instance_id)
+            if line is not None and line.unanswered == request.request_id:
+                yield request
+
+    async def answer(self, request: ImageRequest, answer: ImageAnswer) -> None:
+        line = self._lines.get(request.instance_id)
+        if line is not None and line.unanswered == request.request_id:
+            line.unanswered = None
+        message = answer.message[:MAX_ANSWER]
+        said = wire.ImageAnswer(request_id=request.request_id, status=answer.status, message=message)
+        await self.send(request.instance_id, {"type": said.TYPE, **asdict(said)})
+
     async def _accept(self, line: _Line) -> None:
         loop = asyncio.get_running_loop()
         while True:
@@ -148,6 +177,7 @@ class AgentSockets:
                 line.allowance,
                 lambda sender, status: self._heard(line, sender, status),
                 lambda sender, has_misbehaved: self._lost(line, sender, has_misbehaved=has_misbehaved),
+                None if line.image_requests is None else lambda request: self._asked(line, request),
             )
             accepted = line.connection
             await loop.connect_accepted_socket(lambda: accepted, connection)
@@ -171,6 +201,18 @@ class AgentSockets:
         )
         if before is None or _said(before) != _said(line.status):
             self._tell(line, before)
+
+    def _asked(self, line: _Line, request: WireImageRequest) -> str | None:
+        """Take a request unless it is being dealt with; return what is wrong with asking now."""
+        if line.unanswered == request.request_id:
+            return None  # the guest lost its connection meanwhile; the answer goes over the new one
+        if line.unanswered is not None:
+            return "an image request before the answer to the last"
+        if line.image_requests is None or not line.image_requests.take():
+            return "too many image requests"
+        line.unanswered = request.request_id
+        self._image_requests.put_nowait(_image_request_of(line.instance_id, request))
+        return None
 
     def _lost(self, line: _Line, sender: AgentConnection, *, has_misbehaved: bool) -> None:
         if has_misbehaved:
@@ -243,3 +285,15 @@ def _work_of(status: Status) -> WorkReport | None:
         updates=max(said.updates, 0),
         problems=tuple(_printable(problem[:_MAX_DETAIL]) for problem in said.problems[:_MAX_PROBLEMS]),
     )
+
+
+def _image_request_of(instance_id: str, said: WireImageRequest) -> ImageRequest:
+    applications = tuple(
+        RequestedApplication(
+            icon=application.picture(),
+            **{f.name: getattr(application, f.name) for f in fields(application) if f.name != "icon"},
+        )
+        for application in said.applications
+    )
+    members = {f.name: getattr(said, f.name) for f in fields(said) if f.name != "applications"}
+    return ImageRequest(instance_id=instance_id, applications=applications, **members)

@@ -5,8 +5,9 @@ import logging
 from collections.abc import Callable
 from typing import cast
 
-from fanlight.agentwire import MAX_LINE_BYTES, MAX_SEATS, PROTOCOL
-from fanlight.agentwire.messages import MalformedMessage, Status, WorkReport, decode
+from fanlight.agentwire import MAX_LINE_BYTES, MAX_SEATS, SPOKEN_PROTOCOLS
+from fanlight.agentwire.image_requests import ImageRequest, PartsOfRequests
+from fanlight.agentwire.messages import ImageRequestPart, MalformedMessage, Status, WorkReport, decode
 from fanlight.domain.ports import AgentPhase, SessionPhase, WorkPhase
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,10 @@ class Allowance:
 
 
 class AgentConnection(asyncio.Protocol):
-    """`on_status` gets every well-formed report; `on_lost` is called once, with whether the peer misbehaved."""
+    """`on_status` gets every well-formed report; `on_lost` is called once, with whether the peer misbehaved.
+
+    `on_image_request` gets whole requests, and says why one may not come now; None: this peer may not ask at all.
+    """
 
     def __init__(
         self,
@@ -46,10 +50,12 @@ class AgentConnection(asyncio.Protocol):
         allowance: Allowance,
         on_status: Callable[["AgentConnection", Status], None],
         on_lost: Callable[["AgentConnection", bool], None],
+        on_image_request: Callable[[ImageRequest], str | None] | None = None,
     ) -> None:
         self._instance_id = instance_id
         self._allowance = allowance
-        self._on_status, self._on_lost = on_status, on_lost
+        self._on_status, self._on_lost, self._on_image_request = on_status, on_lost, on_image_request
+        self._parts = PartsOfRequests()
         self._transport: asyncio.Transport | None = None
         self._unfinished = bytearray()
         self._has_misbehaved = False
@@ -90,13 +96,15 @@ class AgentConnection(asyncio.Protocol):
             return
         try:
             message = decode(line)
+            if isinstance(message, ImageRequestPart) and self._on_image_request is not None:
+                request = self._parts.take(message)
+                problem = self._on_image_request(request) if request else None
+            elif (problem := _problem_of(message)) is None:
+                self._on_status(self, cast("Status", message))
         except MalformedMessage as error:
-            self._refuse(str(error))
-            return
-        if problem := _problem_of(message):
+            problem = str(error)
+        if problem:
             self._refuse(problem)
-        else:
-            self._on_status(self, cast("Status", message))
 
     def _refuse(self, why: str) -> None:
         self._has_misbehaved = True
@@ -109,8 +117,8 @@ def _problem_of(message: object) -> str | None:
     """Return what a status may not say, beyond its types."""
     if not isinstance(message, Status):
         return "not a status"
-    if message.protocol != PROTOCOL:
-        return f"protocol {message.protocol}, here {PROTOCOL}"
+    if message.protocol not in SPOKEN_PROTOCOLS:
+        return f"protocol {message.protocol}, here {sorted(SPOKEN_PROTOCOLS)}"
     if message.phase not in _PHASES or any(report.phase not in _SESSION_PHASES for report in message.sessions):
         return "unknown phase"
     if any(len(report.session_id) > _MAX_SESSION_ID for report in message.sessions):
