@@ -9,7 +9,7 @@ part of the runtime that is mounted into every instance.
 
 PROTOCOL = 3
 # The host still listens to agents of runtimes that running instances had mounted before an upgrade. Protocol 2 is the
-# same without what only image builders say and hear, and no builder has an agent that speaks it.
+# same without what image builders and instances that do work for the host say and hear; those have agents of today.
 SPOKEN_PROTOCOLS = frozenset({2, PROTOCOL})
 MAX_LINE_BYTES = 65_536
 MAX_MESSAGES_PER_SECOND = 50

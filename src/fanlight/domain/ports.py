@@ -49,6 +49,7 @@ class InstanceRole(StrEnum):
     STREAMING = "streaming"
     MAINTENANCE = "maintenance"  # the packages of its image are looked at or upgraded: no seat, nobody ever comes
     QUALIFICATION = "qualification"  # a seat where nobody sits: the host checks that the image's applications start
+    IMAGE_BUILDER = "image-builder"  # an administrator installs software there, over many sessions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
