@@ -27,7 +27,7 @@ from fanlight.control.changes import SessionChanges
 from fanlight.controlwire import CONTROL_SOCKET_NAME
 from fanlight.domain.errors import DomainError, DriverUnavailable
 from fanlight.domain.networks import Networks
-from fanlight.domain.ports import InstanceDriver
+from fanlight.domain.ports import ImageStore, InstanceDriver
 from fanlight.domain.quotas import Quotas, UnknownQuota, read_quotas
 from fanlight.domain.streaming_sessions import StreamingSession
 from fanlight.drivers.agents import AgentSockets
@@ -111,13 +111,14 @@ async def _assemble(settings: Settings, stack: AsyncExitStack) -> _Parts:
     store = await stack.enter_async_context(open_store(settings.effective_database_url))
     await store.upgrade()
     networks = read_networks(settings.networks_file, settings.incus_subnet)
-    driver = await _driver(settings, networks, stack)
+    driver, image_store = await _engine(settings, networks, stack)
     agents = AgentSockets(settings.effective_run_dir, clock)
     stack.push_async_callback(agents.close_all)
     changes = SessionChanges()
     reconcilers = Reconcilers(
         transactions=store.transactions,
         driver=driver,
+        image_store=image_store,
         agents=agents,
         clock=clock,
         networks=networks,
@@ -172,28 +173,29 @@ def _quotas(settings: Settings) -> Quotas:
         raise NotInstallable(f"--quotas: {error}") from None
 
 
-async def _driver(settings: Settings, networks: Networks, stack: AsyncExitStack) -> InstanceDriver:
+async def _engine(settings: Settings, networks: Networks, stack: AsyncExitStack) -> tuple[InstanceDriver, ImageStore]:
     if settings.compute == "incus":
         from fanlight.drivers.incus.remote import ComputeConnection, RemoteDriver
+        from fanlight.drivers.incus.remote_images import RemoteImageStore
 
         connection = ComputeConnection(settings.effective_run_dir)
         stack.push_async_callback(connection.close)
-        return RemoteDriver(connection)
+        return RemoteDriver(connection), RemoteImageStore(connection)
     from fanlight.drivers.simulated import SimulatedDriver, SimulatedImageStore, write_catalogues
 
-    images = settings.data_dir / "images"
-    write_catalogues(images)
+    write_catalogues(settings.data_dir / "images")
+    images = SimulatedImageStore(settings.data_dir / "images")
     driver = SimulatedDriver(
         data_dir=settings.data_dir,
         run_dir=settings.effective_run_dir,
-        images=SimulatedImageStore(images),
+        images=images,
         boot_seconds=settings.boot_seconds,
         networks=networks,
         default_network=settings.incus_subnet,
     )
     await driver.prepare()
     stack.push_async_callback(driver.close)
-    return driver
+    return driver, images
 
 
 async def _serve_api(settings: Settings, parts: _Parts, stack: AsyncExitStack) -> None:

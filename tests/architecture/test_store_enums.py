@@ -14,7 +14,7 @@ from fanlight.api.spec import appstream_model
 from fanlight.domain.alarms import AlarmState, Comparison, MissingData
 from fanlight.domain.fleet_errors import FleetErrorCode
 from fanlight.domain.fleets import FleetState, FleetType, StreamView
-from fanlight.domain.images import ImageState, Visibility
+from fanlight.domain.images import ImageFailure, ImageState, Visibility
 from fanlight.domain.instances import InstanceState
 from fanlight.domain.scaling import ActivityStatus
 from fanlight.domain.stacks import UserAction
@@ -27,6 +27,7 @@ MODEL_ENUMS: Mapping[type[StrEnum], str] = {
     FleetErrorCode: "FleetErrorCode",
     StreamView: "StreamView",
     ImageState: "ImageState",
+    ImageFailure: "ImageStateChangeReasonCode",
     Visibility: "VisibilityType",
     SessionState: "SessionState",
     ConnectionState: "SessionConnectionState",
@@ -41,6 +42,7 @@ CHECKED_COLUMNS: Mapping[tuple[str, str], type[StrEnum]] = {
     ("fleets", "stream_view"): StreamView,
     ("images", "state"): ImageState,
     ("images", "visibility"): Visibility,
+    ("images", "failure"): ImageFailure,
     ("instances", "state"): InstanceState,
     ("streaming_sessions", "state"): SessionState,
     ("streaming_sessions", "end_requested"): EndReason,

@@ -14,12 +14,14 @@ from store_samples import HERE, NOW, OTHER_ACCOUNT, OTHER_REGION, fleet, image, 
 from fanlight.domain.access_keys import AccessKey
 from fanlight.domain.errors import (
     AlreadyExists,
+    ChangedMeanwhile,
     NotFound,
 )
 from fanlight.domain.fleet_capacity import SlotCounts
 from fanlight.domain.fleet_errors import FleetError, FleetErrorCause
 from fanlight.domain.fleets import FleetState, FleetType, StreamView, VpcConfig
-from fanlight.domain.images import ImageState, Visibility
+from fanlight.domain.image_tasks import BuildTask, CopyTask, ImageTask, ImportTask, UpdateTask
+from fanlight.domain.images import ImageError, ImageFailure, ImagePermission, ImageState, Visibility
 from fanlight.domain.instances import InstanceState
 from fanlight.domain.networks import NetworkInterface
 from fanlight.domain.policies import read_only_policy
@@ -163,11 +165,18 @@ class StoreContentsContract:
             state=ImageState.PENDING,
             display_name="Sample",
             description="Five applications",
-            base_image_name="Base",
+            base_image_arn="arn:aws:appstream:::image/Base",
             agent_version="0.1.0",
             image_builder_supported=True,
             supported_instance_families=("General Purpose",),
             public_base_image_released_at=NOW,
+            image_builder_name="workbench",
+            failure=ImageFailure.INTERNAL_ERROR,
+            failure_message="The disk is full.",
+            errors=(ImageError("INTERNAL_SERVICE_ERROR", "The disk is full.", NOW),),
+            size_in_bytes=5_000_000_000,
+            progress="packing",
+            task=BuildTask(builder_id="b-1", instance_id="i-1"),
         )
         await put(store.transactions, whole)
         async with store.transactions.begin(write=True) as work:
@@ -176,6 +185,54 @@ class StoreContentsContract:
             assert await work.images.find(HERE, name="Sample") == saved
             await work.images.remove(saved)
             assert await work.images.find(HERE, name="Sample") is None
+
+    @pytest.mark.parametrize(
+        "task",
+        [
+            BuildTask(builder_id="b-1", instance_id="i-1"),
+            CopyTask(source_image_id="a", source_region="eu-west-1"),
+            UpdateTask(source_image_id="a"),
+            ImportTask(source="s3://bucket/key"),
+            None,
+        ],
+    )
+    async def test_a_task_comes_back_as_it_was_put(self, store: Store, task: ImageTask | None) -> None:
+        await put(store.transactions, image(scope=HERE, task=task, state=ImageState.COPYING))
+        async with store.transactions.begin(write=True) as work:
+            found = await work.images.find(HERE, name="Sample")
+            assert found is not None
+            assert found.task == task
+            assert await work.images.find_by_id(found.image_id) == found
+            assert await work.images.everywhere() == [found]
+            assert (await work.images.save(found)).state is ImageState.COPYING
+            with pytest.raises(ChangedMeanwhile):
+                await work.images.save(replace(found, state=ImageState.DELETING, version=1))
+
+    async def test_a_shared_image_is_found_by_its_arn_alone(self, store: Store) -> None:
+        own, elsewhere = image("Cad", scope=HERE), image("Cad", scope=OTHER_REGION)
+        await put(store.transactions, own, elsewhere)
+        granted = ImagePermission(
+            image_id=own.image_id,
+            shared_account_id=OTHER_ACCOUNT.account_id,
+            allow_fleet=True,
+            allow_image_builder=False,
+        )
+        arn = own.arn_in("us-east-1")
+        async with store.transactions.begin(write=True) as work:
+            assert await work.images.find(OTHER_ACCOUNT, arn=arn) is None
+            await work.image_permissions.put(replace(granted, allow_fleet=False))
+            await work.image_permissions.put(granted)
+            assert await work.image_permissions.of_image(own.image_id) == [granted]
+            assert await work.image_permissions.shared_with(OTHER_ACCOUNT) == [(own, granted)]
+            assert await work.image_permissions.shared_with(HERE) == []
+            assert await work.image_permissions.shared_ids(HERE) == {own.image_id}
+            assert await work.image_permissions.shared_ids(OTHER_REGION) == frozenset()
+            assert await work.images.find(OTHER_ACCOUNT, arn=arn) == own
+            assert await work.images.find(OTHER_ACCOUNT, name="Cad") is None
+            assert await work.images.visible(OTHER_ACCOUNT) == []
+            assert await work.image_permissions.drop(own.image_id, OTHER_ACCOUNT.account_id)
+            assert not await work.image_permissions.drop(own.image_id, OTHER_ACCOUNT.account_id)
+            assert await work.images.find(OTHER_ACCOUNT, arn=arn) is None
 
     async def test_public_images_are_seen_everywhere_and_own_ones_come_first(self, store: Store) -> None:
         public, own, foreign = image(), image(scope=HERE), image("Other", scope=OTHER_ACCOUNT)

@@ -203,6 +203,7 @@ class StoreContract(StoreContentsContract, StoreScalingContract):
             (t.fleets, "stream_view"),
             (t.images, "state"),
             (t.images, "visibility"),
+            (t.images, "failure"),
             (t.instances, "state"),
             (t.streaming_sessions, "state"),
             (t.streaming_sessions, "end_reason"),
@@ -216,8 +217,7 @@ class StoreContract(StoreContentsContract, StoreScalingContract):
         states = {"fleets": "STOPPED", "images": "AVAILABLE", "instances": "READY", "streaming_sessions": "PENDING"}
         row.update({name: value for name, value in allowed.items() if name in row})
         row.update({"state": states[table.name], column: "STRANGE"})
-        if table is t.streaming_sessions:
-            row.update({name: None for name in ("end_reason", "end_requested") if name != column})
+        row.update({one: None for one in ("end_reason", "end_requested", "failure") if one in row and one != column})
         with pytest.raises(IntegrityError):
             async with store._engine.begin() as connection:
                 await connection.execute(insert(table), row)

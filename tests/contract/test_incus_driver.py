@@ -12,6 +12,7 @@ from instance_driver import InstanceDriverContract, MakeDriver, MakeSpec
 from fanlight.domain.errors import DriverUnavailable
 from fanlight.domain.ports import InstanceDriver
 from fanlight.drivers.incus.driver import IncusDriver
+from fanlight.drivers.incus.images import IncusImageStore
 from fanlight.drivers.incus.process import ComputeServer
 from fanlight.drivers.incus.remote import ComputeConnection, RemoteDriver
 from incus_rig import IncusRig, empty, incus_rig, running
@@ -150,7 +151,8 @@ class TestRemoteDriver(IncusContract):
                 await stack.aclose()
                 local = IncusDriver(rig.settings)
                 stack.push_async_callback(local.close)
-                await stack.enter_async_context(ComputeServer(rig.settings, local))
+                store = IncusImageStore(local.client, rig.settings.incus_pool)
+                await stack.enter_async_context(ComputeServer(rig.settings, local, store))
                 connections.append(ComputeConnection(rig.run_dir))
                 return RemoteDriver(connections[-1])
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from instance_driver import InstanceDriverContract, eventually
+from image_store import ImageStoreContract, StopBehind
+from instance_driver import InstanceDriverContract, MakeSpec, eventually
 from PIL import Image
 
 from fanlight.agentwire.messages import ApplicationToLaunch, BeginSession, EndSession, LaunchApplication
@@ -350,6 +351,20 @@ class TestImages:
         assert await store.observe() == []
         with pytest.raises(ImageMissing):
             await store.warm("my-image")
+
+
+class TestSimulatedImageStore(ImageStoreContract):
+    @pytest.fixture
+    def spec(self) -> MakeSpec:
+        return make_spec
+
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> SimulatedImageStore:
+        return SimulatedImageStore(tmp_path / "images")
+
+    @pytest.fixture
+    def stop_behind(self, driver: SimulatedDriver) -> StopBehind:
+        return driver.stop
 
 
 @pytest.mark.parametrize(

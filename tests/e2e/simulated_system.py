@@ -203,6 +203,7 @@ async def stopped_system(
             return Reconcilers(
                 transactions=around(store.transactions),
                 driver=around(driver),
+                image_store=around(images),
                 agents=around(agents),
                 clock=clock,
                 networks=networks,

@@ -129,6 +129,10 @@ class ImageMissing(DriverError):
         self.image = image
 
 
+class PublishRefused(DriverError):
+    """The instance cannot become an image: it runs, or is not there. A repetition does not mend it."""
+
+
 class NetworkUnusable(DriverError):
     """The network that the fleet names cannot be used: base of the causes. Waits for the operator or the administrator."""
 

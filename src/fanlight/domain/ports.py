@@ -15,7 +15,7 @@ from fanlight.domain.access_keys import AccessKey
 from fanlight.domain.fleet_capacity import StateCounts
 from fanlight.domain.fleets import Fleet
 from fanlight.domain.image_requests import ImageAnswer, ImageRequest
-from fanlight.domain.images import Image
+from fanlight.domain.images import Image, ImagePermission
 from fanlight.domain.instances import Instance
 from fanlight.domain.networks import NetworkInterface
 from fanlight.domain.places import Scope
@@ -132,8 +132,8 @@ class StoredImage:
     properties: Mapping[str, str] = field(default_factory=dict)
 
 
-class ImageStore(Protocol):
-    """The engine's store of root file systems, by our own reference names ([a-z0-9-])."""
+class RootfsStore(Protocol):
+    """The engine's store of root file systems, by our own reference names ([a-z0-9-]), for who builds from recipes."""
 
     async def import_rootfs(self, ref: str, archive: Path, properties: Mapping[str, str]) -> None:
         """Take a rootfs tarball under `ref`, replacing what had that name. Raises DriverUnavailable, CapacityExhausted."""
@@ -144,7 +144,30 @@ class ImageStore(Protocol):
         """Unknown is success."""
 
     async def warm(self, ref: str) -> None:
-        """Make the next launch as fast as any later one (unpack into the pool). Raises ImageMissing."""
+        """Make the next launch as fast as any later one (unpack into the pool).
+
+        Raises ImageMissing, CapacityExhausted, DriverUnavailable.
+        """
+
+
+class ImageStore(RootfsStore, Protocol):
+    """The same for images that are made here.
+
+    Every call may be repeated, also after it was cut off: the same call twice has the effect of one. `publish` and
+    `copy` may take minutes; they go on in the engine when the caller dies.
+    """
+
+    async def publish(self, instance_id: str, ref: str, properties: Mapping[str, str]) -> None:
+        """Make an image of a stopped instance's disk; the instance stays. A `ref` that is there already is success.
+
+        Raises PublishRefused (the instance runs or is not there), CapacityExhausted, DriverUnavailable.
+        """
+
+    async def copy(self, ref: str, new_ref: str) -> None:
+        """Have the same root file system under a second name; each goes on when the other is deleted.
+
+        Raises ImageMissing, CapacityExhausted, DriverUnavailable.
+        """
 
 
 class AgentPhase(StrEnum):
@@ -309,15 +332,44 @@ class Associations(Protocol):
 class Images(Protocol):
     async def add(self, image: Image) -> Image: ...
     async def find(self, scope: Scope, *, name: str = "", arn: str = "") -> Image | None:
-        """Return the image visible to `scope` (its own first, then public ones)."""
+        """Return the image visible to `scope` (its own first, then public ones; shared ones by ARN only)."""
         ...
 
+    async def find_by_id(self, image_id: str) -> Image | None: ...
+
     async def visible(self, scope: Scope) -> Sequence[Image]:
-        """Return what `scope` may see, by name: its own, and public ones."""
+        """Return what `scope` may see, by name: its own, and public ones. What others share: `ImagePermissions`."""
+        ...
+
+    async def everywhere(self) -> Sequence[Image]:
+        """Return all images of all scopes, for the reconcilers."""
         ...
 
     async def save(self, image: Image) -> Image: ...
     async def remove(self, image: Image) -> None: ...
+
+
+class ImagePermissions(Protocol):
+    """Which other accounts may do what with an image."""
+
+    async def put(self, permission: ImagePermission) -> None:
+        """Add it, or replace what that account had."""
+
+    async def drop(self, image_id: str, shared_account_id: str) -> bool:
+        """Return whether the image was shared with that account."""
+        ...
+
+    async def of_image(self, image_id: str) -> Sequence[ImagePermission]:
+        """Return with whom it is shared, by account."""
+        ...
+
+    async def shared_with(self, scope: Scope) -> Sequence[tuple[Image, ImagePermission]]:
+        """Return what others share with this account in this region, by name."""
+        ...
+
+    async def shared_ids(self, scope: Scope) -> frozenset[str]:
+        """Return the ids of the scope's own images that are shared with anybody."""
+        ...
 
 
 class Instances(Protocol):
@@ -399,6 +451,8 @@ class UnitOfWork(Protocol):
     def associations(self) -> Associations: ...
     @property
     def images(self) -> Images: ...
+    @property
+    def image_permissions(self) -> ImagePermissions: ...
     @property
     def instances(self) -> Instances: ...
     @property

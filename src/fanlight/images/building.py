@@ -14,7 +14,7 @@ from pathlib import Path
 
 from fanlight.config import Settings
 from fanlight.domain.errors import DomainError, DriverError
-from fanlight.domain.ports import ImageStore
+from fanlight.domain.ports import RootfsStore
 from fanlight.images import runtime
 from fanlight.images.catalogues import BuiltImage, publish, read_catalogue, read_catalogues
 from fanlight.images.found_applications import find_applications_of, read_applications, write_applications
@@ -55,7 +55,7 @@ OnProgress = Callable[[Progress], None]
 async def build(
     *,
     settings: Settings,
-    store: ImageStore | None,
+    store: RootfsStore | None,
     progress: OnProgress = lambda _: None,
     recipes: Path = RECIPES,
     force: bool = False,
@@ -136,7 +136,7 @@ class _Builder:
         return version
 
     async def image(
-        self, recipe: Recipe, recipes: Sequence[Recipe], store: ImageStore, runtime_version: str, *, force: bool
+        self, recipe: Recipe, recipes: Sequence[Recipe], store: RootfsStore, runtime_version: str, *, force: bool
     ) -> BuiltImage:
         """Return the image, after building and importing it if it is not up to date."""
         content = content_hash(recipe, recipes, self._built())
@@ -166,7 +166,7 @@ class _Builder:
         self._tell(recipe, 1.0, "ready")
         return image
 
-    async def _import(self, recipe: Recipe, made: _Made, content: str, store: ImageStore) -> None:
+    async def _import(self, recipe: Recipe, made: _Made, content: str, store: RootfsStore) -> None:
         self._tell(recipe, 0.85, "importing it into the engine")
         properties = {
             CONTENT_PROPERTY: content,

@@ -9,11 +9,16 @@ from typing import Any
 
 from fanlight.agentwire import display_uid_of
 from fanlight.domain.errors import DomainError
+from fanlight.domain.image_tasks import TaskKind
 from fanlight.domain.networks import Networks
-from fanlight.domain.ports import AgentChannel, Clock, InstanceDriver, Transactions
+from fanlight.domain.ports import AgentChannel, Clock, ImageStore, InstanceDriver, Transactions
 from fanlight.domain.streaming_sessions import StreamingSession
 from fanlight.reconcilers.bounded_transactions import BoundedTransactions
 from fanlight.reconcilers.fleets import FleetReconciler
+from fanlight.reconcilers.image_builds import BuildMaker
+from fanlight.reconcilers.image_records import ImageRecords
+from fanlight.reconcilers.image_sweeps import ImageSweep
+from fanlight.reconcilers.images import ImageReconciler
 from fanlight.reconcilers.instances import InstanceReconciler
 from fanlight.reconcilers.launch_failures import LaunchFailures
 from fanlight.reconcilers.queues import KeyedQueue
@@ -45,6 +50,7 @@ class Reconcilers:
         *,
         transactions: Transactions,
         driver: InstanceDriver,
+        image_store: ImageStore,
         agents: AgentChannel,
         clock: Clock,
         networks: Networks,
@@ -85,13 +91,38 @@ class Reconcilers:
             listening_since=listening_since,
         )
         fleets = FleetReconciler(bounded, clock, self.wake, networks)
+        records = ImageRecords(bounded, clock)
+        images = ImageReconciler(
+            transactions=bounded,
+            store=image_store,
+            records=records,
+            # One maker for each way an image comes about.
+            makers={
+                TaskKind.BUILD: BuildMaker(
+                    driver=driver,
+                    store=image_store,
+                    records=records,
+                    clock=clock,
+                    installation=self._settings.installation,
+                ),
+            },
+        )
         self._queues = {
             "fleet": KeyedQueue("fleet", fleets.reconcile, clock, parallel=8, on_due=self._hurry),
             "instance": KeyedQueue("instance_id", self._instances.reconcile, clock, parallel=64, on_due=self._hurry),
             "session": KeyedQueue(
                 "streaming_session_id", self._sessions.reconcile, clock, parallel=32, on_due=self._hurry
             ),
+            # Each may keep a disk busy for minutes.
+            "image": KeyedQueue("image_id", images.reconcile, clock, parallel=4, on_due=self._hurry),
         }
+        self._image_sweep = ImageSweep(
+            bounded,
+            image_store,
+            self._queues["image"],
+            installation=self._settings.installation,
+            interval=self._settings.sweep_interval,
+        )
         self._sweep = Sweep(
             transactions=bounded,
             settings=self._settings,
@@ -105,7 +136,7 @@ class Reconcilers:
         self._ticked_at = clock.now()
 
     def wake(self, kind: str, key: str) -> None:
-        """Look at one fleet, instance or session now. Before `run` it does nothing: the first sweep finds everything."""
+        """Look at one fleet, instance, session or image now. Before `run` it does nothing: the first sweep finds everything."""
         if self._is_running:
             self._queues[kind].wake(key)
 
@@ -143,10 +174,12 @@ class Reconcilers:
         if now < self._ticked_at - _LONGEST_SLEEP:
             log.warning("the clock went back", extra={"seconds": (self._ticked_at - now).total_seconds()})
             self._sweep.start_anew()
+            self._image_sweep.start_anew()
             for queue in self._queues.values():
                 queue.wake_waiting()
         self._ticked_at = now
         await self._sweep.run_if_due(now)
+        await self._image_sweep.run_if_due(now)
         for queue in self._queues.values():
             queue.wake_due(now)
 

@@ -111,7 +111,7 @@ def _image_of(manifest: ImageManifest, before: Image | None) -> Image:
         display_name=manifest.display_name,
         description=manifest.description,
         applications=manifest.applications,
-        base_image_name=manifest.base_image_name,
+        base_image_arn=PUBLIC.arn(f"image/{manifest.base_image_name}") if manifest.base_image_name else None,
         agent_version=manifest.agent_version,
         created_at=manifest.created_at,
         public_base_image_released_at=manifest.created_at,

@@ -51,7 +51,7 @@ class Kind(Generic[EntityT]):
         """Return the compare-and-set statement for each state that a row may be saved in (None: has no state)."""
         if self.machine is None:
             return {None: self._update(None)}
-        states = {self.machine.initial, *self.machine.table.values()}
+        states = {self.machine.initial, *self.machine.table.values(), *(source for source, _ in self.machine.table)}
         return {state: self._update({state, *self._sources(state)}) for state in states}
 
     def deletion(self) -> Delete:

@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 
 from fanlight.domain.fleets import FleetState, FleetType, StreamView
-from fanlight.domain.images import ImageState, Visibility
+from fanlight.domain.images import ImageFailure, ImageState, Visibility
 from fanlight.domain.instances import InstanceState
 from fanlight.domain.streaming_sessions import EndReason, SessionState
 from fanlight.store.columns import Json, LongText, MaybeJson, Name, UtcDateTime, one_of
@@ -125,15 +125,35 @@ images = Table(
     Column("display_name", LongText),
     Column("description", LongText),
     Column("applications", Json, nullable=False),
-    Column("base_image_name", String),
+    Column("base_image_arn", String),
+    Column("image_builder_name", String),
     Column("agent_version", String, nullable=False),
     Column("image_builder_supported", Boolean, nullable=False),
     Column("supported_instance_families", Json, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("public_base_image_released_at", UtcDateTime),
+    Column("failure", String),
+    Column("failure_message", LongText, nullable=False),
+    Column("errors", Json, nullable=False),
+    Column("size_in_bytes", BigInteger),
+    Column("progress", LongText, nullable=False),
+    Column("task", MaybeJson),
     UniqueConstraint("account_id", "region", "name"),
     one_of("state", ImageState),
     one_of("visibility", Visibility),
+    one_of("failure", ImageFailure),
+)
+
+image_permissions = Table(
+    "image_permissions",
+    metadata,
+    Column("image_id", String, primary_key=True),
+    Column("shared_account_id", Name, primary_key=True),
+    Column("allow_fleet", Boolean, nullable=False),
+    Column("allow_image_builder", Boolean, nullable=False),
+    # An image that is shared cannot be removed, whatever the code above forgets.
+    ForeignKeyConstraint(["image_id"], ["images.image_id"]),
+    Index(None, "shared_account_id"),
 )
 
 instances = Table(

@@ -19,6 +19,7 @@ from fanlight.store.alarms import SqlAlarms
 from fanlight.store.associations import SqlAssociations
 from fanlight.store.door import Door, domain_errors
 from fanlight.store.fleets import SqlFleets
+from fanlight.store.image_permissions import SqlImagePermissions
 from fanlight.store.images import SqlImages
 from fanlight.store.instances import SqlInstances
 from fanlight.store.observations import SqlObservations
@@ -42,6 +43,7 @@ class SqlUnitOfWork:
         self.stacks = SqlStacks(door)
         self.associations = SqlAssociations(door)
         self.images = SqlImages(door)
+        self.image_permissions = SqlImagePermissions(door)
         self.instances = SqlInstances(door)
         self.sessions = SqlStreamingSessions(door)
         self.tags = SqlTags(door)

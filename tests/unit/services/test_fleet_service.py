@@ -123,9 +123,10 @@ async def test_wrong_values_are_refused_and_nothing_is_made(
 
 async def test_an_image_that_is_not_available_makes_no_fleet(rig: Rig) -> None:
     async with rig.transactions.begin(write=True) as work:
-        image = await work.images.find(HERE, name="Sample")
-        assert image is not None
-        image = await work.images.save(replace(image, state=ImageState.PENDING))
+        public = await work.images.find(HERE, name="Sample")
+        assert public is not None
+        image = replace(public, image_id="own", scope=HERE, state=ImageState.PENDING)
+        await work.images.add(image)
         await work.commit()
     with pytest.raises(NotAvailable, match=r"The image Sample is PENDING\. Wait until it is AVAILABLE"):
         await rig.services.fleets.create(HERE, new_fleet())

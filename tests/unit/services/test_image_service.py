@@ -42,7 +42,7 @@ async def test_a_manifest_becomes_a_public_image_seen_in_every_scope(rig: Rig) -
         display_name="Sample image",
         description="Two applications",
         applications=SAMPLE.applications,
-        base_image_name="Base",
+        base_image_arn="arn:aws:appstream:::image/Base",
         agent_version="0.1.0",
         created_at=NOW,
         public_base_image_released_at=NOW,

@@ -31,7 +31,7 @@ def to_wire(image: Image, scope: Scope, images: ImageService) -> types.Image:
     return types.Image(
         name=image.name,
         arn=image.arn_in(scope.region),
-        base_image_arn=_public_arn(scope.region, image.base_image_name) if image.base_image_name else None,
+        base_image_arn=image.base_arn_in(scope.region),
         display_name=image.display_name,
         state=types.ImageState(image.state),
         visibility=types.VisibilityType(image.visibility),
@@ -62,7 +62,3 @@ def _application(image: Image, application: Application, images: ImageService) -
         working_directory=application.working_directory,
         description=application.description,
     )
-
-
-def _public_arn(region: str, name: str) -> str:
-    return Scope("", region).arn(f"image/{name}")

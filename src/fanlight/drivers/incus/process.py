@@ -22,9 +22,11 @@ from aiohttp import web
 
 from fanlight.config import Settings
 from fanlight.domain.errors import DriverError, DriverUnavailable
-from fanlight.domain.ports import InstanceDriver
+from fanlight.domain.ports import ImageStore, InstanceDriver
 from fanlight.drivers.incus import wire
 from fanlight.drivers.incus.engines import IncusEngines
+from fanlight.drivers.incus.image_routes import image_routes
+from fanlight.drivers.incus.images import IncusImageStore
 from fanlight.drivers.incus.upkeep import GUARD_CHECK_IN_SECONDS, keep_prepared
 from fanlight.unix_sockets import listen_in, uid_of_peer
 
@@ -44,7 +46,8 @@ async def run_compute_process(settings: Settings, *, guard_check_in_seconds: flo
     engines = IncusEngines.of(settings)
     try:
         # Should the upkeep ever end by a mistake of ours, the group ends the process, which is started again.
-        async with ComputeServer(settings, engines), asyncio.TaskGroup() as group:
+        store = IncusImageStore(engines.common.client, settings.incus_pool)
+        async with ComputeServer(settings, engines, store), asyncio.TaskGroup() as group:
             upkeep = group.create_task(keep_prepared(engines, guard_check_in_seconds))
             await stop.wait()
             upkeep.cancel()
@@ -58,8 +61,8 @@ class ComputeServer:
     Until the driver is prepared, every request but the one to prepare it is answered with DriverUnavailable.
     """
 
-    def __init__(self, settings: Settings, driver: InstanceDriver) -> None:
-        self._settings, self._driver = settings, driver
+    def __init__(self, settings: Settings, driver: InstanceDriver, store: ImageStore) -> None:
+        self._settings, self._driver, self._store = settings, driver, store
         self._runner: web.AppRunner | None = None
 
     async def __aenter__(self) -> Self:
@@ -74,6 +77,7 @@ class ComputeServer:
                 web.post("/v1/terminate", self._terminate),
                 web.get("/v1/instances", self._observe),
                 web.get("/v1/changes", self._changes),
+                *image_routes(self._store, self._check_prepared, _json_of),
             ]
         )
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)

@@ -15,19 +15,22 @@ from fanlight.domain.errors import (
     DriverUnavailable,
     ImageMissing,
     LaunchRefused,
+    PublishRefused,
     SecurityGroupMissing,
     SubnetExhausted,
     SubnetMissing,
     SubnetUnusable,
 )
+from fanlight.domain.images import MADE_HERE
 from fanlight.domain.networks import NetworkInterface
 from fanlight.domain.partial_sights import PartlyUnavailable
-from fanlight.domain.ports import Capabilities, InstanceRole, InstanceSpec, ObservedInstance, Power
+from fanlight.domain.ports import Capabilities, InstanceRole, InstanceSpec, ObservedInstance, Power, StoredImage
 from fanlight.drivers.incus.instances import INSTANCE_ID, LABEL_NAME, LONGEST_LABEL_VALUE
 
 SOCKET_NAME = "compute.sock"
 MAX_BODY_IN_BYTES = 128 * 1024
 IMAGE_REF = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+MADE_REF = re.compile(rf"{MADE_HERE}[a-z0-9-]{{1,58}}")
 MAX_LABELS = 64
 MAX_NAMES = 1024
 NETWORK_NAME = re.compile(r"[A-Za-z0-9-]{1,64}")
@@ -65,6 +68,34 @@ def write_spec(spec: InstanceSpec) -> dict[str, Any]:
         "role": spec.role.value,
         "labels": dict(spec.labels),
     }
+
+
+def read_ref(body: Any) -> str:
+    """Return the name of `{"ref": ...}`. Raises MalformedRequest."""
+    return str(_read(body, {"ref": _is_match(IMAGE_REF)})["ref"])
+
+
+def read_made_ref(body: Any) -> str:
+    """Return the name of an image that was made here: others come and go by the command line alone."""
+    return str(_read(body, {"ref": _is_match(MADE_REF)})["ref"])
+
+
+def read_publish(body: Any) -> dict[str, Any]:
+    """Return the arguments of `ImageStore.publish`. Raises MalformedRequest."""
+    return _read(body, {"instance_id": _is_match(INSTANCE_ID), "ref": _is_match(MADE_REF), "properties": _are_labels})
+
+
+def read_copy(body: Any) -> dict[str, Any]:
+    """Return the arguments of `ImageStore.copy`. Raises MalformedRequest."""
+    return _read(body, {"ref": _is_match(IMAGE_REF), "new_ref": _is_match(MADE_REF)})
+
+
+def write_stored(image: StoredImage) -> dict[str, Any]:
+    return asdict(image) | {"properties": dict(image.properties)}
+
+
+def read_stored(body: Mapping[str, Any]) -> StoredImage:
+    return StoredImage(**body)
 
 
 def write_observed(observed: ObservedInstance) -> dict[str, Any]:
@@ -120,6 +151,7 @@ _ERRORS: dict[str, type[DriverError]] = {
     "DriverUnavailable": DriverUnavailable,
     "ImageMissing": ImageMissing,
     "LaunchRefused": LaunchRefused,
+    "PublishRefused": PublishRefused,
     "SecurityGroupMissing": SecurityGroupMissing,
     "SubnetExhausted": SubnetExhausted,
     "SubnetMissing": SubnetMissing,

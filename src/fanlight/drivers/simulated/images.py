@@ -5,14 +5,16 @@ An image here is a catalogue: DATA_DIR/images/<store_ref>/catalogue.json, the sa
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageDraw
 
 from fanlight import __version__
-from fanlight.domain.errors import ImageMissing
-from fanlight.domain.ports import StoredImage
+from fanlight.domain.errors import ImageMissing, PublishRefused
+from fanlight.domain.ports import Power, StoredImage
+from fanlight.drivers.simulated.records import Records
 
 _COLOURS = {
     "text-editor": (65, 131, 215),
@@ -22,6 +24,8 @@ _COLOURS = {
     "drawing": (155, 89, 182),
 }
 _ICON_SIZE = 128
+_KEPT = "simulated.json"  # what is remembered of an image that was imported or published
+SIMULATED_SIZE_IN_BYTES = 300_000_000  # of a published image, as the sample image is in truth
 
 
 def _application(name: str, display_name: str, launch_path: str, description: str) -> dict[str, Any]:
@@ -96,22 +100,23 @@ def _size_of(archive: Path) -> int:
 
 
 class SimulatedImageStore:
-    """Knows the images whose catalogue stands in `images_dir`."""
+    """Knows the images whose catalogue stands in `images_dir`, and those that were published from instances.
+
+    `images_dir` is DATA_DIR/images: what is simulated beside it in DATA_DIR/simulated can be published.
+    """
 
     def __init__(self, images_dir: Path) -> None:
         self._images_dir = images_dir
+        self._instances = Records(images_dir.parent / "simulated" / "instances")
 
     def has(self, ref: str) -> bool:
-        return ref.replace("-", "").isalnum() and (self._images_dir / ref / "catalogue.json").is_file()
+        home = self._images_dir / ref
+        return ref.replace("-", "").isalnum() and any((home / name).is_file() for name in ("catalogue.json", _KEPT))
 
     async def import_rootfs(self, ref: str, archive: Path, properties: Mapping[str, str]) -> None:
         """Take the properties; there is no root file system to keep."""
         home = self._images_dir / ref
-        home.mkdir(parents=True, exist_ok=True)
-        kept = {"size_in_bytes": _size_of(archive), "properties": dict(properties)}
-        fresh = home / "simulated.json.new"
-        fresh.write_text(json.dumps(kept), encoding="utf-8")
-        fresh.replace(home / "simulated.json")
+        self._keep(ref, {"size_in_bytes": _size_of(archive), "properties": dict(properties)})
         if not (home / "catalogue.json").exists():
             (home / "catalogue.json").write_text(json.dumps(_catalogue(ref, ref, None, [])), encoding="utf-8")
 
@@ -121,7 +126,7 @@ class SimulatedImageStore:
         found = []
         for home in sorted(self._images_dir.iterdir()):
             if self.has(home.name):
-                kept = home / "simulated.json"
+                kept = home / _KEPT
                 members = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
                 found.append(
                     StoredImage(
@@ -135,8 +140,36 @@ class SimulatedImageStore:
     async def delete(self, ref: str) -> None:
         """Unknown is success. The catalogue goes with the image; icons stay until the next import replaces them."""
         if self.has(ref):
-            (self._images_dir / ref / "catalogue.json").unlink()
-            (self._images_dir / ref / "simulated.json").unlink(missing_ok=True)
+            (self._images_dir / ref / "catalogue.json").unlink(missing_ok=True)
+            (self._images_dir / ref / _KEPT).unlink(missing_ok=True)
+            with suppress(OSError):  # it has icons
+                (self._images_dir / ref).rmdir()
+
+    async def publish(self, instance_id: str, ref: str, properties: Mapping[str, str]) -> None:
+        """Remember that there is such an image: no instance here has a disk. Raises PublishRefused."""
+        if self.has(ref):
+            return
+        power = {record.spec.instance_id: record.power for record in self._instances.all()}.get(instance_id)
+        if power is not Power.STOPPED:
+            why = "it is not there" if power is None else f"it is {power}"
+            raise PublishRefused(f"The instance {instance_id} cannot be published: {why}.")
+        self._keep(ref, {"size_in_bytes": SIMULATED_SIZE_IN_BYTES, "properties": dict(properties)})
+
+    async def copy(self, ref: str, new_ref: str) -> None:
+        """Raises ImageMissing."""
+        if self.has(new_ref):
+            return
+        source = next((image for image in await self.observe() if image.ref == ref), None)
+        if source is None:
+            raise ImageMissing(ref)
+        self._keep(new_ref, {"size_in_bytes": source.size_in_bytes, "properties": dict(source.properties)})
+
+    def _keep(self, ref: str, members: Mapping[str, Any]) -> None:
+        home = self._images_dir / ref
+        home.mkdir(parents=True, exist_ok=True)
+        fresh = home / f"{_KEPT}.new"
+        fresh.write_text(json.dumps(members), encoding="utf-8")
+        fresh.replace(home / _KEPT)
 
     async def warm(self, ref: str) -> None:
         if not self.has(ref):

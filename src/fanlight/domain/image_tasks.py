@@ -1,0 +1,70 @@
+"""What the images reconciler has to do to finish an image: one class for each way an image comes about.
+
+A task is stored with its image as JSON, `{"kind": ..., member: ...}`, and read back by a later version of Fanlight: a
+member that is added needs a default. What a maker must remember between two steps belongs here too.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any, ClassVar
+
+
+class TaskKind(StrEnum):
+    BUILD = "build"
+    COPY = "copy"
+    UPDATE = "update"
+    IMPORT = "import"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildTask:
+    """Publish the stopped instance of an image builder."""
+
+    kind: ClassVar[TaskKind] = TaskKind.BUILD
+    builder_id: str
+    instance_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyTask:
+    """Take over what another image of the account has; `source_region` may be another region than the image's own."""
+
+    kind: ClassVar[TaskKind] = TaskKind.COPY
+    source_image_id: str
+    source_region: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateTask:
+    """Make it from another image, with its packages brought up to date. `instance_id` is empty until there is one."""
+
+    kind: ClassVar[TaskKind] = TaskKind.UPDATE
+    source_image_id: str
+    instance_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportTask:
+    """Make it from an archive; `source` says where that is."""
+
+    kind: ClassVar[TaskKind] = TaskKind.IMPORT
+    source: str
+
+
+ImageTask = BuildTask | CopyTask | UpdateTask | ImportTask
+_CLASSES: Mapping[str, type[ImageTask]] = {
+    known.kind.value: known for known in (BuildTask, CopyTask, UpdateTask, ImportTask)
+}
+
+
+def write_task(task: ImageTask | None) -> dict[str, Any] | None:
+    return None if task is None else {"kind": task.kind.value, **asdict(task)}
+
+
+def read_task(stored: Mapping[str, Any] | None) -> ImageTask | None:
+    """Return the task as it was written. Raises KeyError, TypeError for what this version does not know."""
+    if stored is None:
+        return None
+    members = dict(stored)
+    return _CLASSES[members.pop("kind")](**members)

@@ -1,0 +1,67 @@
+"""Make an image of an image builder: wait until its instance is stopped, publish it, unpack it for the first fleet."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from fanlight.domain.errors import CapacityExhausted, ImageMissing, PublishRefused
+from fanlight.domain.image_tasks import BuildTask
+from fanlight.domain.images import Image, ImageFailure
+from fanlight.domain.ports import Clock, ImageStore, InstanceDriver, Power
+from fanlight.reconcilers.image_records import ImageRecords, MakingFailed
+from fanlight.reconcilers.image_sweeps import INSTALLATION_PROPERTY
+
+_LOOK_AGAIN = timedelta(milliseconds=500)
+# The builder's reconciler cleans up and stops it; that takes seconds, minutes on a busy host.
+LONGEST_WAIT_FOR_BUILDER = timedelta(minutes=15)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildMaker:
+    """ImageMaker of `BuildTask`. `installation` marks what it publishes, for the sweep of strays."""
+
+    driver: InstanceDriver
+    store: ImageStore
+    records: ImageRecords
+    clock: Clock
+    installation: str
+
+    async def advance(self, image: Image) -> datetime | None:
+        """Raises MakingFailed, DriverUnavailable, ChangedMeanwhile, StoreUnavailable."""
+        task = image.task
+        if not isinstance(task, BuildTask):
+            raise TypeError(f"not a build: {task}")
+        present = {stored.ref for stored in await self.store.observe()}
+        if image.store_ref not in present:
+            if not await self._is_stopped(image, task):
+                await self.records.note(image, "waiting for the image builder to stop")
+                return self.clock.now() + _LOOK_AGAIN
+            image = await self.records.note(image, "packing the root file system")
+            await self._publish(image, task)
+        image = await self.records.note(image, "unpacking it for fleets")
+        try:
+            await self.store.warm(image.store_ref)
+        except (ImageMissing, CapacityExhausted) as error:
+            raise MakingFailed(ImageFailure.INTERNAL_ERROR, str(error)) from error
+        sizes = {stored.ref: stored.size_in_bytes for stored in await self.store.observe()}
+        await self.records.finish(image, size_in_bytes=sizes.get(image.store_ref, 0))
+        return None
+
+    async def _is_stopped(self, image: Image, task: BuildTask) -> bool:
+        """Raises MakingFailed when it is gone, or does not stop in time."""
+        seen = next((one for one in await self.driver.observe() if one.instance_id == task.instance_id), None)
+        if seen is None:
+            raise MakingFailed(ImageFailure.IMAGE_BUILDER_NOT_AVAILABLE, "The instance of the image builder is gone.")
+        if seen.power is Power.STOPPED:
+            return True
+        if self.clock.now() > image.created_at + LONGEST_WAIT_FOR_BUILDER:
+            minutes = int(LONGEST_WAIT_FOR_BUILDER.total_seconds() // 60)
+            text = f"The image builder did not stop within {minutes} minutes."
+            raise MakingFailed(ImageFailure.IMAGE_BUILDER_NOT_AVAILABLE, text)
+        return False
+
+    async def _publish(self, image: Image, task: BuildTask) -> None:
+        properties = {INSTALLATION_PROPERTY: self.installation, "fanlight.image": image.name}
+        try:
+            await self.store.publish(task.instance_id, image.store_ref, properties)
+        except (PublishRefused, CapacityExhausted) as error:
+            raise MakingFailed(ImageFailure.INTERNAL_ERROR, str(error)) from error
