@@ -22,10 +22,10 @@ from fanlight.config import Settings
 from fanlight.domain.ports import InstanceDriver, InstanceSpec, Power
 from fanlight.drivers.incus.bridges import description_of_subnets
 from fanlight.drivers.incus.client import IncusClient, IncusRefused
-from fanlight.drivers.incus.destruction import destroy
 from fanlight.drivers.incus.driver import IncusDriver
 from fanlight.drivers.incus.guard import guard_table_of
 from fanlight.drivers.incus.images import IncusImageStore
+from fanlight.drivers.incus.power import destroy
 from fanlight.drivers.incus.socket_directories import Owner, SocketDirectories
 
 IMAGE = "tiny"

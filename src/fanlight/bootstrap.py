@@ -36,6 +36,7 @@ from fanlight.networks_file import read_networks
 from fanlight.reconcilers import Reconcilers, ReconcilerSettings
 from fanlight.reconcilers.activities import Activities
 from fanlight.reconcilers.autoscaler import Autoscaler, AutoscalerSettings
+from fanlight.services.agent_versions import AgentVersions
 from fanlight.services.bundle import AppStreamServices
 from fanlight.services.image_catalogues import read_catalogues
 from fanlight.store import Store, open_store
@@ -140,6 +141,7 @@ async def _assemble(settings: Settings, stack: AsyncExitStack) -> _Parts:
         regions=settings.regions,
         quotas=_quotas(settings),
         sizes_root_volumes=lambda: _enforces_disk_quota(driver),
+        agent_versions=AgentVersions.below(settings.data_dir / "runtime") if settings.compute == "incus" else None,
     )
     if settings.bootstrap_access_key_id and settings.bootstrap_secret_access_key:
         await services.access_keys.ensure(

@@ -14,6 +14,7 @@ from fanlight.api.spec import appstream_model
 from fanlight.domain.alarms import AlarmState, Comparison, MissingData
 from fanlight.domain.fleet_errors import FleetErrorCode
 from fanlight.domain.fleets import FleetState, FleetType, StreamView
+from fanlight.domain.image_builders import ImageBuilderState, StateChangeCode
 from fanlight.domain.images import ImageFailure, ImageState, Visibility
 from fanlight.domain.instances import InstanceState
 from fanlight.domain.scaling import ActivityStatus
@@ -29,6 +30,8 @@ MODEL_ENUMS: Mapping[type[StrEnum], str] = {
     ImageState: "ImageState",
     ImageFailure: "ImageStateChangeReasonCode",
     Visibility: "VisibilityType",
+    ImageBuilderState: "ImageBuilderState",
+    StateChangeCode: "ImageBuilderStateChangeReasonCode",
     SessionState: "SessionState",
     ConnectionState: "SessionConnectionState",
     UserAction: "Action",
@@ -43,6 +46,7 @@ CHECKED_COLUMNS: Mapping[tuple[str, str], type[StrEnum]] = {
     ("images", "state"): ImageState,
     ("images", "visibility"): Visibility,
     ("images", "failure"): ImageFailure,
+    ("image_builders", "state"): ImageBuilderState,
     ("instances", "state"): InstanceState,
     ("streaming_sessions", "state"): SessionState,
     ("streaming_sessions", "end_requested"): EndReason,

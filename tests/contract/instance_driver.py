@@ -23,7 +23,7 @@ import pytest
 
 from fanlight.agentwire import AGENT_SOCKET_NAME, MAX_LINE_BYTES
 from fanlight.agentwire.messages import Status, decode
-from fanlight.domain.errors import ImageMissing
+from fanlight.domain.errors import ImageMissing, InstanceMissing
 from fanlight.domain.ports import InstanceDriver, InstanceSpec, ObservedInstance, Power
 
 MakeSpec = Callable[..., InstanceSpec]
@@ -80,6 +80,28 @@ class InstanceDriverContract:
         await eventually(probe, within=self.settle_seconds, what=f"instances {instance_ids} gone")
         for instance_id in instance_ids:
             assert not (run_dir / "instances" / instance_id).exists()
+
+    async def first_line(self, run_dir: Path, instance_id: str) -> tuple[int, bytes]:
+        """Return who connects to the agent's socket, by uid, and what it says first."""
+        heard: asyncio.Future[tuple[int, bytes]] = asyncio.get_running_loop().create_future()
+
+        async def on_agent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            import socket
+            import struct
+
+            credentials = writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+            line = await reader.readline()
+            if not heard.done():
+                heard.set_result((struct.unpack("3i", credentials)[1], line))
+            writer.close()
+
+        path = run_dir / "instances" / instance_id / "host" / AGENT_SOCKET_NAME
+        server = await asyncio.start_unix_server(on_agent, path=str(path), limit=MAX_LINE_BYTES)
+        path.chmod(0o666)
+        try:
+            return await asyncio.wait_for(heard, self.settle_seconds)
+        finally:
+            server.close()
 
     # Launch
 
@@ -159,25 +181,7 @@ class InstanceDriverContract:
         wished = spec()
         await driver.launch(wished)
         observed = await self.running(driver, wished.instance_id)
-        heard: asyncio.Future[tuple[int, bytes]] = asyncio.get_running_loop().create_future()
-
-        async def on_agent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            import socket
-            import struct
-
-            credentials = writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-            line = await reader.readline()
-            if not heard.done():
-                heard.set_result((struct.unpack("3i", credentials)[1], line))
-            writer.close()
-
-        path = run_dir / "instances" / wished.instance_id / "host" / AGENT_SOCKET_NAME
-        server = await asyncio.start_unix_server(on_agent, path=str(path), limit=MAX_LINE_BYTES)
-        path.chmod(0o666)
-        try:
-            uid, line = await asyncio.wait_for(heard, self.settle_seconds)
-        finally:
-            server.close()
+        uid, line = await self.first_line(run_dir, wished.instance_id)
         assert uid == observed.first_uid
         assert isinstance(decode(line), Status)
 
@@ -272,6 +276,65 @@ class InstanceDriverContract:
         await eventually(ended, within=self.settle_seconds, what="the ended instance is reported as not running")
         await driver.terminate(wished.instance_id)
         await self.gone(driver, [wished.instance_id], run_dir)
+
+    # Stop and start
+
+    async def stopped(self, driver: InstanceDriver, instance_id: str) -> ObservedInstance:
+        observed = await seen(driver, instance_id)
+        assert observed is not None
+        assert observed.power is Power.STOPPED
+        return observed
+
+    async def test_a_stopped_instance_keeps_its_labels_and_ids_and_starts_again(
+        self, driver: InstanceDriver, spec: MakeSpec, run_dir: Path
+    ) -> None:
+        wished = spec(labels={"builder_id": "b-1"}, has_internet_access=True)
+        await driver.launch(wished)
+        before = await self.running(driver, wished.instance_id)
+        assert before.interface is not None
+        await driver.stop(wished.instance_id)
+        halted = await self.stopped(driver, wished.instance_id)
+        assert replace(halted, power=Power.RUNNING) == before
+        await driver.start(wished.instance_id)
+        assert await self.running(driver, wished.instance_id) == before
+        home = run_dir / "instances" / wished.instance_id
+        assert [mode_of(home / name) for name in ("host", "guest")] == [0o755, 0o1777 & 0o777]
+
+    async def test_stop_and_start_may_be_repeated_and_come_from_a_successor(
+        self, driver: InstanceDriver, make_driver: MakeDriver, spec: MakeSpec, run_dir: Path
+    ) -> None:
+        wished = spec()
+        await driver.launch(wished)
+        await self.running(driver, wished.instance_id)
+        await driver.stop(wished.instance_id)
+        await driver.stop(wished.instance_id)
+        successor = await make_driver()
+        await successor.prepare()
+        await self.stopped(successor, wished.instance_id)
+        await asyncio.gather(successor.start(wished.instance_id), successor.start(wished.instance_id))
+        await self.running(successor, wished.instance_id)
+        await successor.stop(wished.instance_id)
+        await successor.terminate(wished.instance_id)
+        await self.gone(successor, [wished.instance_id], run_dir)
+
+    async def test_an_unknown_instance_is_stopped_already_and_cannot_be_started(self, driver: InstanceDriver) -> None:
+        await driver.stop("i-nobody")
+        with pytest.raises(InstanceMissing):
+            await driver.start("i-nobody")
+        assert await driver.observe() == []
+
+    async def test_a_started_instance_is_heard_again(
+        self, driver: InstanceDriver, spec: MakeSpec, run_dir: Path
+    ) -> None:
+        if not self.has_agent:
+            pytest.skip("the image of this rig boots no agent")
+        wished = spec()
+        await driver.launch(wished)
+        await self.running(driver, wished.instance_id)
+        await driver.stop(wished.instance_id)
+        await driver.start(wished.instance_id)
+        _, line = await self.first_line(run_dir, wished.instance_id)
+        assert isinstance(decode(line), Status)
 
     async def test_preparing_twice_keeps_what_runs(self, driver: InstanceDriver, spec: MakeSpec) -> None:
         wished = spec()

@@ -9,7 +9,19 @@ from typing import Any
 
 import pytest
 from sqlalchemy.exc import IntegrityError
-from store_samples import HERE, NOW, OTHER_ACCOUNT, OTHER_REGION, fleet, image, instance, put, session, stack
+from store_samples import (
+    HERE,
+    NOW,
+    OTHER_ACCOUNT,
+    OTHER_REGION,
+    fleet,
+    image,
+    image_builder,
+    instance,
+    put,
+    session,
+    stack,
+)
 
 from fanlight.domain.access_keys import AccessKey
 from fanlight.domain.errors import (
@@ -20,6 +32,7 @@ from fanlight.domain.errors import (
 from fanlight.domain.fleet_capacity import SlotCounts
 from fanlight.domain.fleet_errors import FleetError, FleetErrorCause
 from fanlight.domain.fleets import FleetState, FleetType, StreamView, VpcConfig
+from fanlight.domain.image_builders import ImageBuilderState, StateChangeCode, StateChangeReason
 from fanlight.domain.image_tasks import BuildTask, CopyTask, ImageTask, ImportTask, UpdateTask
 from fanlight.domain.images import ImageError, ImageFailure, ImagePermission, ImageState, Visibility
 from fanlight.domain.instances import InstanceState
@@ -39,6 +52,46 @@ def ids(sessions: Sequence[Any]) -> list[str]:
 
 
 class StoreContentsContract:
+    # ── Image builders ────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def test_an_image_builder_comes_back_as_it_was_put(self, store: Store) -> None:
+        whole = image_builder(
+            state=ImageBuilderState.SNAPSHOTTING,
+            display_name="",
+            description="Zeichnen",
+            vpc_config=VpcConfig(("subnet-1",), ("sg-1",)),
+            enable_default_internet_access=True,
+            access_endpoints=("vpce-1",),
+            root_volume_in_gib=200,
+            disable_imdsv1=True,
+            accepted_at=NOW + timedelta(seconds=1),
+            has_run=True,
+            launch_failures=2,
+            retry_at=NOW + timedelta(minutes=1),
+            reason=StateChangeReason(StateChangeCode.IMAGE_UNAVAILABLE, "The image is gone."),
+            errors=(FleetError(FleetErrorCause.IMAGE_UNKNOWN, "The image is gone.", NOW),),
+            network_interface=NetworkInterface(interface_id="eni-1", address="10.0.0.2", subnet_id="subnet-1"),
+            snapshot_image_id="img-1",
+            is_halted=True,
+        )
+        await put(store.transactions, whole, image_builder("plain"), image_builder(scope=OTHER_ACCOUNT))
+        async with store.transactions.begin() as work:
+            assert await work.image_builders.get(HERE, "workshop") == whole
+            assert await work.image_builders.find(whole.builder_id) == whole
+            assert await work.image_builders.of_instance(whole.instance_id) == whole
+            assert await work.image_builders.of_instance("i-other") is None
+            assert [b.name for b in await work.image_builders.page(HERE, limit=9)] == ["plain", "workshop"]
+            assert [b.name for b in await work.image_builders.page(HERE, after="plain", limit=9)] == ["workshop"]
+            assert await work.image_builders.page(HERE, names=["workshop", "x"], limit=9) == [whole]
+            assert len(await work.image_builders.everywhere()) == 3
+            with pytest.raises(NotFound):
+                await work.image_builders.get(OTHER_REGION, "workshop")
+        async with store.transactions.begin(write=True) as work:
+            with pytest.raises(AlreadyExists):
+                await work.image_builders.add(image_builder(instance_id="i-another"))
+            await work.image_builders.remove(whole)
+            await work.commit()
+
     # ── Fleets and stacks ─────────────────────────────────────────────────────────────────────────────────────────
 
     async def test_a_fleet_comes_back_as_it_was_put(self, store: Store) -> None:

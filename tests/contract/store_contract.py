@@ -204,6 +204,7 @@ class StoreContract(StoreContentsContract, StoreScalingContract):
             (t.images, "state"),
             (t.images, "visibility"),
             (t.images, "failure"),
+            (t.image_builders, "state"),
             (t.instances, "state"),
             (t.streaming_sessions, "state"),
             (t.streaming_sessions, "end_reason"),
@@ -215,6 +216,7 @@ class StoreContract(StoreContentsContract, StoreScalingContract):
         row = {one.name: _anything(one) for one in table.columns}
         allowed = {"fleet_type": "ALWAYS_ON", "stream_view": "APP", "visibility": "PUBLIC"}
         states = {"fleets": "STOPPED", "images": "AVAILABLE", "instances": "READY", "streaming_sessions": "PENDING"}
+        states["image_builders"] = "RUNNING"
         row.update({name: value for name, value in allowed.items() if name in row})
         row.update({"state": states[table.name], column: "STRANGE"})
         row.update({one: None for one in ("end_reason", "end_requested", "failure") if one in row and one != column})

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from fanlight.domain.fleets import Fleet
+from fanlight.domain.image_builders import ImageBuilder
 from fanlight.domain.images import Application, Image, Visibility
 from fanlight.domain.instances import Instance
 from fanlight.domain.places import Scope
@@ -72,6 +73,25 @@ def instance(instance_id: str = "i-1", **overrides: Any) -> Instance:
     return Instance(**{**defaults, **overrides})
 
 
+def image_builder(name: str = "workshop", **overrides: Any) -> ImageBuilder:
+    scope = overrides.get("scope", HERE)
+    defaults: dict[str, Any] = {
+        "builder_id": f"{scope.account_id}-{scope.region}-{name}",
+        "scope": scope,
+        "name": name,
+        "image_name": "Sample",
+        "image_arn": f"arn:aws:appstream:{scope.region}::image/Sample",
+        "image_ref": "sample",
+        "instance_id": f"i-{scope.account_id}-{scope.region}-{name}",
+        "instance_type": "stream.standard.medium",
+        "platform": "UBUNTU_PRO_2404",
+        "agent_version": "01-01-2026-00000000",
+        "created_at": NOW,
+        "begun_at": NOW,
+    }
+    return ImageBuilder(**{**defaults, **overrides})
+
+
 def session(session_id: str = "s-1", **overrides: Any) -> StreamingSession:
     defaults: dict[str, Any] = {
         "session_id": session_id,
@@ -99,6 +119,8 @@ async def put(transactions: Transactions, *entities: Any) -> None:
                     await work.images.add(entity)
                 case "Instance":
                     await work.instances.add(entity)
+                case "ImageBuilder":
+                    await work.image_builders.add(entity)
                 case "StreamingSession":
                     await work.sessions.add(entity)
                 case other:

@@ -20,9 +20,9 @@ import pytest
 
 from fanlight.domain.errors import DriverUnavailable, ImageMissing, LaunchRefused
 from fanlight.domain.ports import InstanceSpec, Power
-from fanlight.drivers.incus.destruction import destroy
 from fanlight.drivers.incus.driver import IncusDriver
 from fanlight.drivers.incus.guard import guard_table_of
+from fanlight.drivers.incus.power import destroy
 from fanlight.drivers.incus.remote import ComputeConnection, RemoteDriver
 from incus_rig import IncusRig, empty, incus_rig, running
 

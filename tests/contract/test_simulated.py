@@ -96,7 +96,7 @@ class TestSimulatedDriver(InstanceDriverContract):
 
     @pytest.fixture
     def stop_behind(self, driver: SimulatedDriver) -> Callable[[str], Awaitable[None]]:
-        return driver.stop
+        return driver.halt
 
 
 class TestFaults:

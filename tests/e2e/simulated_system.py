@@ -246,6 +246,7 @@ async def _import_images(transactions: Transactions, images_dir: Path, now: date
                         name=manifest.name,
                         store_ref=manifest.store_ref,
                         visibility=Visibility.PUBLIC,
+                        image_builder_supported=True,
                         applications=manifest.applications,
                         created_at=now,
                     )

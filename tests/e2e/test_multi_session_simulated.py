@@ -229,7 +229,7 @@ async def test_a_fleet_that_stops_ends_all_sessions_of_its_instances(system: Sys
 async def test_an_instance_that_dies_takes_its_sessions_and_no_others(system: System) -> None:
     await a_fleet(system, sessions=4, each=2)
     ada, bob, cid = await come(system, "ada", "bob", "cid")
-    await system.driver.stop(str(ada.instance_id))
+    await system.driver.halt(str(ada.instance_id))
     for lost in (ada, bob):
         ended = await system.session_becomes(lost.session_id, lambda s: not s.is_live)
         assert ended.end_reason is EndReason.INSTANCE_LOST

@@ -286,7 +286,7 @@ class TestFleets:
         await system.start()
         lost, stopped = [i.instance_id for i in await system.instances()]
         await system.driver.lose(lost)
-        await system.driver.stop(stopped)
+        await system.driver.halt(stopped)
         await system.pass_time(timedelta(seconds=6))
         await ready(system, 2)
         assert {lost, stopped}.isdisjoint(i.instance_id for i in await system.instances())

@@ -7,9 +7,12 @@ from pathlib import Path
 from fanlight.agentwire import stream_socket_name
 from fanlight.controlwire.messages import Catalog, CatalogEntry, SessionView, StackRules
 from fanlight.domain.errors import DriverUnavailable, NotFound
+from fanlight.domain.fleets import StreamView
+from fanlight.domain.image_builders import ImageBuilder
 from fanlight.domain.ports import AgentChannel, AgentStatus, Clock, SessionReport, Transactions
 from fanlight.domain.session_plan import idle_disconnect_at, whole_minutes
 from fanlight.domain.streaming_sessions import SessionState, StreamingGrant, StreamingSession
+from fanlight.services.builder_sessions import BuilderCatalog
 from fanlight.services.streaming_sessions import SessionCatalog
 
 _VERSION = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -42,7 +45,7 @@ class SessionViews:
             session_id=session.session_id,
             state=session.state,
             progress=session.progress,
-            stream_view=fleet.stream_view if fleet else "APP",
+            stream_view=fleet.stream_view if fleet else _view_without_fleet(session),
             application_id=session.application_id,
             max_expires_at=session.max_expires_at.timestamp(),
             idle_disconnect_in_seconds=whole_minutes(fleet.idle_disconnect_timeout).total_seconds() if fleet else 0.0,
@@ -59,8 +62,11 @@ class SessionViews:
         )
 
     async def rules_of(self, grant: StreamingGrant) -> StackRules:
-        """Return what the grant's stack asks of the gateway; nothing when it is gone."""
+        """Return what the grant's stack, or image builder, asks of the gateway; nothing when it is gone."""
         async with self._transactions.begin() as work:
+            if grant.image_builder_name is not None:
+                found = await work.image_builders.page(grant.scope, names=[grant.image_builder_name], limit=1)
+                return StackRules(access_endpoints=found[0].access_endpoints if found else ())
             try:
                 stack = await work.stacks.get(grant.scope, grant.stack_name)
             except NotFound:
@@ -77,6 +83,24 @@ class SessionViews:
         return uid
 
 
+def _view_without_fleet(session: StreamingSession) -> str:
+    return StreamView.APP if session.image_builder_name is None else StreamView.DESKTOP
+
+
+def _builder_view(builder: ImageBuilder) -> Catalog:
+    name = f"Image builder {builder.name}"
+    return Catalog(
+        stack_display_name=name,
+        fleet_display_name=builder.display_name or builder.name,
+        stream_view=StreamView.DESKTOP,
+        image_name=builder.image_name,
+        entries=(),
+        redirect_url=None,
+        feedback_url=None,
+        is_image_builder=True,
+    )
+
+
 def _seat_of(report: SessionReport | None) -> int:
     if report is None:
         raise DriverUnavailable("The instance has not been heard yet. Try again in a moment.")
@@ -90,7 +114,9 @@ def _runtime_of(agent: AgentStatus | None) -> str | None:
     return agent.runtime_version
 
 
-def catalog_view(catalog: SessionCatalog) -> Catalog:
+def catalog_view(catalog: SessionCatalog | BuilderCatalog) -> Catalog:
+    if isinstance(catalog, BuilderCatalog):
+        return _builder_view(catalog.builder)
     return Catalog(
         stack_display_name=catalog.stack.display_name or catalog.stack.name,
         fleet_display_name=catalog.fleet.display_name or catalog.fleet.name,

@@ -10,7 +10,10 @@ TIME_ZONE = re.compile(r"(?=.{1,64}$)[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
-    """What a streaming URL allows, after its signature and expiry were checked. The gateway keeps it in the cookie."""
+    """What a streaming URL allows, after its signature and expiry were checked. The gateway keeps it in the cookie.
+
+    Of an image builder, `image-builder/<name>` stands for stack and fleet; no name of theirs has a slash.
+    """
 
     account_id: str
     region: str
@@ -32,6 +35,8 @@ class CatalogEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Catalog:
+    """Of an image builder it has the names and no entries: its administrator gets a desktop."""
+
     stack_display_name: str
     fleet_display_name: str
     stream_view: str  # APP | DESKTOP
@@ -39,6 +44,7 @@ class Catalog:
     entries: tuple[CatalogEntry, ...]
     redirect_url: str | None
     feedback_url: str | None
+    is_image_builder: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

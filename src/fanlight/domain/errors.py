@@ -153,6 +153,10 @@ class SubnetExhausted(CapacityExhausted):
     """All addresses of the fleet's subnets are in use."""
 
 
+class InstanceMissing(DriverError):
+    """The engine does not have the instance that was to be started: whatever was on its disk is gone."""
+
+
 class LaunchRefused(DriverError):
     """The engine refused the instance for a reason that a repetition does not mend."""
 

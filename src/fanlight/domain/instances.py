@@ -4,6 +4,7 @@ An instance has so many places as its fleet had sessions per instance when it wa
 is drained, and goes when its last session has ended: nobody comes to an instance that others have left.
 """
 
+import secrets
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -23,6 +24,11 @@ class InstanceEvent(StrEnum):
     AGENT_READY = "AGENT_READY"
     CLAIMED = "CLAIMED"
     RETIRED = "RETIRED"
+
+
+def new_instance_id() -> str:
+    """Return an id as the service's instances have it."""
+    return f"i-{secrets.token_hex(9)[:17]}"
 
 
 INSTANCE: Machine[InstanceState, InstanceEvent] = Machine(

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from fanlight.domain.access_keys import AccessKey
 from fanlight.domain.fleet_capacity import StateCounts
 from fanlight.domain.fleets import Fleet
+from fanlight.domain.image_builders import ImageBuilder
 from fanlight.domain.image_requests import ImageAnswer, ImageRequest
 from fanlight.domain.images import Image, ImagePermission
 from fanlight.domain.instances import Instance
@@ -78,7 +79,7 @@ class InstanceSpec:
 class Power(StrEnum):
     STARTING = "STARTING"  # accepted, not running yet
     RUNNING = "RUNNING"
-    STOPPED = "STOPPED"  # ended by itself, or by a host reboot; never restarted, only terminated
+    STOPPED = "STOPPED"  # by `stop`, by itself or by a host reboot; it stays so until `start`
     FAILED = "FAILED"
 
 
@@ -111,6 +112,19 @@ class InstanceDriver(Protocol):
         """Return once accepted, not once running.
 
         Raises CapacityExhausted (SubnetExhausted), ImageMissing, NetworkUnusable, LaunchRefused, DriverUnavailable.
+        """
+
+    async def start(self, instance_id: str, runtime_version: str | None = None) -> None:
+        """Start a stopped instance on its own disk, with fresh socket directories; one that runs stays as it is.
+
+        `runtime_version` is mounted from now on in place of the one it had; an engine that mounts none ignores it.
+        Raises InstanceMissing, CapacityExhausted, LaunchRefused, DriverUnavailable.
+        """
+
+    async def stop(self, instance_id: str) -> None:
+        """Return once it stands still; its disk and labels stay. Stopped already, unknown or gone is success.
+
+        Raises DriverUnavailable.
         """
 
     async def terminate(self, instance_id: str) -> None:
@@ -372,6 +386,32 @@ class ImagePermissions(Protocol):
         ...
 
 
+class ImageBuilders(Protocol):
+    async def add(self, builder: ImageBuilder) -> ImageBuilder:
+        """Raises AlreadyExists."""
+        ...
+
+    async def get(self, scope: Scope, name: str) -> ImageBuilder:
+        """Raises NotFound."""
+        ...
+
+    async def find(self, builder_id: str) -> ImageBuilder | None: ...
+
+    async def of_instance(self, instance_id: str) -> ImageBuilder | None:
+        """Return the image builder whose own instance this is."""
+        ...
+
+    async def page(
+        self, scope: Scope, *, names: Sequence[str] = (), after: str = "", limit: int
+    ) -> Sequence[ImageBuilder]:
+        """Return image builders by name, those named (any missing left out) or all after `after`."""
+        ...
+
+    async def everywhere(self) -> Sequence[ImageBuilder]: ...
+    async def save(self, builder: ImageBuilder) -> ImageBuilder: ...
+    async def remove(self, builder: ImageBuilder) -> None: ...
+
+
 class Instances(Protocol):
     async def add(self, instance: Instance) -> Instance: ...
     async def find(self, instance_id: str) -> Instance | None: ...
@@ -453,6 +493,8 @@ class UnitOfWork(Protocol):
     def images(self) -> Images: ...
     @property
     def image_permissions(self) -> ImagePermissions: ...
+    @property
+    def image_builders(self) -> ImageBuilders: ...
     @property
     def instances(self) -> Instances: ...
     @property

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from fanlight.domain.clock_corrections import past_or, with_past_times
 from fanlight.domain.fleets import Fleet, FleetState
+from fanlight.domain.image_builders import ImageBuilder
 from fanlight.domain.instance_plan import BOOT_GRACE
 from fanlight.domain.instances import Instance
 from fanlight.domain.ports import AgentPhase, AgentStatus, SessionPhase, SessionReport
@@ -104,7 +105,9 @@ SessionStep: TypeAlias = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionFacts:
-    """`heard_at` is when the gateway last said that a stream is open, or when this process began to listen for that.
+    """A session has a `fleet` and, once it claimed one, an `instance`; or it has a `builder` and neither.
+
+    `heard_at` is when the gateway last said that a stream is open, or when this process began to listen for that.
 
     `silent_since` is when it was noticed that the agent we listen for does not report, None while it does.
     """
@@ -116,6 +119,7 @@ class SessionFacts:
     heard_at: datetime
     capacity_wait: timedelta
     silent_since: datetime | None = None
+    builder: ImageBuilder | None = None
 
 
 def plan_session(facts: SessionFacts, now: datetime) -> list[SessionStep]:
@@ -125,11 +129,44 @@ def plan_session(facts: SessionFacts, now: datetime) -> list[SessionStep]:
         return []
     if (corrected := with_past_times(session, now)) is not session:
         return [CorrectTimes(corrected)]
+    if session.image_builder_name is not None:
+        return _plan_in_builder(facts, now)
     if reason := _why_over(facts, now):
         return [End(reason)]
     if session.state is SessionState.PENDING or fleet is None:
         return _plan_pending(facts, now)
     return _plan_active(facts, fleet, now)
+
+
+def _plan_in_builder(facts: SessionFacts, now: datetime) -> list[SessionStep]:
+    """The builder's own instance is there before the session and stays after it, and its desktop waits for its user."""
+    session, builder, agent = facts.session, facts.builder, facts.agent
+    has_desktop = builder is not None and builder.has_desktop and builder.instance_id == session.instance_id
+    reasons = (
+        (session.max_expires_at <= now, EndReason.MAX_DURATION),
+        (not has_desktop, EndReason.FLEET_STOPPED),
+        (session.state is SessionState.ACTIVE and _is_guest_gone(agent, session), EndReason.INSTANCE_LOST),
+    )
+    if reason := session.end_requested or next((reason for is_true, reason in reasons if is_true), None):
+        return [End(reason)]
+    if session.state is SessionState.PENDING:
+        return _plan_begin_in_builder(session, agent, now)
+    if session.connected_since is None:
+        return [LookAgain(session.max_expires_at)]
+    silent_at = max(facts.heard_at, session.connected_since) + HEARTBEAT_TIMEOUT
+    return [MarkDisconnected()] if silent_at <= now else [LookAgain(min(silent_at, session.max_expires_at))]
+
+
+def _plan_begin_in_builder(session: StreamingSession, agent: AgentStatus | None, now: datetime) -> list[SessionStep]:
+    report = _report_of(agent, session)
+    if report is not None and report.phase is SessionPhase.IN_SESSION:
+        return [Activate()]
+    deadline = session.created_at + START_TIMEOUT + SCRIPTS_TIMEOUT
+    if deadline <= now or _has_failed(agent, report):
+        return [End(EndReason.START_FAILED)]
+    if agent is None or not agent.is_connected or agent.phase is AgentPhase.BOOTING:
+        return [ShowProgress(STARTING), LookAgain(deadline)]
+    return [Begin(), ShowProgress(PREPARING), LookAgain(min(deadline, now + BEGIN_REPEAT))]
 
 
 def _why_over(facts: SessionFacts, now: datetime) -> EndReason | None:

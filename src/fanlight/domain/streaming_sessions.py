@@ -1,4 +1,8 @@
-"""Streaming sessions: one user of one stack on one instance."""
+"""Streaming sessions: one user of one stack on one instance, or the administrator of an image builder on its own.
+
+The reference of an image builder (`image-builder/<name>`) stands where a stack and a fleet stand in other sessions and
+grants, as in the URLs of the service. No name of a stack or fleet has a slash, so the two are never confused.
+"""
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -33,7 +37,7 @@ class EndReason(StrEnum):
     EXPIRED_BY_ADMINISTRATOR = "EXPIRED_BY_ADMINISTRATOR"  # ExpireSession
     DISCONNECT_TIMEOUT = "DISCONNECT_TIMEOUT"
     MAX_DURATION = "MAX_DURATION"
-    FLEET_STOPPED = "FLEET_STOPPED"
+    FLEET_STOPPED = "FLEET_STOPPED"  # or the image builder is not RUNNING any more
     INSTANCE_LOST = "INSTANCE_LOST"
     NO_CAPACITY = "NO_CAPACITY"  # waited, and no instance became free
     START_FAILED = "START_FAILED"
@@ -49,6 +53,18 @@ SESSION: Machine[SessionState, SessionEvent] = Machine(
     },
 )
 
+_BUILDER = "image-builder/"
+BUILDER_USER = "admin"
+
+
+def builder_reference(name: str) -> str:
+    """Return what stands for an image builder where sessions and grants name a stack and a fleet."""
+    return f"{_BUILDER}{name}"
+
+
+def _builder_name(stack_name: str) -> str | None:
+    return stack_name.removeprefix(_BUILDER) if stack_name.startswith(_BUILDER) else None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamingSession:
@@ -57,6 +73,7 @@ class StreamingSession:
     `max_expires_at` is fixed when the session is made and does not slide. `progress` is what the waiting page shows.
     `user_settings` are those of the stack when the session was made: a change of the stack holds for later sessions.
     `time_zone` is the browser's, by its IANA name; None unless the stack redirects time zones and the browser knew it.
+    A session in an image builder has the builder's id as `fleet_id`.
     `is_idle_disconnected` from the moment the stream was cut because nobody used it, until the user comes back.
     """
 
@@ -92,6 +109,11 @@ class StreamingSession:
         return self.state is not SessionState.EXPIRED
 
     @property
+    def image_builder_name(self) -> str | None:
+        """The image builder it is in, None for the session of a fleet."""
+        return _builder_name(self.stack_name)
+
+    @property
     def connection_state(self) -> ConnectionState:
         return ConnectionState.CONNECTED if self.connected_since else ConnectionState.NOT_CONNECTED
 
@@ -111,3 +133,8 @@ class StreamingGrant:
     application_id: str | None
     session_context: str | None
     expires_at: datetime
+
+    @property
+    def image_builder_name(self) -> str | None:
+        """The image builder that it opens, None when it opens applications of a fleet."""
+        return _builder_name(self.stack_name)

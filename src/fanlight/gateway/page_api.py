@@ -241,6 +241,7 @@ def _catalog(catalog: Catalog) -> dict[str, Any]:
         "stackName": catalog.stack_display_name,
         "fleetName": catalog.fleet_display_name,
         "streamView": catalog.stream_view,
+        "isImageBuilder": catalog.is_image_builder,
         "redirectUrl": _web_address(catalog.redirect_url),
         "feedbackUrl": _web_address(catalog.feedback_url),
         "applications": [

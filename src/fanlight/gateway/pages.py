@@ -29,6 +29,10 @@ _REFUSALS = {
         "The applications are switched off",
         "The fleet behind this link is not running at the moment. Try again later, or ask your administrator.",
     ),
+    "IMAGE_BUILDER_NOT_RUNNING": (
+        "The image builder is not running",
+        "Its desktop opens when it is RUNNING. Start it, or wait until what is being done with it is over.",
+    ),
     "NOT_FOUND": ("These applications are gone", "What this link led to no longer exists. Ask your administrator."),
     "NOT_ASSOCIATED": (
         "These applications are gone",

@@ -15,9 +15,9 @@ from fanlight.config import Settings
 from fanlight.domain.errors import DriverUnavailable
 from fanlight.drivers.incus.bridges import MARK, description_of_subnets
 from fanlight.drivers.incus.client import IncusClient, IncusRefused
-from fanlight.drivers.incus.destruction import destroy
 from fanlight.drivers.incus.guard import guard_table_of
 from fanlight.drivers.incus.instances import is_ours
+from fanlight.drivers.incus.power import destroy
 from fanlight.operations.errors import OperationFailed
 from fanlight.operations.removals import Finding, Removal, Spared
 

@@ -3,7 +3,8 @@
 from datetime import UTC
 
 from fanlight.agentwire.messages import ApplicationToLaunch, BeginSession
-from fanlight.domain.fleets import Fleet
+from fanlight.domain.fleets import Fleet, StreamView
+from fanlight.domain.image_builders import ImageBuilder
 from fanlight.domain.images import Application, Image
 from fanlight.domain.streaming_sessions import StreamingSession
 from fanlight.reconcilers.stream_settings import stream_settings_of
@@ -22,6 +23,23 @@ def begin_message(session: StreamingSession, fleet: Fleet, image: Image | None) 
         session_context=session.session_context or "",
         stream_settings=stream_settings_of(session.user_settings),
         application=_application(session, image),
+    )
+
+
+def begin_in_builder(session: StreamingSession, builder: ImageBuilder) -> BeginSession:
+    """Return the message for the desktop of an image builder."""
+    return BeginSession(
+        session_id=session.session_id,
+        user_id=session.user_id,
+        stream_view=StreamView.DESKTOP,
+        environment={k: v for k, v in user_environment(session).items() if k != "AppStream_Stack_Name"},
+        machine_environment={
+            "AppStream_Image_Arn": builder.image_arn,
+            "AppStream_Instance_Type": builder.instance_type,
+            "AppStream_Resource_Type": "image-builder",
+            "AppStream_Resource_Name": builder.name,
+        },
+        stream_settings=stream_settings_of(session.user_settings),
     )
 
 

@@ -5,7 +5,6 @@ again before it writes. Neighbours: `domain.fleet_plan` plans; `reconcilers.inst
 """
 
 import logging
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -27,17 +26,12 @@ from fanlight.domain.fleet_plan import (
 )
 from fanlight.domain.fleets import Fleet, FleetEvent, FleetState
 from fanlight.domain.images import Image, ImageState
-from fanlight.domain.instances import Instance, InstanceEvent
+from fanlight.domain.instances import Instance, InstanceEvent, new_instance_id
 from fanlight.domain.network_problems import network_problems
 from fanlight.domain.networks import Networks
 from fanlight.domain.ports import Clock, Transactions, UnitOfWork, Wake
 
 log = logging.getLogger(__name__)
-
-
-def new_instance_id() -> str:
-    """Return an id as the service's instances have it."""
-    return f"i-{secrets.token_hex(9)[:17]}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,6 +76,10 @@ class InstanceReconciler:
             instance = await work.instances.find(instance_id)
             held = [await work.sessions.find(session_id) for session_id in instance.session_ids] if instance else []
             fleet = await work.fleets.find(instance.fleet_id) if instance else None
+            builder = await work.image_builders.of_instance(instance_id) if instance is None else None
+        if builder is not None:
+            self.wake("image_builder", builder.builder_id)
+            return None
         if instance is None:
             return await self._reap(instance_id)
         sessions = {session.session_id: session for session in held if session is not None}
@@ -234,6 +238,7 @@ class InstanceReconciler:
         await self._look()
         async with self.transactions.begin() as work:
             is_orphan = await work.instances.find(instance_id) is None
+            is_orphan = is_orphan and await work.image_builders.of_instance(instance_id) is None
         if not is_orphan or self.sightings.of(instance_id) is None:
             return None
         log.warning("orphan terminated", extra={"instance_id": instance_id})

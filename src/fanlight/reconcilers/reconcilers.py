@@ -15,6 +15,7 @@ from fanlight.domain.ports import AgentChannel, Clock, ImageStore, InstanceDrive
 from fanlight.domain.streaming_sessions import StreamingSession
 from fanlight.reconcilers.bounded_transactions import BoundedTransactions
 from fanlight.reconcilers.fleets import FleetReconciler
+from fanlight.reconcilers.image_builders import ImageBuilderReconciler
 from fanlight.reconcilers.image_builds import BuildMaker
 from fanlight.reconcilers.image_records import ImageRecords
 from fanlight.reconcilers.image_sweeps import ImageSweep
@@ -90,6 +91,17 @@ class Reconcilers:
             sessions_of=sessions_of,
             listening_since=listening_since,
         )
+        builders = ImageBuilderReconciler(
+            transactions=bounded,
+            driver=driver,
+            agents=agents,
+            sightings=self._sightings,
+            clock=clock,
+            settings=self._settings,
+            wake=self.wake,
+            sessions_of=sessions_of,
+            listening_since=listening_since,
+        )
         fleets = FleetReconciler(bounded, clock, self.wake, networks)
         records = ImageRecords(bounded, clock)
         images = ImageReconciler(
@@ -109,6 +121,7 @@ class Reconcilers:
         )
         self._queues = {
             "fleet": KeyedQueue("fleet", fleets.reconcile, clock, parallel=8, on_due=self._hurry),
+            "image_builder": KeyedQueue("image_builder_id", builders.reconcile, clock, parallel=8, on_due=self._hurry),
             "instance": KeyedQueue("instance_id", self._instances.reconcile, clock, parallel=64, on_due=self._hurry),
             "session": KeyedQueue(
                 "streaming_session_id", self._sessions.reconcile, clock, parallel=32, on_due=self._hurry

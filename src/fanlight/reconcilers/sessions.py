@@ -14,7 +14,7 @@ from fanlight.agentwire.messages import BeginSession, MalformedMessage
 from fanlight.domain.errors import AgentUnreachable, NotFound
 from fanlight.domain.fleets import Fleet, FleetState, FleetType
 from fanlight.domain.images import Image
-from fanlight.domain.instances import Instance
+from fanlight.domain.instances import Instance, new_instance_id
 from fanlight.domain.networks import NetworkInterface
 from fanlight.domain.placement import may_launch, place
 from fanlight.domain.ports import AgentChannel, AgentStatus, Clock, Transactions, UnitOfWork, Wake
@@ -38,8 +38,7 @@ from fanlight.domain.session_plan import (
     plan_session,
 )
 from fanlight.domain.streaming_sessions import EndReason, SessionEvent, StreamingSession
-from fanlight.reconcilers.begin_messages import begin_message
-from fanlight.reconcilers.fleets import new_instance_id
+from fanlight.reconcilers.begin_messages import begin_in_builder, begin_message
 from fanlight.reconcilers.settings import ReconcilerSettings
 
 log = logging.getLogger(__name__)
@@ -91,11 +90,13 @@ class SessionReconciler:
                 self._forget(session_id, session)
                 return None
             fleet = await work.fleets.find(session.fleet_id)
+            builder = await work.image_builders.find(session.fleet_id) if session.image_builder_name else None
             instance = await work.instances.find(session.instance_id) if session.instance_id else None
-        if instance is not None:
-            self.sessions_of.setdefault(instance.instance_id, set()).add(session_id)
+        place = instance or builder
+        if place is not None:
+            self.sessions_of.setdefault(place.instance_id, set()).add(session_id)
         now = self.clock.now()
-        agent = self.agents.status(instance.instance_id) if instance else None
+        agent = self.agents.status(place.instance_id) if place else None
         facts = SessionFacts(
             session=session,
             fleet=fleet,
@@ -104,6 +105,7 @@ class SessionReconciler:
             heard_at=self._last_heard(session_id, now),
             capacity_wait=self.settings.capacity_wait,
             silent_since=self._note_silence(session, agent, now),
+            builder=builder,
         )
         for step in plan_session(facts, now):
             if isinstance(step, LookAgain):
@@ -237,15 +239,12 @@ class SessionReconciler:
         return sum(1 for session_id, created_at in others if (created_at, session_id) < mine)
 
     async def _begin(self, facts: SessionFacts) -> bool:
-        session, fleet, instance = facts.session, facts.fleet, facts.instance
-        if fleet is None or instance is None:
-            return True
+        session, builder = facts.session, facts.builder
         try:
-            async with self.transactions.begin() as work:
-                await work.stacks.get(session.scope, session.stack_name)  # one that is gone starts nothing
-                image = await _image_of(work, fleet, instance)
-            message = begin_message(session, fleet, image)
-            await self.agents.send(instance.instance_id, {"type": BeginSession.TYPE, **asdict(message)})
+            message = begin_in_builder(session, builder) if builder else await self._message_of(facts)
+            if message is None:
+                return True
+            await self.agents.send(session.instance_id or "", {"type": BeginSession.TYPE, **asdict(message)})
         except AgentUnreachable:
             return False
         except (NotFound, MalformedMessage) as error:
@@ -253,6 +252,16 @@ class SessionReconciler:
             await self._end(session, EndReason.START_FAILED)
             return True
         return False
+
+    async def _message_of(self, facts: SessionFacts) -> BeginSession | None:
+        """Raises NotFound."""
+        session, fleet, instance = facts.session, facts.fleet, facts.instance
+        if fleet is None or instance is None:
+            return None
+        async with self.transactions.begin() as work:
+            await work.stacks.get(session.scope, session.stack_name)  # one that is gone starts nothing
+            image = await _image_of(work, fleet, instance)
+        return begin_message(session, fleet, image)
 
     async def _end(self, planned: StreamingSession, reason: EndReason) -> None:
         """Write the end. Its instance is given back by `reconcilers.instances`, which sees a session that is over."""
@@ -274,8 +283,9 @@ class SessionReconciler:
             log.warning("insufficient capacity", extra={**_about(planned), "count_since_start": count})
         if planned.instance_id is not None:
             self.wake("instance", planned.instance_id)
-        self.wake("fleet", planned.fleet_id)
-        self.wake_waiting(planned.fleet_id)
+        if planned.image_builder_name is None:
+            self.wake("fleet", planned.fleet_id)
+            self.wake_waiting(planned.fleet_id)
 
     def _forget(self, session_id: str, session: StreamingSession | None) -> None:
         self._heard_at.pop(session_id, None)

@@ -86,6 +86,7 @@ class Sweep:
     async def _compare(self, now: datetime) -> None:
         async with self._transactions.begin() as work:
             fleets = await work.fleets.everywhere()
+            builders = await work.image_builders.everywhere()
             instances = await work.instances.everywhere()
             sessions = await work.sessions.live()
         self._sessions.forget_all_but({s.session_id for s in sessions})
@@ -95,6 +96,8 @@ class Sweep:
             if is_wish or not self._queues["session"].knows(session.session_id):
                 self._queues["session"].wake(session.session_id)
         occupied = Counter(i.fleet_id for i in instances) + Counter(s.fleet_id for s in sessions)
+        for builder in builders:
+            self._queues["image_builder"].wake(builder.builder_id)
         for fleet in fleets:
             if fleet.state is not FleetState.STOPPED or occupied[fleet.fleet_id]:
                 self._queues["fleet"].wake(fleet.fleet_id)
@@ -111,5 +114,5 @@ class Sweep:
                     queue.wake(instance.instance_id)
                 elif not queue.knows(instance.instance_id):
                     queue.wake_at(instance.instance_id, max(step.until, now + timedelta(milliseconds=1)))
-        for orphan in set(self._sightings.instance_ids) - {i.instance_id for i in instances}:
-            queue.wake(orphan)
+        for stranger in set(self._sightings.instance_ids) - {i.instance_id for i in instances}:
+            queue.wake(stranger)  # an orphan, or an image builder's

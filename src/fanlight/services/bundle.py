@@ -4,12 +4,15 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import Self
 
+from fanlight import __version__
 from fanlight.domain.ports import Clock, Transactions, Wake
 from fanlight.domain.quotas import NO_QUOTAS, Quotas
 from fanlight.services.access_keys import AccessKeyService
+from fanlight.services.agent_versions import AgentVersions
 from fanlight.services.alarms import AlarmService
 from fanlight.services.associations import AssociationService
 from fanlight.services.fleets import FleetService
+from fanlight.services.image_builders import ImageBuilderService
 from fanlight.services.images import ImageService
 from fanlight.services.metrics import MetricService
 from fanlight.services.page_tokens import PageTokens
@@ -32,6 +35,7 @@ class AppStreamServices:
     sessions: StreamingSessionService
     session_instances: SessionInstanceService
     images: ImageService
+    image_builders: ImageBuilderService
     tags: TagService
     access_keys: AccessKeyService
     scalable_targets: ScalableTargetService
@@ -54,24 +58,38 @@ class AppStreamServices:
         sizes_root_volumes: Callable[[], Awaitable[bool]] | None = None,
         known_endpoints: Collection[str] = (),
         quotas: Quotas = NO_QUOTAS,
+        agent_versions: AgentVersions | None = None,
     ) -> Self:
         """Wire the services to one store.
 
         `signing_key` (DATA_DIR/state/signing.key) signs streaming URLs and page tokens; `portal_url` is the portal's
         origin without a trailing slash, or a function that returns it (for a port chosen when the portal starts).
         `sizes_root_volumes` is asked when a fleet names a size, and may raise DriverUnavailable; None: it can.
-        `known_endpoints` are the ids of interface endpoints that stacks may name.
+        `known_endpoints` are the ids of interface endpoints that stacks may name. `agent_versions` are those of the
+        engine's runtime; None: it has none of its own.
         """
         portal = portal_url if callable(portal_url) else lambda: portal_url
         tokens = PageTokens(signing_key)
         keeper = QuotaKeeper(quotas)
+        urls = StreamingUrls(signing_key, portal)
         return cls(
             fleets=FleetService(transactions, clock, wake, tokens, sizes_root_volumes, quotas=keeper),
             stacks=StackService(transactions, clock, tokens, known_endpoints, keeper),
             associations=AssociationService(transactions, tokens),
-            sessions=StreamingSessionService(transactions, clock, wake, StreamingUrls(signing_key, portal), tokens),
+            sessions=StreamingSessionService(transactions, clock, wake, urls, tokens),
             session_instances=SessionInstanceService(transactions, wake),
             images=ImageService(transactions, clock, tokens, portal),
+            image_builders=ImageBuilderService(
+                transactions,
+                clock,
+                wake,
+                tokens,
+                urls,
+                agents=agent_versions or AgentVersions.fixed(f"simulated-{__version__}"),
+                sizes_root_volumes=sizes_root_volumes,
+                known_endpoints=known_endpoints,
+                quotas=keeper,
+            ),
             tags=TagService(transactions, tokens),
             access_keys=AccessKeyService(transactions, clock),
             scalable_targets=ScalableTargetService(transactions, clock, tokens),

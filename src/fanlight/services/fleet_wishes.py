@@ -86,7 +86,7 @@ def check_numbers(asked: NewFleet | FleetChange) -> None:
     _check_range("DesiredInstances", asked.desired_instances, (0, LARGEST_FLEET))
     _check_range("DesiredSessions", asked.desired_sessions, (0, LARGEST_FLEET))
     _check_range("MaxSessionsPerInstance", asked.max_sessions_per_instance, SESSIONS_PER_INSTANCE)
-    _check_range("RootVolumeConfig.VolumeSizeInGb", asked.root_volume_in_gib, ROOT_VOLUME_IN_GIB)
+    check_root_volume_size(asked.root_volume_in_gib)
 
 
 def check_capacity(desired_instances: int | None, desired_sessions: int | None, *, is_multi_session: bool) -> None:
@@ -101,6 +101,11 @@ def check_capacity(desired_instances: int | None, desired_sessions: int | None, 
         raise InvalidCombination(
             "DesiredSessions belongs to multi-session fleets. Give DesiredInstances, or MaxSessionsPerInstance too."
         )
+
+
+def check_root_volume_size(size_in_gib: int | None) -> None:
+    """Hold the documented range. Raises InvalidCombination."""
+    _check_range("RootVolumeConfig.VolumeSizeInGb", size_in_gib, ROOT_VOLUME_IN_GIB)
 
 
 def check_vpc(config: VpcConfig | None) -> None:

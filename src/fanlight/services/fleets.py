@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from uuid import uuid4
 
-from fanlight.domain.errors import InUse, InvalidCombination, NotPermitted, NotSupported
+from fanlight.domain.errors import InUse, InvalidCombination, NotPermitted
 from fanlight.domain.fleet_capacity import Capacity, capacity_of
 from fanlight.domain.fleets import FLEET, Fleet, FleetEvent, FleetState, FleetType, StreamView, instances_for
 from fanlight.domain.images import Image
@@ -20,6 +20,7 @@ from fanlight.services.fleet_wishes import FleetChange, NewFleet, check_capacity
 from fanlight.services.names import all_named
 from fanlight.services.page_tokens import PageTokens, cut
 from fanlight.services.quotas import QuotaKeeper
+from fanlight.services.root_volumes import check_root_volume
 
 PAGE_SIZE = 100
 
@@ -52,7 +53,7 @@ class FleetService:
         InvalidCombination, LimitExceeded, NotSupported (instance type, root volume), DriverUnavailable (root volume).
         """
         check_numbers(wanted)
-        await self._check_root_volume(wanted.root_volume_in_gib)
+        await check_root_volume(wanted.root_volume_in_gib, self._sizes_root_volumes)
         check_vpc(wanted.vpc_config)
         desired_instances = _instances_asked_for(wanted)
         async with self._transactions.begin(write=True) as work:
@@ -78,7 +79,7 @@ class FleetService:
     async def update(self, scope: Scope, name: str, change: FleetChange) -> DescribedFleet:
         """Change a fleet. Raises NotFound, InUse (the state forbids it), and what `create` raises for the new values."""
         check_numbers(change)
-        await self._check_root_volume(change.root_volume_in_gib)
+        await check_root_volume(change.root_volume_in_gib, self._sizes_root_volumes)
         async with self._transactions.begin(write=True) as work:
             before = await work.fleets.get(scope, name)
             after = await changed(work, before, change)
@@ -137,16 +138,6 @@ class FleetService:
             await work.fleets.remove(fleet)
             await work.tags.drop(fleet.arn)
             await work.commit()
-
-    async def _check_root_volume(self, size_in_gib: int | None) -> None:
-        """Raises NotSupported, DriverUnavailable (nobody knows yet)."""
-        if size_in_gib is None or self._sizes_root_volumes is None:
-            return
-        if not await self._sizes_root_volumes():
-            raise NotSupported(
-                "RootVolumeConfig is not supported: the storage pool of this installation does not limit the size of a "
-                "root volume. Leave it out, or let the operator use a btrfs pool."
-            )
 
     def _new(self, scope: Scope, wanted: NewFleet, image: Image, desired_instances: int) -> Fleet:
         return Fleet(

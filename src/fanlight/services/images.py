@@ -113,6 +113,7 @@ def _image_of(manifest: ImageManifest, before: Image | None) -> Image:
         applications=manifest.applications,
         base_image_arn=PUBLIC.arn(f"image/{manifest.base_image_name}") if manifest.base_image_name else None,
         agent_version=manifest.agent_version,
+        image_builder_supported=True,
         created_at=manifest.created_at,
         public_base_image_released_at=manifest.created_at,
     )

@@ -8,15 +8,18 @@ from collections.abc import AsyncIterator
 
 from fanlight.domain.errors import LimitExceeded
 from fanlight.domain.fleets import Fleet, FleetState
+from fanlight.domain.image_builders import ImageBuilder
 from fanlight.domain.places import Scope
 from fanlight.domain.ports import UnitOfWork
 from fanlight.domain.quotas import (
     ACTIVE_FLEETS,
     FLEETS,
+    IMAGE_BUILDERS,
     INTERNET_INSTANCES,
     NO_QUOTAS,
     STACKS,
     Quotas,
+    builder_instances,
     fleet_instances,
 )
 
@@ -83,6 +86,17 @@ class QuotaKeeper:
                 f"The Instance type '{fleet.instance_type}' capacity limit for fleet {fleet.name}' was exceeded. "
                 f"Requested: {wanted}, Limit: {limit} (quota '{name}')"
             )
+
+    async def admit_image_builder(self, work: UnitOfWork, builder: ImageBuilder) -> None:
+        """Let an image builder that was just added stay."""
+        quotas = (IMAGE_BUILDERS, builder_instances(builder.instance_type))
+        if all(self.limit(name) is None for name in quotas):
+            return
+        # An account that has a quota on them has few.
+        everywhere = [other for other in await work.image_builders.everywhere() if other.scope == builder.scope]
+        self.admit(IMAGE_BUILDERS, len(everywhere))
+        alike = sum(other.instance_type == builder.instance_type for other in everywhere)
+        self.admit(builder_instances(builder.instance_type), alike)
 
 
 async def _others(work: UnitOfWork, fleet: Fleet) -> AsyncIterator[Fleet]:

@@ -96,7 +96,7 @@ def applied(stack: Stack, members: StackMembers, known_endpoints: Collection[str
         "redirect_url": members.redirect_url,
         "feedback_url": members.feedback_url,
         "embed_host_domains": _embed_host_domains(members.embed_host_domains),
-        "access_endpoints": _access_endpoints(members.access_endpoints, known_endpoints),
+        "access_endpoints": checked_endpoints(members.access_endpoints, known_endpoints),
         "preferred_protocol": members.preferred_protocol,
         "content_redirection": members.content_redirection,
         "storage_connector_authentication": members.storage_connector_authentication,
@@ -185,7 +185,8 @@ def _check_connectors(connectors: tuple[StorageConnector, ...], authentication: 
         )
 
 
-def _access_endpoints(endpoints: tuple[str | None, ...] | None, known: Collection[str]) -> tuple[str, ...] | None:
+def checked_endpoints(endpoints: tuple[str | None, ...] | None, known: Collection[str]) -> tuple[str, ...] | None:
+    """Return the ids of interface endpoints as they are given. Raises InvalidCombination, NotSupported."""
     if endpoints is None:
         return None
     for endpoint in endpoints:

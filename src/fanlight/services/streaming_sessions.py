@@ -24,11 +24,12 @@ from fanlight.domain.places import Scope
 from fanlight.domain.ports import Clock, Transactions, UnitOfWork, Wake
 from fanlight.domain.stacks import Stack, UserAction
 from fanlight.domain.streaming_sessions import EndReason, StreamingGrant, StreamingSession
+from fanlight.services.builder_sessions import BuilderCatalog, open_in_builder, served_builder
 from fanlight.services.page_tokens import PageTokens, cut
-from fanlight.services.streaming_urls import StreamingUrls
+from fanlight.services.streaming_urls import LONGEST_VALIDITY_IN_SECONDS, StreamingUrls, checked_validity
 
 DESKTOP = "Desktop"  # the application id that means the whole desktop
-DEFAULT_VALIDITY_IN_SECONDS, LONGEST_VALIDITY_IN_SECONDS = 60, 604_800
+DEFAULT_VALIDITY_IN_SECONDS = 60
 DEFAULT_PAGE, LARGEST_PAGE = 20, 50
 _EXPIRE_ATTEMPTS = 5  # the API has no error for a session that changes at this very moment
 BY_URL = "API"  # how users of streaming URLs signed in
@@ -67,7 +68,7 @@ class StreamingSessionService:
         Raises NotFound (stack, fleet, application), NotPermitted (not associated), NotAvailable (fleet not RUNNING),
         InvalidCombination (validity, the desktop of a fleet in APP view).
         """
-        lasting = _checked_validity(validity_in_seconds)
+        lasting = checked_validity(validity_in_seconds, DEFAULT_VALIDITY_IN_SECONDS)
         async with self._transactions.begin() as work:
             await work.stacks.get(scope, stack_name)
             fleet = await work.fleets.get(scope, fleet_name)
@@ -101,7 +102,8 @@ class StreamingSessionService:
     async def redeem(self, parameters: str, signature: str) -> StreamingGrant:
         """Return what a streaming URL grants. May be repeated until it expires.
 
-        Raises UrlRefused with code ALTERED, EXPIRED, NOT_FOUND, NOT_ASSOCIATED or FLEET_NOT_RUNNING.
+        Raises UrlRefused with code ALTERED, EXPIRED, NOT_FOUND, NOT_ASSOCIATED, FLEET_NOT_RUNNING or
+        IMAGE_BUILDER_NOT_RUNNING.
         """
         grant = self._urls.read(parameters, signature)
         now = self._clock.now()
@@ -110,12 +112,17 @@ class StreamingSessionService:
         if not now < grant.expires_at <= now + longest:
             raise UrlRefused("EXPIRED", "This link has expired. Ask for a new one.")
         async with self._transactions.begin() as work:
-            await _served_by(work, grant)
+            await (served_builder(work, grant) if grant.image_builder_name else _served_by(work, grant))
         return grant
 
-    async def catalog(self, grant: StreamingGrant) -> SessionCatalog:
-        """Return what the user of this grant may open. Raises UrlRefused NOT_FOUND, NOT_ASSOCIATED, FLEET_NOT_RUNNING."""
+    async def catalog(self, grant: StreamingGrant) -> SessionCatalog | BuilderCatalog:
+        """Return what the user of this grant may open.
+
+        Raises UrlRefused NOT_FOUND, NOT_ASSOCIATED, FLEET_NOT_RUNNING, IMAGE_BUILDER_NOT_RUNNING.
+        """
         async with self._transactions.begin() as work:
+            if grant.image_builder_name:
+                return BuilderCatalog(await served_builder(work, grant))
             stack, fleet = await _served_by(work, grant)
             image = await _image_of(work, fleet)
         enabled = tuple(application for application in image.applications if application.enabled)
@@ -135,16 +142,27 @@ class StreamingSessionService:
         in APP view without a choice; NO_TIME_ZONE), NotFound (application), InvalidCombination (the desktop in APP view).
         """
         async with self._transactions.begin(write=True) as work:
-            stack, fleet = await _served_by(work, grant)
-            chosen = _choice(fleet, await _image_of(work, fleet), application_id or grant.application_id)
-            live = await _live_of(work, grant)
-            if live is None:
-                zone = _zone_for(stack, time_zone)
-                live = await self._make(work, grant, stack, fleet, chosen, zone)
+            if grant.image_builder_name:
+                await served_builder(work, grant)
+                live = await _live_of(work, grant) or await open_in_builder(work, grant, self._clock)
                 await work.commit()
+            else:
+                live = await self._open_in_fleet(work, grant, application_id, time_zone)
         if live.end_requested is not None:
             raise UrlRefused("SESSION_ENDING", "Your last session is just being closed. Try again in a few seconds.")
         self._wake("session", live.session_id)
+        return live
+
+    async def _open_in_fleet(
+        self, work: UnitOfWork, grant: StreamingGrant, application_id: str | None, time_zone: str | None
+    ) -> StreamingSession:
+        stack, fleet = await _served_by(work, grant)
+        chosen = _choice(fleet, await _image_of(work, fleet), application_id or grant.application_id)
+        live = await _live_of(work, grant)
+        if live is None:
+            zone = _zone_for(stack, time_zone)
+            live = await self._make(work, grant, stack, fleet, chosen, zone)
+            await work.commit()
         return live
 
     async def find_live(self, grant: StreamingGrant) -> StreamingSession | None:
@@ -287,15 +305,6 @@ def _zone_for(stack: Stack, said: str | None) -> str | None:
     if said is None:
         raise UrlRefused("NO_TIME_ZONE", "The browser has not said its time zone yet.")
     return said or None
-
-
-def _checked_validity(seconds: int | None) -> timedelta:
-    lasting = DEFAULT_VALIDITY_IN_SECONDS if seconds is None else seconds
-    if not 1 <= lasting <= LONGEST_VALIDITY_IN_SECONDS:
-        raise InvalidCombination(
-            f"Validity is {lasting} seconds; it must be between 1 and {LONGEST_VALIDITY_IN_SECONDS}."
-        )
-    return timedelta(seconds=lasting)
 
 
 async def _served_by(work: UnitOfWork, grant: StreamingGrant) -> tuple[Stack, Fleet]:

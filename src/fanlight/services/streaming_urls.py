@@ -15,7 +15,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode
 
-from fanlight.domain.errors import UrlRefused
+from fanlight.domain.errors import InvalidCombination, UrlRefused
 from fanlight.domain.places import Scope
 from fanlight.domain.streaming_sessions import StreamingGrant
 
@@ -24,20 +24,22 @@ LONGEST_PARAMETERS = 8 * 1024
 # The gateway keeps the same facts in a cookie, compressed, and browsers drop one above 4,096 characters: what would not
 # fit there is refused here, where somebody can still shorten it.
 LONGEST_COMPRESSED = 2_600
-_MEMBERS = frozenset(
-    {
-        "type",
-        "expires",
-        "awsAccountId",
-        "userId",
-        "catalogSource",
-        "fleetRef",
-        "applicationId",
-        "userContext",
-        "maxUserDurationInSecs",
-        "region",
-    }
-)
+LONGEST_VALIDITY_IN_SECONDS = 604_800
+_COMMON = frozenset({"type", "expires", "awsAccountId", "userId", "catalogSource", "fleetRef", "region"})
+_MEMBERS = {
+    "END_USER": _COMMON | {"applicationId", "userContext", "maxUserDurationInSecs"},
+    "ADMIN": _COMMON,  # of image builders
+}
+
+
+def checked_validity(seconds: int | None, default: int) -> timedelta:
+    """Return how long a URL may be opened. Raises InvalidCombination."""
+    lasting = default if seconds is None else seconds
+    if not 1 <= lasting <= LONGEST_VALIDITY_IN_SECONDS:
+        raise InvalidCombination(
+            f"Validity is {lasting} seconds; it must be between 1 and {LONGEST_VALIDITY_IN_SECONDS}."
+        )
+    return timedelta(seconds=lasting)
 
 
 class StreamingUrls:
@@ -64,6 +66,22 @@ class StreamingUrls:
         parameters = base64.b64encode(text).decode()
         if len(parameters) > LONGEST_PARAMETERS or len(zlib.compress(text, 9)) > LONGEST_COMPRESSED:
             return None
+        return self._signed(parameters)
+
+    def issue_for_builder(self, grant: StreamingGrant) -> str:
+        """Return the URL for the grant of an image builder; names are short, so it is never too long."""
+        members = {
+            "type": "ADMIN",
+            "expires": str(int(grant.expires_at.timestamp())),
+            "awsAccountId": grant.scope.account_id,
+            "userId": grant.user_id,
+            "catalogSource": grant.stack_name,
+            "fleetRef": grant.fleet_name,
+            "region": grant.scope.region,
+        }
+        return self._signed(base64.b64encode(json.dumps(members).encode()).decode())
+
+    def _signed(self, parameters: str) -> str:
         signature = base64.b64encode(self._mac(parameters.encode())).decode()
         return f"{self._portal()}/authenticate?{urlencode({'parameters': parameters, 'signature': signature})}"
 
@@ -87,21 +105,27 @@ class StreamingUrls:
 def _grant_of(parameters: bytes) -> StreamingGrant:
     try:
         members = json.loads(base64.b64decode(parameters, validate=True))
-        if not isinstance(members, dict) or members.keys() != _MEMBERS or members["type"] != "END_USER":
+        if not isinstance(members, dict) or not all(isinstance(value, str) for value in members.values()):
             raise _altered()
-        if not all(isinstance(value, str) for value in members.values()):
+        allowed = _MEMBERS.get(members.get("type", ""))
+        if allowed is None or members.keys() != allowed:
             raise _altered()
-        return StreamingGrant(
+        is_builder = members["type"] == "ADMIN"
+        prefixes = ("", "") if is_builder else ("stack/", "fleet/")
+        grant = StreamingGrant(
             scope=Scope(members["awsAccountId"], members["region"]),
-            stack_name=_after("stack/", members["catalogSource"]),
-            fleet_name=_after("fleet/", members["fleetRef"]),
+            stack_name=_after(prefixes[0], members["catalogSource"]),
+            fleet_name=_after(prefixes[1], members["fleetRef"]),
             user_id=members["userId"],
-            application_id=members["applicationId"] or None,
-            session_context=members["userContext"] or None,
+            application_id=members.get("applicationId") or None,
+            session_context=members.get("userContext") or None,
             expires_at=datetime.fromtimestamp(int(members["expires"]), UTC),
         )
     except (ValueError, OverflowError, OSError, binascii.Error, RecursionError):
         raise _altered() from None
+    if (grant.image_builder_name is not None) != is_builder:
+        raise _altered()
+    return grant
 
 
 def _after(prefix: str, reference: str) -> str:

@@ -105,6 +105,8 @@ async def _exists(work: UnitOfWork, scope: Scope, kind: str, name: str) -> bool:
             return bool(await work.fleets.page(scope, names=[name], limit=1))
         case "stack":
             return bool(await work.stacks.page(scope, names=[name], limit=1))
+        case "image-builder":
+            return bool(await work.image_builders.page(scope, names=[name], limit=1))
         case "image":
             return await work.images.find(scope, arn=scope.arn(f"image/{name}")) is not None
         case _:

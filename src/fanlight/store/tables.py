@@ -20,6 +20,7 @@ from sqlalchemy import (
 )
 
 from fanlight.domain.fleets import FleetState, FleetType, StreamView
+from fanlight.domain.image_builders import ImageBuilderState
 from fanlight.domain.images import ImageFailure, ImageState, Visibility
 from fanlight.domain.instances import InstanceState
 from fanlight.domain.streaming_sessions import EndReason, SessionState
@@ -154,6 +155,45 @@ image_permissions = Table(
     # An image that is shared cannot be removed, whatever the code above forgets.
     ForeignKeyConstraint(["image_id"], ["images.image_id"]),
     Index(None, "shared_account_id"),
+)
+
+image_builders = Table(
+    "image_builders",
+    metadata,
+    Column("builder_id", String, primary_key=True),
+    Column("account_id", String, nullable=False),
+    Column("region", String, nullable=False),
+    Column("name", Name, nullable=False),
+    Column("state", String, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("image_name", String, nullable=False),
+    Column("image_arn", String, nullable=False),
+    Column("image_ref", String, nullable=False),
+    Column("instance_id", String, nullable=False),
+    Column("instance_type", String, nullable=False),
+    Column("platform", String, nullable=False),
+    Column("agent_version", String, nullable=False),
+    Column("display_name", LongText),
+    Column("description", LongText),
+    Column("vpc_config", MaybeJson),
+    Column("enable_default_internet_access", Boolean, nullable=False),
+    Column("access_endpoints", Json, nullable=False),
+    Column("root_volume_in_gib", Integer),
+    Column("disable_imdsv1", Boolean),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("begun_at", UtcDateTime, nullable=False),
+    Column("accepted_at", UtcDateTime),
+    Column("has_run", Boolean, nullable=False),
+    Column("launch_failures", Integer, nullable=False),
+    Column("retry_at", UtcDateTime),
+    Column("reason", MaybeJson),
+    Column("errors", Json, nullable=False),
+    Column("network_interface", MaybeJson),
+    Column("snapshot_image_id", String),
+    Column("is_halted", Boolean, nullable=False),
+    UniqueConstraint("account_id", "region", "name"),
+    UniqueConstraint("instance_id"),
+    one_of("state", ImageBuilderState),
 )
 
 instances = Table(

@@ -19,6 +19,7 @@ from fanlight.store.alarms import SqlAlarms
 from fanlight.store.associations import SqlAssociations
 from fanlight.store.door import Door, domain_errors
 from fanlight.store.fleets import SqlFleets
+from fanlight.store.image_builders import SqlImageBuilders
 from fanlight.store.image_permissions import SqlImagePermissions
 from fanlight.store.images import SqlImages
 from fanlight.store.instances import SqlInstances
@@ -44,6 +45,7 @@ class SqlUnitOfWork:
         self.associations = SqlAssociations(door)
         self.images = SqlImages(door)
         self.image_permissions = SqlImagePermissions(door)
+        self.image_builders = SqlImageBuilders(door)
         self.instances = SqlInstances(door)
         self.sessions = SqlStreamingSessions(door)
         self.tags = SqlTags(door)

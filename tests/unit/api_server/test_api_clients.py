@@ -78,7 +78,7 @@ async def test_a_broken_constraint_is_a_validation_exception(api: Any, protocol:
     ("operation", "arguments", "code"),
     [
         ("describe_entitlements", {"StackName": "s"}, "OperationNotPermittedException"),
-        ("describe_image_builders", {}, "UnsupportedOperation"),
+        ("describe_directory_configs", {}, "UnsupportedOperation"),
     ],
 )
 async def test_an_operation_not_built_says_why(

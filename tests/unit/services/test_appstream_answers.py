@@ -229,7 +229,7 @@ async def test_an_image_is_answered_whole(call: Call) -> None:
                 "DisplayName": "Sample image",
                 "State": "AVAILABLE",
                 "Visibility": "PUBLIC",
-                "ImageBuilderSupported": False,
+                "ImageBuilderSupported": True,
                 "Platform": "UBUNTU_PRO_2404",
                 "Description": "Two applications",
                 "Applications": [

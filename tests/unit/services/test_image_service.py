@@ -39,6 +39,7 @@ async def test_a_manifest_becomes_a_public_image_seen_in_every_scope(rig: Rig) -
         store_ref="sample",
         state=ImageState.AVAILABLE,
         visibility=Visibility.PUBLIC,
+        image_builder_supported=True,
         display_name="Sample image",
         description="Two applications",
         applications=SAMPLE.applications,

@@ -1,7 +1,16 @@
 """All operations of AppStream in one registry: the handlers of each resource, and what is not built yet."""
 
 from fanlight.api import types
-from fanlight.api.appstream import associations, fleets, images, stacks, streaming_sessions, tags, unsupported
+from fanlight.api.appstream import (
+    associations,
+    fleets,
+    image_builders,
+    images,
+    stacks,
+    streaming_sessions,
+    tags,
+    unsupported,
+)
 from fanlight.api.appstream.demands import appstream_demands
 from fanlight.api.appstream.errors import WIRE_CODES
 from fanlight.api.appstream.registry import Registry
@@ -12,7 +21,9 @@ from fanlight.services import AppStreamServices
 
 def appstream_registry() -> Registry[AppStreamServices]:
     """Return the registry. Whether it matches the model is checked by whoever serves it (`verify_complete`)."""
-    return Registry.of_modules(associations, fleets, images, stacks, streaming_sessions, tags, unsupported)
+    return Registry.of_modules(
+        associations, fleets, image_builders, images, stacks, streaming_sessions, tags, unsupported
+    )
 
 
 def appstream_service() -> AwsService[AppStreamServices]:

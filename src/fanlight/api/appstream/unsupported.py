@@ -7,15 +7,6 @@ from fanlight.api.appstream.registry import NotBuilt, not_supported
 
 # What is missing, in one sentence → the operations that wait for it.
 _REASONS: dict[str, tuple[str, ...]] = {
-    "Fanlight has no image builders yet; write an image recipe and run `fanlight images build` on the server.": (
-        "CreateImageBuilder",
-        "CreateImageBuilderStreamingURL",
-        "DeleteImageBuilder",
-        "DescribeImageBuilders",
-        "StartImageBuilder",
-        "StopImageBuilder",
-        "UpdateImageBuilder",
-    ),
     "Fanlight does not install licensed Windows software on image builders; its images are Linux.": (
         "AssociateSoftwareToImageBuilder",
         "DescribeAppLicenseUsage",

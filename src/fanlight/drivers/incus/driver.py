@@ -21,6 +21,7 @@ from fanlight.domain.errors import (
     DriverError,
     DriverUnavailable,
     ImageMissing,
+    InstanceMissing,
     LaunchRefused,
     SubnetUnusable,
 )
@@ -29,9 +30,9 @@ from fanlight.domain.ports import Capabilities, InstanceSpec, ObservedInstance, 
 from fanlight.drivers.incus import instances
 from fanlight.drivers.incus.bridges import Bridge, PreparedBridges
 from fanlight.drivers.incus.client import IncusClient, IncusRefused
-from fanlight.drivers.incus.destruction import destroy
 from fanlight.drivers.incus.id_blocks import BLOCK, free_block, ids_of
 from fanlight.drivers.incus.images import NO_ROOM
+from fanlight.drivers.incus.power import destroy, start, stop
 from fanlight.drivers.incus.preparation import prepare_host, prepare_store
 from fanlight.drivers.incus.shares import Shares
 from fanlight.drivers.incus.socket_directories import Owner, SocketDirectories
@@ -189,6 +190,57 @@ class IncusDriver:
         can_exist = instances.INSTANCE_ID.fullmatch(instance_id) is not None
         return can_exist and (instance_id in self._launches or await self._find(instance_id) is not None)
 
+    async def start(self, instance_id: str, runtime_version: str | None = None) -> None:
+        """Start a stopped instance on its own disk, and return once it runs. Its address and its ids are still its own.
+
+        Raises InstanceMissing, CapacityExhausted, LaunchRefused, DriverUnavailable.
+        """
+        async with self._lock(instance_id):
+            found = await self._find(instance_id) if instances.INSTANCE_ID.fullmatch(instance_id) else None
+            if found is None:
+                raise InstanceMissing(f"The engine has no instance {instance_id}.")
+            if found["status"] in ("Running", "Ready", "Starting"):
+                return
+            _check_memory()
+            self._make_directories(instance_id)
+            try:
+                if runtime_version is not None:
+                    await self._client.run(
+                        "PATCH", f"instances/{instance_id}", self._with_runtime(found, runtime_version)
+                    )
+                await self._guard_host(await self._list_everywhere())
+                await start(self._client, instance_id)
+            except IncusRefused as refused:
+                if refused.is_missing:
+                    raise InstanceMissing(f"The engine has no instance {instance_id}.") from refused
+                if refused.says(*NO_ROOM):
+                    raise CapacityExhausted(f"No room for {instance_id}: {refused.text}.") from refused
+                raise LaunchRefused(f"The engine does not start {instance_id}: {refused.text}.") from refused
+
+    def _with_runtime(self, found: Mapping[str, Any], version: str) -> dict[str, Any]:
+        """Return the change that mounts another runtime. Raises LaunchRefused when it is not installed."""
+        runtime = _runtime(self._runtimes, version)
+        device = {**found["devices"]["runtime"], "source": str(runtime)}
+        return {"devices": {"runtime": device}, "config": {instances.RUNTIME_LABEL: runtime.name}}
+
+    async def stop(self, instance_id: str) -> None:
+        """Return once it stands still. Its disk stays, its socket directories go. Raises DriverUnavailable."""
+        if not instances.INSTANCE_ID.fullmatch(instance_id):
+            return
+        async with self._lock(instance_id):
+            if launch := self._launches.get(instance_id):
+                await asyncio.wait([launch])
+            if await self._find(instance_id) is None:
+                return
+            try:
+                await stop(self._client, instance_id)
+                self._sockets().remove(instance_id)
+            except IncusRefused as refused:
+                raise DriverUnavailable(f"The engine does not stop {instance_id}: {refused.text}.") from refused
+            except OSError as error:
+                text = f"The socket directories of {instance_id} cannot be removed: {error}."
+                raise DriverUnavailable(text) from error
+
     async def terminate(self, instance_id: str) -> None:
         """Destroy it and its socket directories. Unknown or already gone is success. Raises DriverUnavailable."""
         if not instances.INSTANCE_ID.fullmatch(instance_id):
@@ -241,10 +293,10 @@ class IncusDriver:
         directories = self._sockets()
         await self._reserve(spec)
         try:
-            directories.make(spec.instance_id)
-        except OSError as error:
+            self._make_directories(spec.instance_id)
+        except DriverUnavailable:
             self._release(spec.instance_id)
-            raise DriverUnavailable(f"The socket directories of {spec.instance_id} cannot be made: {error}.") from error
+            raise
         return instances.Place(
             host_sockets=directories.host(spec.instance_id),
             guest_sockets=directories.guest(spec.instance_id),
@@ -253,6 +305,13 @@ class IncusDriver:
             first_uid=self._first_uids[spec.instance_id],
             seat=self._seats.get(spec.instance_id),
         )
+
+    def _make_directories(self, instance_id: str) -> None:
+        """Raises DriverUnavailable."""
+        try:
+            self._sockets().make(instance_id)
+        except OSError as error:
+            raise DriverUnavailable(f"The socket directories of {instance_id} cannot be made: {error}.") from error
 
     async def _reserve(self, spec: InstanceSpec) -> None:
         """Choose address and ids, and let the guard know. Raises CapacityExhausted, NetworkUnusable, DriverUnavailable."""

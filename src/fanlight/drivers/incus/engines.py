@@ -84,6 +84,18 @@ class IncusEngines:
         await driver.launch(spec)
         self._places[spec.instance_id] = driver
 
+    async def start(self, instance_id: str, runtime_version: str | None = None) -> None:
+        """Raises InstanceMissing, CapacityExhausted, LaunchRefused, DriverUnavailable."""
+        driver = await self.driver_of(instance_id)
+        _check_prepared(driver)
+        await driver.start(instance_id, runtime_version)
+
+    async def stop(self, instance_id: str) -> None:
+        """Raises DriverUnavailable."""
+        driver = await self.driver_of(instance_id)
+        _check_prepared(driver)
+        await driver.stop(instance_id)
+
     async def terminate(self, instance_id: str) -> None:
         """Unknown or already gone is success. Raises DriverUnavailable."""
         driver = await self.driver_of(instance_id)

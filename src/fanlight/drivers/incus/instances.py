@@ -22,8 +22,10 @@ LABEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 LONGEST_LABEL_VALUE = 1024
 RUNTIME_VERSION_LABEL = "runtime_version"
 
-_MARK = "user.fanlight.instance"  # says that the instance is ours; others in the project are not our business
 _LABEL = "user.fanlight.label."
+RUNTIME_LABEL = f"{_LABEL}{RUNTIME_VERSION_LABEL}"  # as Incus has it
+
+_MARK = "user.fanlight.instance"  # says that the instance is ours; others in the project are not our business
 # What the fleet allowed when the instance was launched; the guard is made from these.
 _SUBNET, _GROUPS, _INTERNET = "user.fanlight.subnet", "user.fanlight.security-groups", "user.fanlight.internet"
 

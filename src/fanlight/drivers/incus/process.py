@@ -74,6 +74,8 @@ class ComputeServer:
             [
                 web.post("/v1/prepare", self._prepare),
                 web.post("/v1/launch", self._launch),
+                web.post("/v1/start", self._start),
+                web.post("/v1/stop", self._stop),
                 web.post("/v1/terminate", self._terminate),
                 web.get("/v1/instances", self._observe),
                 web.get("/v1/changes", self._changes),
@@ -97,6 +99,17 @@ class ComputeServer:
     async def _launch(self, request: web.Request) -> web.StreamResponse:
         self._check_prepared()
         await self._driver.launch(wire.read_spec(await _json_of(request)))
+        return web.json_response({})
+
+    async def _start(self, request: web.Request) -> web.StreamResponse:
+        self._check_prepared()
+        instance_id, runtime_version = wire.read_start(await _json_of(request))
+        await self._driver.start(instance_id, runtime_version)
+        return web.json_response({})
+
+    async def _stop(self, request: web.Request) -> web.StreamResponse:
+        self._check_prepared()
+        await self._driver.stop(wire.read_instance_id(await _json_of(request)))
         return web.json_response({})
 
     async def _terminate(self, request: web.Request) -> web.StreamResponse:

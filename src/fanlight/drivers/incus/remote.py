@@ -90,6 +90,15 @@ class RemoteDriver:
         """Raises CapacityExhausted, ImageMissing, LaunchRefused, DriverUnavailable."""
         await self._connection.ask("POST", "launch", wire.write_spec(spec))
 
+    async def start(self, instance_id: str, runtime_version: str | None = None) -> None:
+        """Raises InstanceMissing, CapacityExhausted, LaunchRefused, DriverUnavailable."""
+        body = {"instance_id": instance_id, "runtime_version": runtime_version}
+        await self._connection.ask("POST", "start", body)
+
+    async def stop(self, instance_id: str) -> None:
+        """Raises DriverUnavailable."""
+        await self._connection.ask("POST", "stop", {"instance_id": instance_id})
+
     async def terminate(self, instance_id: str) -> None:
         """Raises DriverUnavailable."""
         await self._connection.ask("POST", "terminate", {"instance_id": instance_id})

@@ -14,6 +14,7 @@ from fanlight.domain.errors import (
     DriverError,
     DriverUnavailable,
     ImageMissing,
+    InstanceMissing,
     LaunchRefused,
     PublishRefused,
     SecurityGroupMissing,
@@ -31,6 +32,7 @@ SOCKET_NAME = "compute.sock"
 MAX_BODY_IN_BYTES = 128 * 1024
 IMAGE_REF = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 MADE_REF = re.compile(rf"{MADE_HERE}[a-z0-9-]{{1,58}}")
+RUNTIME_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 MAX_LABELS = 64
 MAX_NAMES = 1024
 NETWORK_NAME = re.compile(r"[A-Za-z0-9-]{1,64}")
@@ -45,6 +47,12 @@ class MalformedRequest(ValueError):
 def read_instance_id(body: Any) -> str:
     """Return the id of `{"instance_id": ...}`. Raises MalformedRequest."""
     return str(_read(body, {"instance_id": _is_match(INSTANCE_ID)})["instance_id"])
+
+
+def read_start(body: Any) -> tuple[str, str | None]:
+    """Return instance and runtime version of a start. Raises MalformedRequest."""
+    members = _read(body, {"instance_id": _is_match(INSTANCE_ID), "runtime_version": _is_version_or_none})
+    return members["instance_id"], members["runtime_version"]
 
 
 def read_spec(body: Any) -> InstanceSpec:
@@ -150,6 +158,7 @@ _ERRORS: dict[str, type[DriverError]] = {
     "CapacityExhausted": CapacityExhausted,
     "DriverUnavailable": DriverUnavailable,
     "ImageMissing": ImageMissing,
+    "InstanceMissing": InstanceMissing,
     "LaunchRefused": LaunchRefused,
     "PublishRefused": PublishRefused,
     "SecurityGroupMissing": SecurityGroupMissing,
@@ -164,6 +173,10 @@ _ROLES = frozenset(role.value for role in InstanceRole)
 
 def _is_match(pattern: re.Pattern[str]) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, str) and pattern.fullmatch(value) is not None
+
+
+def _is_version_or_none(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and RUNTIME_VERSION.fullmatch(value) is not None)
 
 
 def _is_between(lowest: int, highest: int) -> Callable[[Any], bool]:

@@ -5,10 +5,17 @@ import os
 import shutil
 import time
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 
-from fanlight.domain.errors import CapacityExhausted, DriverUnavailable, ImageMissing, SubnetExhausted
+from fanlight.domain.errors import (
+    CapacityExhausted,
+    DriverUnavailable,
+    ImageMissing,
+    InstanceMissing,
+    SubnetExhausted,
+)
 from fanlight.domain.networks import NetworkInterface, Networks, free_address, interface_id_of, mac_of
 from fanlight.domain.partial_sights import PartlyUnavailable
 from fanlight.domain.ports import Capabilities, InstanceSpec, ObservedInstance, Power
@@ -89,6 +96,28 @@ class SimulatedDriver:
         self._power_on(record)
         self._hints.tell(spec.instance_id)
 
+    async def start(self, instance_id: str, runtime_version: str | None = None) -> None:
+        """A simulated instance mounts no runtime. What was on its display is gone, as after any boot."""
+        record = self._known.get(instance_id)
+        self._check(record.spec if record else None)
+        if record is None:
+            raise InstanceMissing(f"The simulated engine has no instance {instance_id}.")
+        if record.power is Power.RUNNING:
+            return
+        if runtime_version is not None:
+            labels = {**record.spec.labels, "runtime_version": runtime_version}
+            record.spec = replace(record.spec, labels=labels)
+        record.power, record.launched_at, record.sessions = Power.RUNNING, time.time(), []
+        self._records.save(record)
+        self._power_on(record)
+        self._hints.tell(instance_id)
+
+    async def stop(self, instance_id: str) -> None:
+        self._check(self._known[instance_id].spec if instance_id in self._known else None)
+        if instance_id in self._known:
+            await self.halt(instance_id)
+            await asyncio.to_thread(shutil.rmtree, self._homes / check_id(instance_id), ignore_errors=True)
+
     async def terminate(self, instance_id: str) -> None:
         self._check(self._known[instance_id].spec if instance_id in self._known else None)
         record = self._known.pop(instance_id, None)
@@ -121,7 +150,7 @@ class SimulatedDriver:
     def changes(self) -> AsyncIterator[str]:
         return self._hints.listen()
 
-    async def stop(self, instance_id: str) -> None:
+    async def halt(self, instance_id: str) -> None:
         """A fault: the instance ends by itself, and the engine still knows it."""
         record = self._known[instance_id]
         record.power = Power.STOPPED

@@ -272,6 +272,7 @@ const REFUSALS = {
   NOT_SIGNED_IN: "Open your streaming link again",
   NO_CAPACITY: "Everything is in use",
   FLEET_NOT_RUNNING: "The applications are switched off",
+  IMAGE_BUILDER_NOT_RUNNING: "The image builder is not running",
   EXPIRED: "This link has expired",
   NOT_FOUND: "These applications are gone",
   NOT_FROM_HERE: "This does not open from here",

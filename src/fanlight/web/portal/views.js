@@ -94,12 +94,20 @@ const ENDS = {
   START_FAILED: ["Your session could not start", "The instance did not come up. It has been removed; a new try gets a fresh one."],
   NO_CAPACITY: ["Everything is in use", "No instance became free in time. Try again in a few minutes."],
 };
+const BUILDER_ENDS = {
+  USER: ["Your session has ended", "The programs were closed. The image builder goes on as it is, with everything on its disk."],
+  MAX_DURATION: ["Your session has ended", "It lasted five days. The image builder goes on as it is, with everything on its disk."],
+  FLEET_STOPPED: ["The image builder is not running any more", "It was stopped or deleted, or an image is being made of it. The session in it was ended."],
+  INSTANCE_LOST: ["Your session was lost", "The image builder was restarted from within, or its desktop failed. What is on its disk is still there."],
+  START_FAILED: ["Your session could not start", "The desktop of the image builder did not come up. Try again, or stop the image builder and start it."],
+};
 const REDIRECTS_AFTER = new Set(["USER", "EXPIRED_BY_ADMINISTRATOR", "DISCONNECT_TIMEOUT", "IDLE_TIMEOUT", "MAX_DURATION", "FLEET_STOPPED", "INSTANCE_LOST"]);
 const REDIRECT_IN_SECONDS = 10;
 
 /** `startAgain` is null when the link allows no new session. */
 export function showEnded(reason, catalog, startAgain) {
-  const [title, text] = ENDS[reason] ?? ["Your session has ended", "It is no longer running."];
+  const ends = catalog?.isImageBuilder ? BUILDER_ENDS : ENDS;
+  const [title, text] = ends[reason] ?? ENDS[reason] ?? ["Your session has ended", "It is no longer running."];
   const target = REDIRECTS_AFTER.has(reason) ? catalog?.redirectUrl : null;
   const going = target ? h("p.detail", { role: "status" }) : null;
   let isStaying = false;
