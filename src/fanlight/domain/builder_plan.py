@@ -182,7 +182,7 @@ def _strays(facts: BuilderFacts) -> list[BuilderStep]:
 
 
 def _plan_snapshot(facts: BuilderFacts, now: datetime) -> list[BuilderStep]:
-    if facts.image_state in (None, ImageState.AVAILABLE, ImageState.FAILED):
+    if facts.image_state is not ImageState.PENDING:
         # Made, failed or given up. One that failed early leaves the instance running.
         return _plan_stop(facts, ImageBuilderEvent.SNAPSHOT_OVER, now)
     if facts.builder.is_halted:
