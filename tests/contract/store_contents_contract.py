@@ -72,7 +72,7 @@ class StoreContentsContract:
             errors=(FleetError(FleetErrorCause.IMAGE_UNKNOWN, "The image is gone.", NOW),),
             network_interface=NetworkInterface(interface_id="eni-1", address="10.0.0.2", subnet_id="subnet-1"),
             snapshot_image_id="img-1",
-            is_halted=True,
+            is_prepared=True,
         )
         await put(store.transactions, whole, image_builder("plain"), image_builder(scope=OTHER_ACCOUNT))
         async with store.transactions.begin() as work:

@@ -11,9 +11,11 @@ from simulated_system import SCOPE, System, running_system, stopped_system, unti
 
 from fanlight.domain.errors import CapacityExhausted, NotAvailable, NotFound, NotPermitted, UrlRefused
 from fanlight.domain.image_builders import ImageBuilder, ImageBuilderState, StateChangeCode
+from fanlight.domain.image_tasks import BuildTask
+from fanlight.domain.images import Image, ImageFailure, ImageState, made_ref
 from fanlight.domain.ports import InstanceSpec, Power
 from fanlight.domain.streaming_sessions import EndReason, SessionState, StreamingSession
-from fanlight.services.image_builders import NewImageBuilder
+from fanlight.services.image_builders import NewImageBuilder, begin_snapshot
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -332,3 +334,95 @@ async def test_another_agent_version_is_an_update_on_the_way(system: System) -> 
     await becomes(system, RUNNING)
     with pytest.raises(NotAvailable, match="is not installed"):
         await system.services.image_builders.start(SCOPE, "workshop", "06-19-2019")
+
+
+async def snapshot(system: System, made: ImageBuilder, name: str = "made") -> Image:
+    """Do what the creation of an image does: one unit of work for image and builder."""
+    image = Image(
+        image_id=name * 8,
+        scope=SCOPE,
+        name=name,
+        store_ref=made_ref(name * 8),
+        state=ImageState.PENDING,
+        image_builder_name=made.name,
+        created_at=system.clock.now(),
+        task=BuildTask(builder_id=made.builder_id, instance_id=made.instance_id),
+    )
+    async with system.transactions.begin(write=True) as work:
+        added = await work.images.add(image)
+        await begin_snapshot(work, made.builder_id, image.image_id, system.clock.now())
+        await work.commit()
+    system.reconcilers.wake("image", image.image_id)
+    system.reconcilers.wake("image_builder", made.builder_id)
+    return added
+
+
+async def image_becomes(system: System, state: ImageState, name: str = "made") -> Image:
+    async def probe() -> Image | None:
+        async with system.transactions.begin() as work:
+            found = await work.images.find(SCOPE, name=name)
+        return found if found is not None and found.state is state else None
+
+    found: Image = await until(probe, within=20, what=f"image {name} {state}")
+    return found
+
+
+async def test_an_image_is_made_of_a_builder_which_is_stopped_then(system: System) -> None:
+    made = await running(system)
+    session = await in_session(system)
+    await snapshot(system, made)
+    assert (await builder(system)).state is ImageBuilderState.SNAPSHOTTING
+    await image_becomes(system, ImageState.AVAILABLE)
+    stopped = await becomes(system, STOPPED)
+    assert (stopped.snapshot_image_id, stopped.is_prepared, stopped.reason) == (None, False, None)
+    assert (await system.session(session.session_id)).end_reason is EndReason.FLEET_STOPPED
+    await system.services.image_builders.start(SCOPE, "workshop")
+    await becomes(system, RUNNING)
+
+
+async def test_a_builder_that_stops_before_it_is_cleaned_gives_no_image(system: System) -> None:
+    made = await running(system)
+    system.driver.faults.never_prepared = True
+    await snapshot(system, made)
+    await system.driver.halt(made.instance_id)
+    await system.pass_time(timedelta(seconds=6))
+    failed = await image_becomes(system, ImageState.FAILED)
+    assert failed.failure is ImageFailure.IMAGE_BUILDER_NOT_AVAILABLE
+    assert "not cleaned up" in failed.failure_message
+    assert "not cleaned up" in str((await becomes(system, STOPPED)).reason)
+
+
+async def test_a_builder_that_is_not_cleaned_in_time_gives_no_image(system: System) -> None:
+    made = await running(system)
+    system.driver.faults.never_prepared = True
+    await snapshot(system, made)
+    for _ in range(10):
+        await system.pass_time(timedelta(seconds=10))
+    await image_becomes(system, ImageState.FAILED)
+    await becomes(system, STOPPED)
+
+
+@pytest.mark.parametrize("ticks", range(6))
+async def test_a_snapshot_goes_on_in_a_new_process(data_dir: Path, ticks: int) -> None:
+    """However far it had come: the process ends after so many looks at the rows."""
+    async with stopped_system(data_dir) as system:
+        await create(system)
+        async with system.reconciling():
+            made = await becomes(system, RUNNING)
+        await snapshot(system, made)
+        async with system.reconciling():
+            for _ in range(ticks):
+                await builder(system)
+        async with system.reconciling():
+            await image_becomes(system, ImageState.AVAILABLE)
+            await becomes(system, STOPPED)
+            assert await power(system, made) is Power.STOPPED
+
+
+async def test_only_a_running_builder_can_become_an_image(system: System) -> None:
+    made = await running(system)
+    await system.services.image_builders.stop(SCOPE, "workshop")
+    with pytest.raises(NotPermitted, match="RUNNING"):
+        await snapshot(system, made)
+    async with system.transactions.begin() as work:
+        assert await work.images.find(SCOPE, name="made") is None

@@ -31,6 +31,7 @@ SHUT_DOWN = (
     "image builder again."
 )
 LOST = "The engine does not have the instance any more, and its disk is gone. Delete the image builder."
+NOT_PREPARED = "The instance was not cleaned up for an image in time, so none was made of it. Start it and try again."
 NO_REBOOT = "The instance was restarted from within and did not come up again. It is stopped; start it again."
 
 
@@ -75,8 +76,8 @@ class CleanUp:
 
 
 @dataclass(frozen=True, slots=True)
-class NoteHalted:
-    """The instance stands still: an image can be made of its disk."""
+class NotePrepared:
+    """Nothing of the builder's own is left: an image may be made of its disk once the instance stands still."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,22 +97,18 @@ class LookAgain:
 
 
 BuilderStep: TypeAlias = (
-    Submit | PowerOn | PowerOff | Listen | Become | EndStray | CleanUp | NoteHalted | Discard | Destroy | LookAgain
+    Submit | PowerOn | PowerOff | Listen | Become | EndStray | CleanUp | NotePrepared | Discard | Destroy | LookAgain
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuilderFacts:
-    """`live_sessions` are those that are to go on. `image_state` is that of the image being made, None: there is none.
-
-    `is_clean` when the agent says that it has cleaned up for an image.
-    """
+    """`live_sessions` are those that are to go on. `image_state` is that of the image being made, None: there is none."""
 
     builder: ImageBuilder
     sight: Sight
     live_sessions: Collection[str] = ()
     image_state: ImageState | None = None
-    is_clean: bool = False
 
 
 def plan_builder(facts: BuilderFacts, now: datetime) -> list[BuilderStep]:
@@ -185,19 +182,26 @@ def _plan_snapshot(facts: BuilderFacts, now: datetime) -> list[BuilderStep]:
     if facts.image_state is not ImageState.PENDING:
         # Made, failed or given up. One that failed early leaves the instance running.
         return _plan_stop(facts, ImageBuilderEvent.SNAPSHOT_OVER, now)
-    if facts.builder.is_halted:
-        return [LookAgain(now + _LATER)]
     if not _is_on(facts.sight):
-        return [NoteHalted()] if facts.sight.looked_at else [LookAgain(now + _SOON, is_engine_asked=True)]
-    return _endings(facts, now) or _plan_clean_halt(facts, now)
+        if facts.sight.looked_at is None:
+            return [LookAgain(now + _SOON, is_engine_asked=True)]
+        return [LookAgain(now + _LATER)] if facts.builder.is_prepared else _unprepared()
+    return [PowerOff()] if facts.builder.is_prepared else _listen(facts.sight) or _plan_preparation(facts, now)
 
 
-def _plan_clean_halt(facts: BuilderFacts, now: datetime) -> list[BuilderStep]:
+def _plan_preparation(facts: BuilderFacts, now: datetime) -> list[BuilderStep]:
+    """Let the agent clean up, which ends the session too. What is not cleaned holds accounts and secrets: no image."""
     agent, deadline = facts.sight.agent, facts.builder.begun_at + SETTLE_LIMIT
-    if facts.is_clean or deadline <= now:
-        return [PowerOff()]
     is_there = agent is not None and agent.is_connected
+    if is_there and agent is not None and agent.phase is AgentPhase.PREPARED:
+        return [NotePrepared()]
+    if deadline <= now:
+        return _unprepared()
     return [*([CleanUp()] if is_there else []), LookAgain(min(deadline, now + _SOON))]
+
+
+def _unprepared() -> list[BuilderStep]:
+    return [Become(ImageBuilderEvent.SNAPSHOT_OVER, Problem(FleetErrorCause.BOOT_FAILED, NOT_PREPARED))]
 
 
 def _plan_start(facts: BuilderFacts, now: datetime) -> list[BuilderStep]:

@@ -89,8 +89,6 @@ IMAGE_BUILDER: Machine[ImageBuilderState, ImageBuilderEvent] = Machine(
     },
 )
 
-# An administrator may have sessions one after the other, and the next begins while the last one is being ended.
-PLACES = 2
 # As long as the longest session of a fleet. The builder goes on when it is over.
 LONGEST_SESSION = timedelta(days=5)
 # A launch that fails for want of room or network is tried again for so long; then the administrator has to know.
@@ -111,7 +109,8 @@ class ImageBuilder:
     `accepted_at` is when the engine took the launch or the start that is under way (None: not yet); `begun_at` when the
     present state began; `has_run` once its desktop was up: from then on its disk is worth keeping. `image_ref` is what
     it was made from, which may be deleted meanwhile. While SNAPSHOTTING, `snapshot_image_id` is the image that is being
-    made of it, and `is_halted` says that its instance stands still for that.
+    made of it, and `is_prepared` says that its agent left nothing of the builder's own there: then, and only then, an image
+    may be made of its disk.
     """
 
     builder_id: str
@@ -143,7 +142,7 @@ class ImageBuilder:
     errors: tuple[FleetError, ...] = field(default=())
     network_interface: NetworkInterface | None = None
     snapshot_image_id: str | None = None
-    is_halted: bool = False
+    is_prepared: bool = False
 
     @property
     def arn(self) -> str:

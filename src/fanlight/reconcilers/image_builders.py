@@ -6,10 +6,11 @@ more: a crash at any point leaves a row to go on from. Neighbour: `domain.builde
 
 import asyncio
 import logging
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from fanlight.agentwire.messages import EndSession
+from fanlight.agentwire.messages import EndSession, PrepareSnapshot
 from fanlight.domain.builder_plan import (
     LOST,
     Become,
@@ -21,7 +22,7 @@ from fanlight.domain.builder_plan import (
     EndStray,
     Listen,
     LookAgain,
-    NoteHalted,
+    NotePrepared,
     PowerOff,
     PowerOn,
     Submit,
@@ -37,7 +38,6 @@ from fanlight.domain.errors import (
 from fanlight.domain.fleet_errors import FleetError, FleetErrorCause, Problem, problem_of
 from fanlight.domain.image_builders import (
     LAUNCH_PATIENCE,
-    PLACES,
     ImageBuilder,
     ImageBuilderEvent,
     ImageBuilderState,
@@ -52,6 +52,7 @@ from fanlight.domain.ports import (
     AgentChannel,
     Clock,
     InstanceDriver,
+    InstanceRole,
     InstanceSpec,
     Power,
     Transactions,
@@ -97,7 +98,6 @@ class ImageBuilderReconciler:
             sight=self._sight(builder),
             live_sessions=live,
             image_state=image.state if image else None,
-            is_clean=True,
         )
         moments = [await self._apply(builder, step) for step in plan_builder(facts, self.clock.now())]
         return min((moment for moment in moments if moment is not None), default=None)
@@ -125,21 +125,22 @@ class ImageBuilderReconciler:
                 await self._become(builder, step)
             case EndStray(session_id):
                 until = await self._end_session(builder, session_id)
-            case CleanUp() | PowerOff() | NoteHalted() | Discard() | Destroy():
+            case CleanUp() | PowerOff() | NotePrepared() | Discard() | Destroy():
                 until = await self._bring_down(builder, step)
         return until
 
     async def _bring_down(
-        self, builder: ImageBuilder, step: CleanUp | PowerOff | NoteHalted | Discard | Destroy
+        self, builder: ImageBuilder, step: CleanUp | PowerOff | NotePrepared | Discard | Destroy
     ) -> datetime | None:
         match step:
             case CleanUp():
+                with suppress(AgentUnreachable):
+                    await self.agents.send(builder.instance_id, {"type": PrepareSnapshot.TYPE})
                 return None
             case PowerOff():
                 return await self._power_off(builder)
-            case NoteHalted():
-                await self._save(replace(builder, is_halted=True))
-                self.wake("image", builder.snapshot_image_id or "")
+            case NotePrepared():
+                await self._save(replace(builder, is_prepared=True))
                 return self.clock.now()
             case Discard():
                 return await self._discard(builder)
@@ -177,7 +178,7 @@ class ImageBuilderReconciler:
             has_internet_access=builder.enable_default_internet_access,
             subnet_ids=builder.vpc_config.subnet_ids if builder.vpc_config else (),
             security_group_ids=builder.vpc_config.security_group_ids if builder.vpc_config else (),
-            places=PLACES,
+            role=InstanceRole.IMAGE_BUILDER,
             labels={
                 "installation": self.settings.installation,
                 "account": builder.scope.account_id,
@@ -204,7 +205,7 @@ class ImageBuilderReconciler:
 
     async def _listen(self, builder: ImageBuilder, first_uid: int) -> datetime:
         try:
-            await self.agents.open(builder.instance_id, first_uid)
+            await self.agents.open(builder.instance_id, first_uid, is_builder=True)
         except AgentUnreachable:
             return self.clock.now() + _SOON
         self.listening_since[builder.instance_id] = self.clock.now()
@@ -220,6 +221,8 @@ class ImageBuilderReconciler:
         await self.sightings.look()
         observed = self.sightings.of(builder.instance_id)
         is_still = observed is None or observed.power in (Power.STOPPED, Power.FAILED)
+        if is_still and builder.snapshot_image_id is not None:
+            self.wake("image", builder.snapshot_image_id)
         return self.clock.now() if is_still else self.clock.now() + _SOON
 
     async def _discard(self, builder: ImageBuilder) -> datetime | None:
@@ -269,8 +272,10 @@ class ImageBuilderReconciler:
             )
         elif after.state is ImageBuilderState.STOPPED:
             await self._hang_up(builder)
-            after = replace(after, snapshot_image_id=None, is_halted=False)
+            after = replace(after, snapshot_image_id=None, is_prepared=False)
         await self._save(after)
+        if builder.snapshot_image_id is not None:
+            self.wake("image", builder.snapshot_image_id)  # it ends FAILED unless it was finished before
         log.info(
             "image builder state changed",
             extra={**_about(builder), "before": builder.state, "after": after.state, "why": reason and reason.message},

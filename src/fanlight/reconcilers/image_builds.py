@@ -32,7 +32,7 @@ class BuildMaker:
             raise TypeError(f"not a build: {task}")
         present = {stored.ref for stored in await self.store.observe()}
         if image.store_ref not in present:
-            if not await self._is_stopped(image, task):
+            if not (await self._is_prepared(image, task) and await self._is_stopped(image, task)):
                 await self.records.note(image, "waiting for the image builder to stop")
                 return self.clock.now() + _LOOK_AGAIN
             image = await self.records.note(image, "packing the root file system")
@@ -45,6 +45,18 @@ class BuildMaker:
         sizes = {stored.ref: stored.size_in_bytes for stored in await self.store.observe()}
         await self.records.finish(image, size_in_bytes=sizes.get(image.store_ref, 0))
         return None
+
+    async def _is_prepared(self, image: Image, task: BuildTask) -> bool:
+        """Return whether nothing of the builder's own is on its disk any more.
+
+        Raises MakingFailed when the builder has given this image up.
+        """
+        async with self.records.transactions.begin() as work:
+            builder = await work.image_builders.find(task.builder_id)
+        if builder is None or builder.snapshot_image_id != image.image_id:
+            why = builder.reason.message if builder is not None and builder.reason else "The image builder is gone."
+            raise MakingFailed(ImageFailure.IMAGE_BUILDER_NOT_AVAILABLE, why)
+        return builder.is_prepared
 
     async def _is_stopped(self, image: Image, task: BuildTask) -> bool:
         """Raises MakingFailed when it is gone, or does not stop in time."""

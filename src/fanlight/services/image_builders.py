@@ -231,16 +231,17 @@ class ImageBuilderService:
 async def begin_snapshot(work: UnitOfWork, builder_id: str, image_id: str, now: datetime) -> ImageBuilder:
     """Let a RUNNING builder be turned into the image that the same unit of work adds; wake both when it is committed.
 
-    Its reconciler ends the session, lets the agent clean up and stops the instance: then `is_halted` is set and the
-    image's reconciler woken. When the image is AVAILABLE or FAILED, the builder becomes STOPPED. Raises NotPermitted
-    (it is not RUNNING, or gone).
+    Its reconciler ends the session, lets the agent clean up (then `is_prepared` is set), stops the instance and wakes the
+    image's. When the image is AVAILABLE or FAILED, the builder becomes STOPPED; also when it could not be cleaned up:
+    then `snapshot_image_id` is not this image's any more, and no image may be made. Raises NotPermitted (it is not
+    RUNNING, or gone).
     """
     builder = await work.image_builders.find(builder_id)
     if builder is None or not IMAGE_BUILDER.allows(builder.state, ImageBuilderEvent.SNAPSHOT_REQUESTED):
         state = builder.state if builder else "gone"
         raise NotPermitted(f"The image builder is {state}. An image can be made of one that is RUNNING.")
     snapshotting = builder.after(ImageBuilderEvent.SNAPSHOT_REQUESTED, now)
-    return await work.image_builders.save(replace(snapshotting, snapshot_image_id=image_id, is_halted=False))
+    return await work.image_builders.save(replace(snapshotting, snapshot_image_id=image_id, is_prepared=False))
 
 
 def _check_makes_builders(image: Image) -> None:

@@ -60,7 +60,7 @@ def _to_row(builder: ImageBuilder) -> dict[str, Any]:
         ],
         "network_interface": asdict(interface) if interface else None,
         "snapshot_image_id": builder.snapshot_image_id,
-        "is_halted": builder.is_halted,
+        "is_prepared": builder.is_prepared,
     }
 
 
@@ -96,7 +96,7 @@ def _from_row(row: AnyRow) -> ImageBuilder:
         errors=tuple(map(_error, row.errors)),
         network_interface=NetworkInterface(**row.network_interface) if row.network_interface else None,
         snapshot_image_id=row.snapshot_image_id,
-        is_halted=row.is_halted,
+        is_prepared=row.is_prepared,
     )
 
 

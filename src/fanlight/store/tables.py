@@ -190,7 +190,7 @@ image_builders = Table(
     Column("errors", Json, nullable=False),
     Column("network_interface", MaybeJson),
     Column("snapshot_image_id", String),
-    Column("is_halted", Boolean, nullable=False),
+    Column("is_prepared", Boolean, nullable=False),
     UniqueConstraint("account_id", "region", "name"),
     UniqueConstraint("instance_id"),
     one_of("state", ImageBuilderState),

@@ -20,3 +20,4 @@ class Faults:
     fails_to_boot: bool = False  # the agent reports FAILED
     fails_to_begin: bool = False  # the agent reports FAILED when a session begins
     never_begins: bool = False  # the agent hears begin_session and does nothing
+    never_prepared: bool = False  # the agent hears prepare_snapshot and does nothing

@@ -21,12 +21,13 @@ from fanlight.agentwire.messages import (
     LaunchApplication,
     MalformedMessage,
     Message,
+    PrepareSnapshot,
     SessionReport,
     Status,
     decode,
     encode,
 )
-from fanlight.domain.ports import AgentPhase, SessionPhase
+from fanlight.domain.ports import AgentPhase, InstanceRole, SessionPhase
 from fanlight.drivers.simulated.faults import Faults
 from fanlight.drivers.simulated.records import Record, SessionRecord
 from fanlight.drivers.simulated.stream import PictureStream
@@ -149,12 +150,18 @@ class SimulatedGuest:
                 self._launch(message)
             case EndSession(session_id=session_id):
                 await self._end(session_id)
+            case PrepareSnapshot() if self._record.spec.role is InstanceRole.IMAGE_BUILDER:
+                for session in self._record.sessions:
+                    await self._end(session.session_id)
+                if not self._faults.never_prepared:
+                    self._become(AgentPhase.PREPARED)
             case _:
                 raise MalformedMessage("a host does not send a status")
 
     async def _begin(self, message: BeginSession) -> None:
         live = [session for session in self._record.sessions if not session.has_ended]
-        is_single = self._record.spec.places == 1  # for one session in all: nobody follows on a used one
+        # For one session in all, unless it is an administrator's: nobody follows on a used one.
+        is_single = self._record.spec.places == 1 and self._record.spec.role is not InstanceRole.IMAGE_BUILDER
         is_full = len(self._record.sessions if is_single else live) >= self._record.spec.places
         is_known = self._record.session(message.session_id) is not None
         if self._phase is not AgentPhase.READY or self._faults.never_begins or is_full or is_known:

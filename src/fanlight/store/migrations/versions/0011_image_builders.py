@@ -44,7 +44,7 @@ def upgrade() -> None:
         *_must(_Json, "errors"),
         *_may(_Json, "network_interface"),
         *_may(sa.String(), "snapshot_image_id"),
-        *_must(sa.Boolean(), "is_halted"),
+        *_must(sa.Boolean(), "is_prepared"),
         sa.PrimaryKeyConstraint("builder_id", name="pk_image_builders"),
         sa.UniqueConstraint("account_id", "region", "name", name="uq_image_builders_account_id_region_name"),
         sa.UniqueConstraint("instance_id", name="uq_image_builders_instance_id"),
