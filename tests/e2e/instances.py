@@ -3,6 +3,7 @@
 import json
 import subprocess
 from dataclasses import dataclass
+from typing import Any
 
 from e2e.installation import Installation
 
@@ -23,6 +24,15 @@ class Instances:
 
     def running(self) -> set[str]:
         return {each["name"] for each in self._list() if each["status"] == "Running"}
+
+    def labels(self) -> list[dict[str, str]]:
+        """Return the labels of those that run, as the engine keeps them."""
+        mark = "user.fanlight.label."
+        return [
+            {key.removeprefix(mark): value for key, value in each["config"].items() if key.startswith(mark)}
+            for each in self._list()
+            if each["status"] == "Running"
+        ]
 
     def run(
         self, instance_id: str, *command: str, as_user: bool = False, given: bytes = b"", timeout: float = 30
@@ -54,7 +64,7 @@ class Instances:
                 ["incus", "delete", "--force", "--project", self.project, *names], check=True, capture_output=True
             )
 
-    def _list(self) -> list[dict[str, str]]:
+    def _list(self) -> list[dict[str, Any]]:
         done = subprocess.run(
             ["incus", "list", "--project", self.project, "--format", "json"],
             capture_output=True,
