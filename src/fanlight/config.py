@@ -60,6 +60,11 @@ class Settings(BaseSettings):
         (),
         description="Interface endpoints that stacks may name in AccessEndpoints, each as ID=NETWORK (vpce-office=10.8.0.0/16): users of such a stack are let in from these networks alone. An ID with several networks is given several times.",
     )
+    max_connections_per_address: int = Field(
+        1024,
+        ge=0,
+        description="Connections that the portal holds of one address at a time (IPv6: of one /64), further ones are refused with 429; 0: any number. Of trusted_proxies it holds any number.",
+    )
     tls_cert: Path | None = Field(None, description="Certificate with its chain (PEM), for API and portal.")
     tls_key: Path | None = Field(None, description="Its private key (PEM), readable for the group fanlight.")
     database_url: str | None = Field(None, description="SQLAlchemy URL; default: SQLite in the data directory.")

@@ -30,6 +30,18 @@ TERMINAL = ApplicationToLaunch(
     name="terminal", launch_path="/usr/bin/xfce4-terminal", launch_parameters="--disable-server"
 )
 
+# Prints the first display whose name in the abstract namespace a program of the user gets.
+SIT_ON_DISPLAYS = r"""
+import socket
+for number in range(1000):
+    try:
+        socket.socket(socket.AF_UNIX).bind(f"\0/tmp/.X11-unix/X{number}")
+    except OSError:
+        continue
+    print(number)
+    break
+"""
+
 
 @pytest.fixture(scope="module")
 def rig() -> Iterator[IncusRig]:
@@ -355,6 +367,12 @@ async def test_users_of_one_instance_have_nothing_in_common(rig: IncusRig) -> No
         ):
             assert await bob.fails_to(attempt), attempt
         assert (await bob.does("ps -eo user= | sort -u")).split() == ["user1", "=0"]
+        assert (await bob.does("readlink /proc/$(pgrep -o openbox)/cwd")).split() == ["/home/user1", "=0"]
+
+        # The names of later displays are not to be had either, and nobody is led astray by those of the two.
+        assert (await bob.does(f"python3 -c '{SIT_ON_DISPLAYS}'")).split() == ["257", "=0"]
+        listening = await bob.as_root("grep -c ' 00010000 .* @/tmp/.X11-unix/' /proc/net/unix")
+        assert listening.output.split() == ["0"]
 
         # Neither can the stream servers reach each other.
         reach = "import socket; socket.socket(socket.AF_UNIX).connect('/run/fanlight/guest/stream-{seat}.sock')"

@@ -43,12 +43,18 @@ class NotedSeat:
 
 
 class Bench:
-    def __init__(self, places: int) -> None:
+    def __init__(self, places: int, numbers: int = 1_000) -> None:
         self.seats: dict[int, NotedSeat] = {}
         self.failing: set[int] = set()
         self.slow: set[int] = set()
         self.tasks: list[asyncio.Task[None]] = []
-        self.life = InstanceLife(self._open, places=places, on_change=lambda: None, in_background=self._in_background)
+        self.life = InstanceLife(
+            self._open,
+            places=places,
+            numbers=iter(range(numbers)),
+            on_change=lambda: None,
+            in_background=self._in_background,
+        )
 
     def _open(self, number: int) -> NotedSeat:
         assert number not in self.seats, "no seat is ever opened twice"
@@ -162,6 +168,15 @@ async def test_session_that_fails_leaves_the_others_and_the_instance_alone() -> 
     await bench.end("s1")
     await bench.begin("s3")
     assert await bench.told() == [("s1", 0, "ENDED"), ("s2", 1, "IN_SESSION"), ("s3", 2, "IN_SESSION")]
+
+
+async def test_an_instance_that_has_no_number_left_takes_nobody_and_ends_nobody() -> None:
+    bench = await Bench(2, numbers=2).booted()
+    await bench.begin("s1")
+    await bench.begin("s2")
+    await bench.end("s1")
+    assert (bench.life.phase, bench.life.detail) == ("FAILED", "this instance has had as many sessions as it can")
+    assert await bench.told() == [("s1", 0, "ENDED"), ("s2", 1, "IN_SESSION")]
 
 
 async def test_end_of_an_unknown_session_is_refused() -> None:

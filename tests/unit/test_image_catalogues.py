@@ -5,6 +5,7 @@ import fcntl
 import json
 import stat
 from pathlib import Path
+from xml.sax.saxutils import escape
 
 import pytest
 
@@ -82,6 +83,26 @@ def test_launchers_quote_what_the_recipe_says() -> None:
     menu = files["/usr/share/fanlight/menu.xml"].decode()
     assert 'label="Editor &lt;&amp;&gt;"' in menu
     assert list(launcher_files(studio(), {})) == []
+
+
+@pytest.mark.parametrize(
+    ("directory", "command"),
+    [
+        ("", "/bin/pwd"),
+        ("/home/user", "/bin/pwd"),
+        ("/home/user/my plans", """/bin/sh -c 'cd "$HOME"'"'"'/my plans'"'"' && exec "$@"' sh /bin/pwd"""),
+        ("/srv/plans", """/bin/sh -c 'cd /srv/plans && exec "$@"' sh /bin/pwd"""),
+    ],
+)
+def test_launchers_start_in_the_home_of_whoever_sits_there(directory: str, command: str) -> None:
+    application = RecipeApplication(
+        name="pwd", display_name="Where", launch_path="/bin/pwd", working_directory=directory
+    )
+    files = dict(launcher_files(studio(application), {"pwd": PNG}))
+    lines = files["/usr/share/fanlight/launchers/00-pwd.desktop"].decode().splitlines()
+    assert f"Exec={command}" in lines
+    assert not [line for line in lines if line.startswith("Path=")]
+    assert f"<command>{escape(command)}</command>" in files["/usr/share/fanlight/menu.xml"].decode()
 
 
 @pytest.mark.parametrize(

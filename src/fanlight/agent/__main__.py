@@ -15,6 +15,7 @@ from fanlight.agent.application_checks import ApplicationChecks
 from fanlight.agent.channel import HostChannel
 from fanlight.agent.commands import Commands
 from fanlight.agent.desktop import Desktop
+from fanlight.agent.display_names import DisplayNames, hold
 from fanlight.agent.instance import InstanceLife
 from fanlight.agent.maintenance import Maintenance
 from fanlight.agent.packages import Packages
@@ -23,7 +24,7 @@ from fanlight.agent.screen import Screen
 from fanlight.agent.session_scripts import SessionScripts
 from fanlight.agent.sessions import SeatLife
 from fanlight.agent.work import HostedWork, Task
-from fanlight.agentwire import PROTOCOL, RUNTIME_DIRECTORY
+from fanlight.agentwire import MAX_SEATS, PROTOCOL, RUNTIME_DIRECTORY
 from fanlight.agentwire.messages import Maintain, Message, Status
 
 log = logging.getLogger(__name__)
@@ -83,13 +84,15 @@ async def _run(problem: str, places: int, role: str) -> None:
 
     def open_seat(number: int) -> SeatLife:
         seat = Seat(number, is_shared=places > 1)
-        opened.append(_open_seat(seat, processes, on_change=lambda: life.seat_changed()))  # noqa: PLW0108
+        opened.append(_open_seat(seat, processes, names, on_change=lambda: life.seat_changed()))  # noqa: PLW0108
         return opened[-1][0]
 
     # They know each other in a circle; the names are bound before anything happens.
+    names = DisplayNames(hold, is_shared=places > 1, limit=MAX_SEATS)
     life = InstanceLife(
         open_seat,
         places=places,
+        numbers=names,
         on_change=lambda: channel.status_changed(),  # noqa: PLW0108
         in_background=in_background,
     )
@@ -147,7 +150,13 @@ def _tasks_of(role: str, processes: KernelProcesses, opened: Sequence[tuple[Seat
     return {}
 
 
-def _open_seat(seat: Seat, processes: KernelProcesses, *, on_change: Callable[[], None]) -> tuple[SeatLife, Screen]:
+def _open_seat(
+    seat: Seat, processes: KernelProcesses, names: DisplayNames, *, on_change: Callable[[], None]
+) -> tuple[SeatLife, Screen]:
+    async def clean() -> None:
+        await seats.clean(seat, processes)
+        names.release(seat.number)
+
     screen = Screen(seat.x_socket)
     # The two know each other; the name is bound before anything happens.
     desktop = Desktop(processes, screen, seat, on_failure=lambda detail: life.fail(detail))  # noqa: PLW0108
@@ -158,7 +167,7 @@ def _open_seat(seat: Seat, processes: KernelProcesses, *, on_change: Callable[[]
         seat,
         on_change=on_change,
         scripts=scripts,
-        clean=(lambda: seats.clean(seat, processes)) if seat.is_shared else None,
+        clean=clean if seat.is_shared else None,
     )
     return life, screen
 

@@ -120,7 +120,8 @@ class Desktop:
 
     def _x_server_program(self) -> Program:
         arguments = [
-            "/usr/bin/Xvfb", self._seat.x_display, "-screen", "0", LARGEST_SCREEN, "-dpi", "96", "-nolisten", "tcp",
+            "/usr/bin/Xvfb", self._seat.x_display, "-screen", "0", LARGEST_SCREEN, "-dpi", "96",
+            "-nolisten", "tcp", "-nolisten", "local",  # at its path alone: see `agent.display_names`
             "-auth", self._seat.x_authority_of(self._seat.display), "-noreset", "-nocursor", "-s", "0", "-dpms",
         ]  # fmt: skip
         return self._program("x-server", arguments, self._seat.display)
@@ -144,11 +145,11 @@ class Desktop:
     def _window_manager_program(self) -> Program:
         """As the user, like the panel: what is started from a menu must not become the display user."""
         arguments = ["/usr/bin/openbox", "--sm-disable", "--config-file", f"{self._seat.directory}/openbox.xml"]
-        return self._program("window-manager", arguments, self._seat.user, self._session_environment)
+        return self._program("window-manager", arguments, self._seat.user, self._session_environment, is_at_home=True)
 
     def _panel_program(self) -> Program:
         arguments = ["/usr/bin/tint2", "-c", f"{self._seat.directory}/panel.conf"]
-        return self._program("panel", arguments, self._seat.user, self._session_environment)
+        return self._program("panel", arguments, self._seat.user, self._session_environment, is_at_home=True)
 
     def _printer_program(self, listener: int) -> Program:
         """As the user: it has no right that the user's own programs lack."""
@@ -178,13 +179,17 @@ class Desktop:
         account: Account,
         environment: Mapping[str, str] | None = None,
         hand_over: Sequence[int] = (),
+        *,
+        is_at_home: bool = False,
     ) -> Program:
+        """`is_at_home`: what it starts begins in the account's home."""
         return Program(
             name=name,
             seat=self._seat,
             arguments=arguments,
             account=account,
             environment=environment or self._seat.environment_of(account),
+            working_directory=account.home if is_at_home else "/",
             hand_over=hand_over,
         )
 

@@ -5,8 +5,9 @@ once. What fails before it has a session makes the instance FAILED: it takes nob
 concerns that session alone.
 """
 
+import itertools
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Protocol
 
 from fanlight.agent.sessions import BOOTING, ENDED, FAILED, MAX_DETAIL, READY, STARTING_SESSION, Refused
@@ -36,13 +37,17 @@ class SeatedSession(Protocol):
 
 
 class InstanceLife:
-    """`open_seat` makes the life of a seat, not booted yet. `places` is how many sessions there may be at a time."""
+    """`open_seat` makes the life of a seat, not booted yet. `places` is how many sessions there may be at a time.
+
+    `numbers` are those that seats may have, in their order.
+    """
 
     def __init__(
         self,
         open_seat: Callable[[int], SeatedSession],
         *,
         places: int,
+        numbers: Iterator[int],
         on_change: Callable[[], None],
         in_background: Callable[[Coroutine[None, None, None]], None],
     ) -> None:
@@ -51,12 +56,11 @@ class InstanceLife:
         self._open_seat = open_seat
         self._places = places
         # An instance for one session at a time is for one session in all: nobody follows on a used one.
-        self._seats_in_all = 1 if places == 1 else MAX_SEATS
+        self._numbers = itertools.islice(numbers, 1 if places == 1 else MAX_SEATS)
         self._on_change = on_change
         self._in_background = in_background
         self._seats: dict[int, SeatedSession] = {}
         self._ended: dict[str, SessionReport] = {}  # by session, the newest last
-        self._next_seat = 0
 
     def boot(self) -> None:
         """Bring up the first seat."""
@@ -138,8 +142,16 @@ class InstanceLife:
         """Have one seat ahead, as long as there is a place for whoever will sit there."""
         if self.phase == FAILED or any(seat.session_id is None for seat in self._seats.values()):
             return
-        if len(self._seats) >= self._places or self._next_seat >= self._seats_in_all:
+        if len(self._seats) >= self._places:
             return
-        number, self._next_seat = self._next_seat, self._next_seat + 1
+        try:
+            number = next(self._numbers)
+        except StopIteration:
+            if self._places > 1:
+                self.fail("this instance has had as many sessions as it can")
+            return
+        except OSError as error:
+            self.fail(f"the next seat: {error}")
+            return
         self._seats[number] = seat = self._open_seat(number)
         self._in_background(seat.boot())

@@ -11,6 +11,7 @@ from fanlight.gateway.context import GATEWAY, Forbidden, Gateway, NoStream, NotS
 from fanlight.gateway.control_client import ControlAway, Refused
 from fanlight.gateway.guest_socket import GuestUnreachable
 from fanlight.gateway.page_api import BadRequest
+from fanlight.gateway.places import Crowded
 from fanlight.gateway.responses import IMMUTABLE, add_security_headers, json_error, message_page
 from fanlight.gateway.stream_route import relay_stream
 from fanlight.gateway.upgrades import GuestMisbehaves
@@ -134,6 +135,12 @@ _SAID: dict[type[Exception], tuple[int, str, str, str]] = {
     ),
     Forbidden: (403, "FORBIDDEN", "This is not allowed", ""),
     BadRequest: (400, "BAD_REQUEST", "This does not work", ""),
+    Crowded: (
+        429,
+        "TOO_MANY",
+        "This is open too often",
+        "So many of your requests wait here already that no more are taken. Close some of the pages, and try again.",
+    ),
     NoStream: (409, "NO_SESSION", "No session is running", "Go back to the session page to start one."),
     ControlAway: (503, "STARTING", "Fanlight is starting up", "This page tries again by itself in a moment."),
     GuestUnreachable: (503, "INSTANCE_AWAY", "The instance does not answer", "It may still be starting."),

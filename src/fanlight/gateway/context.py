@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -14,10 +15,15 @@ from fanlight.gateway.client_files import ClientFiles
 from fanlight.gateway.control_client import ControlClient, Refused
 from fanlight.gateway.cookies import Seals, SignedIn
 from fanlight.gateway.origins import Origins
+from fanlight.gateway.places import Places
 from fanlight.gateway.portal_files import PortalFiles
 from fanlight.gateway.streams import Streams
 
 ARRIVAL_LIMIT_IN_SECONDS = 60.0  # as long as a start may take before it counts as failed
+# Of one user. A page has one stream and one question under way; reloads and further tabs leave some behind for a while.
+STREAMS_HELD_AT_ONCE = 8
+QUESTIONS_HELD_AT_ONCE = 32
+_LOOK_IN_SECONDS = 1.0  # whether the browser that waits is still there
 
 
 @dataclass(slots=True)
@@ -31,6 +37,8 @@ class Gateway:
     client_files: ClientFiles
     endpoints: Mapping[str, tuple[Network, ...]] = field(default_factory=dict)  # of AccessEndpoints: id → networks
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    held_streams: Places = field(default_factory=lambda: Places(STREAMS_HELD_AT_ONCE))
+    held_questions: Places = field(default_factory=lambda: Places(QUESTIONS_HELD_AT_ONCE))
 
     def stream_client(self, version: str | None = None) -> str | None:
         """Return where the stream client's files are served; None where only the simple picture client will do.
@@ -109,7 +117,11 @@ async def arriving_session(request: web.Request) -> RunningSession:
     arriving = asyncio.ensure_future(_arrival(gateway, identity))
     stopping = asyncio.ensure_future(gateway.stopping.wait())
     try:
-        await asyncio.wait({arriving, stopping}, timeout=ARRIVAL_LIMIT_IN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ARRIVAL_LIMIT_IN_SECONDS):
+                while not _is_gone(request) and not (arriving.done() or stopping.done()):
+                    awaited = {arriving, stopping}
+                    await asyncio.wait(awaited, timeout=_LOOK_IN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         if arriving.done():
             arriving.result()
     finally:
@@ -117,6 +129,10 @@ async def arriving_session(request: web.Request) -> RunningSession:
         stopping.cancel()
         await asyncio.gather(arriving, stopping, return_exceptions=True)
     return await running_session(request)
+
+
+def _is_gone(request: web.Request) -> bool:
+    return request.transport is None or request.transport.is_closing()
 
 
 async def _arrival(gateway: Gateway, identity: SignedIn) -> None:

@@ -82,7 +82,8 @@ async def watch_session(request: web.Request) -> web.StreamResponse:
     if state not in _STATES or gateway.streams.is_idle(session_id):
         session: SessionView | None = await gateway.control.session(session_id)
     else:
-        session = await _next_change(gateway, session_id, state)
+        with gateway.held_questions.place(ref):
+            session = await _next_change(gateway, session_id, state)
     if gateway.streams.is_superseded(session_id, viewer):
         return json_answer({"isSuperseded": True})
     if session is None:

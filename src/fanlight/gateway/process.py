@@ -19,7 +19,7 @@ from fanlight.gateway.client_files import ENTRY_POINT, ClientFiles
 from fanlight.gateway.context import Gateway
 from fanlight.gateway.control_client import ControlClient
 from fanlight.gateway.cookies import Seals, read_or_create_key
-from fanlight.gateway.door import MAX_CONNECTIONS, Door
+from fanlight.gateway.door import MAX_CONNECTIONS, Addresses, Door
 from fanlight.gateway.origins import Origins
 from fanlight.gateway.portal_files import PortalFiles
 from fanlight.gateway.streams import Streams
@@ -85,7 +85,8 @@ async def _listening(gateway: Gateway, runner: web.AppRunner) -> AsyncIterator[N
     settings, http, tls = gateway.settings, runner.server, _tls(gateway.settings)
     if http is None:
         raise RuntimeError("the runner is not set up")
-    door = Door(http, lambda: len(http.connections) + gateway.streams.open_count)
+    addresses = Addresses(settings.max_connections_per_address, networks(settings.trusted_proxies))
+    door = Door(http, lambda: len(http.connections) + gateway.streams.open_count, addresses)
     server = await asyncio.get_running_loop().create_server(
         door,
         settings.host,

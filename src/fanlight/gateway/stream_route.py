@@ -11,6 +11,7 @@ from fanlight.gateway.context import (
     arriving_session,
     require_own_origin,
     running_session,
+    signed_in,
 )
 from fanlight.gateway.relay import Splice, take_over
 from fanlight.gateway.responses import json_error
@@ -26,12 +27,14 @@ async def relay_stream(request: web.Request) -> web.StreamResponse:
         return json_error(426, "UPGRADE_REQUIRED", "This is a WebSocket.")
     require_own_origin(request)
     gateway = request.app[GATEWAY]
-    session = await arriving_session(request)
-    if gateway.streams.is_idle(session.view.session_id, as_stored=session.view.is_idle_disconnected):
-        raise NoStream  # until the user comes back to the page, which attaches itself
-    origin = gateway.origins.own(request)
-    async with gateway.streams.turn(session.view.session_id):
-        guest = await upgrade_guest(session.socket, session.stream_uid, handshake, origin)
+    ref, _ = signed_in(request)
+    with gateway.held_streams.place(ref):
+        session = await arriving_session(request)
+        if gateway.streams.is_idle(session.view.session_id, as_stored=session.view.is_idle_disconnected):
+            raise NoStream  # until the user comes back to the page, which attaches itself
+        origin = gateway.origins.own(request)
+        async with gateway.streams.turn(session.view.session_id):
+            guest = await upgrade_guest(session.socket, session.stream_uid, handshake, origin)
     transport = request.transport
     if transport is None or transport.is_closing() or gateway.stopping.is_set():
         guest.transport.abort()

@@ -10,6 +10,7 @@ from xml.sax.saxutils import escape, quoteattr
 from fanlight.images.recipes import Recipe, RecipeApplication
 
 DIRECTORY = "/usr/share/fanlight"  # the agent looks here
+HOME = "/home/user"  # of the first seat; panel and menu of each seat start programs in the home of their own user
 _MENU = """<?xml version="1.0" encoding="UTF-8"?>
 <openbox_menu xmlns="http://openbox.org/3.4/menu">
 <menu id="root-menu" label="Applications">
@@ -38,7 +39,15 @@ def launcher_files(recipe: Recipe, icons: Mapping[str, bytes]) -> Iterator[tuple
 
 
 def _command(application: RecipeApplication) -> str:
-    return f"{shlex.quote(application.launch_path)} {application.launch_parameters}".strip()
+    """Return the line that starts it, in its directory: a path in the first user's home is one in each user's own."""
+    command = f"{shlex.quote(application.launch_path)} {application.launch_parameters}".strip()
+    directory = application.working_directory.rstrip("/")
+    if directory in ("", HOME):
+        return command
+    is_own = directory.startswith(f"{HOME}/")
+    place = f'"$HOME"{shlex.quote(directory.removeprefix(HOME))}' if is_own else shlex.quote(directory)
+    script = f'cd {place} && exec "$@"'
+    return f"/bin/sh -c {shlex.quote(script)} sh {command}"
 
 
 def _entry(application: RecipeApplication, icon: str) -> str:
@@ -48,6 +57,5 @@ def _entry(application: RecipeApplication, icon: str) -> str:
         "Comment": application.description,
         "Exec": _command(application).replace("%", "%%"),
         "Icon": icon,
-        "Path": application.working_directory,
     }
     return "[Desktop Entry]\n" + "".join(f"{k}={' '.join(v.split())}\n" for k, v in lines.items() if v)
