@@ -1,6 +1,7 @@
 """What the end-to-end tests share: one real installation with real images for all of them, and one browser per module."""
 
 import fcntl
+import json
 import os
 import shutil
 import subprocess
@@ -20,6 +21,8 @@ from images_rig import RUN_NUMBER, TEST_DIR
 
 # TEST_DIR is kept between runs, because images take minutes to build; state and instances are thrown away before each run.
 _PROJECT = TEST_DIR.name
+# Where users come from: networks that the interface endpoints of stacks stand for.
+OFFICE, LAB = (ip_network(f"198.19.{2 * RUN_NUMBER + number}.0/24") for number in range(2))
 INCUS_SETTINGS = {
     "compute": "incus",
     "incus_project": _PROJECT,
@@ -28,6 +31,7 @@ INCUS_SETTINGS = {
     "incus_subnet": f"10.{213 + 2 * RUN_NUMBER}.0.1/16",
     "networks_file": str(TEST_DIR / "networks.toml"),
     "capacity_wait_in_seconds": "20",
+    "access_endpoints": json.dumps([f"vpce-e2e-office={OFFICE}", f"vpce-e2e-lab={LAB}"]),
 }
 SUBNET = ip_network(f"10.{214 + 2 * RUN_NUMBER}.0.0/24")
 NETWORKS = f"""

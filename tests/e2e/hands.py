@@ -97,9 +97,10 @@ class Hand:
 
 
 @asynccontextmanager
-async def hand_of(url: str) -> AsyncIterator[Hand]:
-    """Sign in with a streaming URL, as a program that follows it."""
-    async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as http, http.get(url) as answer:
+async def hand_of(url: str, connector: aiohttp.BaseConnector | None = None) -> AsyncIterator[Hand]:
+    """Sign in with a streaming URL, as a program that follows it; `connector` says from where."""
+    jar = aiohttp.CookieJar(unsafe=True)
+    async with aiohttp.ClientSession(cookie_jar=jar, connector=connector) as http, http.get(url) as answer:
         assert answer.status == 200, await answer.text()
         yield Hand(http, str(answer.url).partition("?")[0])
 
