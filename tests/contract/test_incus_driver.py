@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from instance_driver import InstanceDriverContract, MakeDriver, MakeSpec
 
-from fanlight.domain.errors import DriverUnavailable
-from fanlight.domain.ports import InstanceDriver
+from fanlight.domain.errors import CapacityExhausted, DriverUnavailable
+from fanlight.domain.ports import InstanceDriver, Power
 from fanlight.drivers.incus.driver import IncusDriver
 from fanlight.drivers.incus.images import IncusImageStore
 from fanlight.drivers.incus.process import ComputeServer
@@ -87,6 +87,21 @@ class IncusContract(InstanceDriverContract):
         assert "Disk quota exceeded" in refused.output
 
 
+# As much as there is, and then the last bits of it.
+FILL = """
+import os
+for number, size in enumerate((1 << 26, 1 << 20, 1 << 12)):
+    file = os.open(f"/fill{number}", os.O_CREAT | os.O_WRONLY)
+    end = 0
+    try:
+        while True:
+            os.posix_fallocate(file, end, size)
+            end += size
+    except OSError as error:
+        assert error.errno == 28, error
+"""
+
+
 class TestIncusDriver(IncusContract):
     @pytest.fixture
     async def make_driver(self, rig: IncusRig) -> AsyncIterator[MakeDriver]:
@@ -122,6 +137,39 @@ class TestIncusDriver(IncusContract):
         successor = await make_driver()
         assert {one.instance_id: dict(one.labels) for one in await successor.observe()} == expected
         assert await driver.runtimes_in_use() == {"test"}
+
+    async def test_a_full_pool_is_told_in_words_and_room_in_it_helps(
+        self, driver: InstanceDriver, rig: IncusRig
+    ) -> None:
+        greedy, late = rig.new_spec(disk_in_gib=100), rig.new_spec()
+        await running(driver, greedy)
+        filled = await rig.python_in(greedy.instance_id, FILL)
+        assert filled.is_success, filled.output
+        said = ""
+        try:
+            await driver.launch(late)
+        except CapacityExhausted as refused:
+            said = str(refused)
+        else:
+            async with asyncio.timeout(30):
+                while not said:
+                    seen = {one.instance_id: one for one in await driver.observe()}
+                    assert seen[late.instance_id].power is not Power.RUNNING
+                    said = seen[late.instance_id].detail if seen[late.instance_id].power is Power.FAILED else ""
+        assert "space" in said
+        await driver.terminate(late.instance_id)
+        await driver.terminate(greedy.instance_id)
+        # A file system frees its room a little after the file is gone: a fleet tries again, and so does this.
+        async with asyncio.timeout(60):
+            while True:
+                again = rig.new_spec()
+                try:
+                    await running(driver, again)
+                except (CapacityExhausted, AssertionError):
+                    await driver.terminate(again.instance_id)
+                    await asyncio.sleep(0.5)
+                else:
+                    break
 
     async def test_instances_of_another_run_directory_are_named_as_the_obstacle(
         self, driver: IncusDriver, rig: IncusRig

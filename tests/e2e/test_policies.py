@@ -181,6 +181,8 @@ async def test_what_is_disabled_is_refused_and_nothing_changes(session_with: Any
             *("cmd,touch /tmp/commanded", "REQUEST_CLIPBOARD", pasted("stranger")),
         )
         await hand.settles()
+        assert desk.does("paste", "PRIMARY") is None
+        desk.does("copy image", 64)
         desk.does("copy", "mine again")
         assert desk.does("paste", "CLIPBOARD") == "mine again"
         await asyncio.sleep(0.3)  # as long as a copy takes to arrive, and longer
