@@ -29,6 +29,10 @@ class KeyPair:
         return "," not in self.access_key_id + self.secret_access_key
 
 
+def buckets_directory(settings: Settings) -> Path:
+    return settings.data_dir / "storage" / "buckets"
+
+
 def read_own_key(storage_directory: Path) -> KeyPair:
     """Return the key of Fanlight's own servers, which `prepare_directories` made. Raises OSError."""
     return KeyPair(OWN_KEY_ID, (storage_directory / "s3.key").read_text().strip())
@@ -38,10 +42,10 @@ def server_of(settings: Settings, keys: Sequence[KeyPair]) -> tuple[Sequence[str
     """Return arguments and environment of the rclone that serves the buckets to whoever has one of the (usable) keys."""
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     arguments = [
-        "serve", "s3", str(settings.data_dir / "storage" / "buckets"),
+        "serve", "s3", str(buckets_directory(settings)),
         "--addr", f"{host}:{settings.s3_port}",
         "--etag-hash", "MD5",  # what S3 clients compare with
-        "--dir-cache-time", "10s",  # what an operator copies into the directory itself is seen that soon
+        "--dir-cache-time", "1s",  # what sessions and operators put into the directory itself is seen that soon
         "--dir-perms", "0700", "--file-perms", "0600",
     ]  # fmt: skip
     if settings.tls_cert and settings.tls_key:

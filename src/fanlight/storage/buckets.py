@@ -1,0 +1,86 @@
+"""What the storage process itself asks of S3: is the bucket there, and how much is in a prefix."""
+
+import asyncio
+import json
+from typing import Any
+
+import botocore.session
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from fanlight.storage.embedded_s3 import KeyPair
+
+
+class BucketUnusable(Exception):
+    """The endpoint is away, refuses, or has no room. The text says which, for administrators."""
+
+
+class Buckets:
+    """A thin client. Every call runs in a thread, for botocore blocks."""
+
+    def __init__(self, endpoint_url: str, region: str, key: KeyPair) -> None:
+        self._endpoint_url = endpoint_url
+        self._client: Any = botocore.session.Session().create_client(
+            "s3",
+            region_name=region,
+            endpoint_url=endpoint_url,
+            aws_access_key_id=key.access_key_id,
+            aws_secret_access_key=key.secret_access_key,
+            config=Config(
+                connect_timeout=3, read_timeout=20, retries={"total_max_attempts": 2}, s3={"addressing_style": "path"}
+            ),
+        )
+
+    async def ensure(self, bucket: str) -> None:
+        """Make the bucket if it is not there, with the policy that keeps people from deleting it. Raises BucketUnusable."""
+        await asyncio.to_thread(self._explained, self._ensure, bucket)
+
+    async def size_of(self, bucket: str, prefix: str) -> int:
+        """Return the bytes of all objects whose key begins so. Raises BucketUnusable."""
+        return int(await asyncio.to_thread(self._explained, self._size_of, bucket, prefix))
+
+    def _ensure(self, bucket: str) -> None:
+        try:
+            self._client.head_bucket(Bucket=bucket)
+        except ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:  # noqa: PLR2004
+                raise
+        else:
+            return
+        try:
+            self._client.create_bucket(Bucket=bucket)
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
+                raise
+        try:
+            self._client.put_bucket_policy(Bucket=bucket, Policy=_keeping(bucket))
+        except ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] not in (400, 404, 405, 501):  # knows no policies
+                raise
+
+    def _size_of(self, bucket: str, prefix: str) -> int:
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        return sum(int(found["Size"]) for page in pages for found in page.get("Contents", ()))
+
+    def _explained(self, call: Any, *arguments: str) -> Any:
+        try:
+            return call(*arguments)
+        except ClientError as error:
+            told = error.response["Error"]
+            raise BucketUnusable(
+                f"The S3 endpoint {self._endpoint_url} refuses the bucket {arguments[0]}: {told['Code']}."
+            ) from error
+        except (BotoCoreError, OSError) as error:
+            raise BucketUnusable(f"The S3 endpoint {self._endpoint_url} does not answer.") from error
+
+
+def _keeping(bucket: str) -> str:
+    """Return the policy that such buckets have in the service."""
+    statement = {
+        "Sid": "PreventAccidentalDeletionOfBucket",
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "s3:DeleteBucket",
+        "Resource": f"arn:aws:s3:::{bucket}",
+    }
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})

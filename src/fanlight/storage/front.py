@@ -1,0 +1,159 @@
+"""What an instance reaches: one session's door to its user's files.
+
+Behind it stands an rclone that serves WebDAV of the user's prefix and nothing else. Here is decided who may ask (the
+root of the one instance, with the session's token), that no path climbs out of the prefix, and whether a file fits into the quota.
+"""
+
+import hmac
+import logging
+from base64 import b64encode
+from collections.abc import AsyncIterator, Mapping
+from http import HTTPStatus
+from pathlib import Path
+from urllib.parse import unquote_to_bytes
+
+import aiohttp
+from aiohttp import web
+from yarl import URL
+
+from fanlight.storage.buckets import BucketUnusable
+from fanlight.storage.usage import Usage
+from fanlight.unix_sockets import uid_of_peer
+
+log = logging.getLogger(__name__)
+
+USER = "session"
+METHODS = frozenset({"OPTIONS", "HEAD", "GET", "PUT", "DELETE", "PROPFIND", "PROPPATCH", "MKCOL", "MOVE", "COPY"})
+_WITH_DESTINATION = frozenset({"MOVE", "COPY"})
+_UPSTREAM = "http://storage.invalid"
+_CHUNK_IN_BYTES = 256 * 1024
+# Of one connection, not of the message: each side has its own.
+_HOP_BY_HOP = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "proxy-connection",
+        "accept-encoding",
+        "authorization",
+        "host",
+    }
+)
+
+
+class Front:
+    """Serve `application` on the session's socket. `first_uid` is the host's uid of the instance's root."""
+
+    def __init__(self, upstream: Path, *, token: str, first_uid: int, usage: Usage) -> None:
+        self._upstream, self._first_uid, self._usage = upstream, first_uid, usage
+        self._expected = f"Basic {b64encode(f'{USER}:{token}'.encode()).decode()}"
+        self._http: aiohttp.ClientSession | None = None
+        self.application = web.Application(handler_args={"auto_decompress": False})
+        self.application.router.add_route("*", "/{path:.*}", self._serve)
+        self.application.cleanup_ctx.append(self._with_client)
+
+    async def _with_client(self, _: web.Application) -> AsyncIterator[None]:
+        self._http = aiohttp.ClientSession(
+            connector=aiohttp.UnixConnector(str(self._upstream), limit=0),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=5),
+            headers={
+                "Accept-Encoding": "identity"
+            },  # the way is short, and compressed answers do not tell a file's size
+            auto_decompress=False,
+        )
+        yield
+        await self._http.close()
+
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
+        if (refusal := self._refusal_of(request)) is not None:
+            return web.Response(status=refusal)
+        headers = {name: value for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP}
+        if request.method in _WITH_DESTINATION:
+            headers["Destination"] = _UPSTREAM + _destination_of(request)
+        try:
+            if request.method == "PUT":
+                return await self._put(request, headers)
+            return await self._pass(request, headers)
+        except BucketUnusable as error:
+            log.warning("users' files cannot be reached", extra={"why": str(error)})
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            log.debug("a request for users' files broke off", exc_info=True)
+        return web.Response(status=HTTPStatus.BAD_GATEWAY)
+
+    def _refusal_of(self, request: web.Request) -> HTTPStatus | None:
+        peer = uid_of_peer(request.transport.get_extra_info("socket") if request.transport else None)
+        given = request.headers.get("Authorization", "")
+        if peer != self._first_uid or not hmac.compare_digest(given.encode(), self._expected.encode()):
+            log.warning("somebody without leave asked for a session's files", extra={"uid": peer})
+            return HTTPStatus.UNAUTHORIZED
+        if request.method not in METHODS:
+            return HTTPStatus.METHOD_NOT_ALLOWED
+        if climbs(_target_of(request)) or (request.method in _WITH_DESTINATION and climbs(_destination_of(request))):
+            return HTTPStatus.BAD_REQUEST
+        return None
+
+    async def _put(self, request: web.Request, headers: Mapping[str, str]) -> web.StreamResponse:
+        size = request.content_length
+        if size is None:
+            return web.Response(status=HTTPStatus.LENGTH_REQUIRED)
+        if not await self._usage.has_room_for(size, await self._size_of(_target_of(request))):
+            return web.Response(status=HTTPStatus.INSUFFICIENT_STORAGE, text="The storage quota is used up.\n")
+        return await self._pass(request, headers)
+
+    async def _size_of(self, target: str) -> int:
+        if self._usage.quota_in_bytes is None:
+            return 0
+        async with self._client().head(_url(target)) as found:
+            return int(found.headers.get("Content-Length", 0)) if found.status == HTTPStatus.OK else 0
+
+    async def _pass(self, request: web.Request, headers: Mapping[str, str]) -> web.StreamResponse:
+        asked = self._client().request(
+            request.method,
+            _url(_target_of(request)),
+            headers=headers,
+            data=request.content.iter_chunked(_CHUNK_IN_BYTES) if request.can_read_body else None,
+            allow_redirects=False,
+        )
+        async with asked as answer:
+            response = web.StreamResponse(status=answer.status)
+            for name, value in answer.headers.items():
+                if name.lower() not in _HOP_BY_HOP:
+                    response.headers.add(name, value)
+            await response.prepare(request)
+            async for chunk in answer.content.iter_chunked(_CHUNK_IN_BYTES):
+                await response.write(chunk)
+            return response
+
+    def _client(self) -> aiohttp.ClientSession:
+        assert self._http is not None  # noqa: S101 - requests come while the application runs
+        return self._http
+
+
+def climbs(target: str) -> bool:
+    """Return whether a path, however often it was escaped, has a step upwards, a zero or a backslash in it."""
+    plain = target.encode("utf-8", "surrogateescape")
+    while (once := unquote_to_bytes(plain)) != plain:
+        if _is_wrong(once):
+            return True
+        plain = once
+    return _is_wrong(plain)
+
+
+def _is_wrong(path: bytes) -> bool:
+    return b"\0" in path or any(step in (b"..", b".") for step in path.replace(b"\\", b"/").split(b"/"))
+
+
+def _target_of(request: web.Request) -> str:
+    return request.raw_path.partition("?")[0]
+
+
+def _destination_of(request: web.Request) -> str:
+    """Return the path of it: the client writes a whole URL, and whatever host that names does not count."""
+    return "/" + request.headers.get("Destination", "").partition("://")[2].partition("/")[2]
+
+
+def _url(target: str) -> URL:
+    return URL(_UPSTREAM + target, encoded=True)

@@ -1,0 +1,206 @@
+"""The doors of sessions: for each one an rclone that serves a user's prefix, and the front before it.
+
+The api process says which there are; ending one takes the way to the files away, whatever the instance still holds.
+"""
+
+import asyncio
+import hashlib
+import logging
+import shutil
+import socket
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from aiohttp import web
+
+from fanlight.storage.buckets import Buckets
+from fanlight.storage.embedded_s3 import KeyPair
+from fanlight.storage.front import Front
+from fanlight.storage.rclone import keep_serving
+from fanlight.storage.usage import Usage
+from fanlight.unix_sockets import listen_in
+
+log = logging.getLogger(__name__)
+
+# In an instance's `host/` directory; the storage process alone may listen there.
+DIRECTORY = "storage"
+_BACKLOG = 16
+_READY_IN_SECONDS = 10.0
+_POLL_IN_SECONDS = 0.02
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Door:
+    """`token` opens it, for the root of that instance only (`first_uid`). No quota: None."""
+
+    session_id: str
+    instance_id: str
+    first_uid: int
+    token: str
+    bucket: str
+    prefix: str
+    quota_in_bytes: int | None = None
+
+    def __repr__(self) -> str:
+        return f"Door({self.session_id!r}, {self.instance_id!r})"
+
+    @property
+    def socket_name(self) -> str:
+        return socket_name(self.session_id)
+
+
+def socket_name(session_id: str) -> str:
+    """Return the name of a session's socket; short, for paths of sockets have at most 107 bytes."""
+    return hashlib.sha256(session_id.encode()).hexdigest()[:16] + ".sock"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remote:
+    """Where the buckets are, as rclone is told: `root` stands before the name of the bucket."""
+
+    root: str
+    flags: Sequence[str] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"Remote({self.root!r})"
+
+
+def on_this_host(buckets: Path) -> Remote:
+    """The directory that our own S3 endpoint serves, without the way through that endpoint. Links in it are not followed."""
+    return Remote(root=f"{buckets}/")
+
+
+def on_s3(endpoint_url: str, region: str, key: KeyPair) -> Remote:
+    return Remote(
+        root="home:",
+        flags=(
+            "--use-server-modtime",  # else each file of a listing costs a request
+            "--s3-directory-markers",  # so that empty folders exist
+        ),
+        environment={
+            "RCLONE_CONFIG_HOME_TYPE": "s3",
+            "RCLONE_CONFIG_HOME_PROVIDER": "Other",
+            "RCLONE_CONFIG_HOME_ENDPOINT": endpoint_url,
+            "RCLONE_CONFIG_HOME_REGION": region,
+            "RCLONE_CONFIG_HOME_ACCESS_KEY_ID": key.access_key_id,
+            "RCLONE_CONFIG_HOME_SECRET_ACCESS_KEY": key.secret_access_key,
+            "RCLONE_CONFIG_HOME_FORCE_PATH_STYLE": "true",
+        },
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    door: Door
+    runner: web.AppRunner
+    serving: asyncio.Task[None]
+
+
+class SessionDoors:
+    """`run_dir` is RUN_DIR. Opening what is open, and closing what is closed, changes nothing."""
+
+    def __init__(self, run_dir: Path, *, remote: Remote, buckets: Buckets) -> None:
+        self._instances, self._own = run_dir / "instances", run_dir / "storage" / "sessions"
+        self._remote, self._buckets = remote, buckets
+        self._open: dict[str, _Open] = {}
+        self._usages: dict[tuple[str, str], Usage] = {}
+        self._turn = asyncio.Lock()
+
+    def prepare(self) -> None:
+        """Clear away what an earlier process left. Raises OSError."""
+        shutil.rmtree(self._own, ignore_errors=True)
+        self._own.mkdir(mode=0o700)
+
+    def session_ids(self) -> Sequence[str]:
+        return tuple(self._open)
+
+    async def open(self, door: Door) -> None:
+        """Raises OSError when the instance has no place for it, TimeoutError when rclone does not come up."""
+        async with self._turn:
+            there = self._open.get(door.session_id)
+            if there is not None and there.door == door:
+                return
+            if there is not None:
+                await self._close(there)
+            await self._start(door)
+
+    async def close(self, session_id: str) -> None:
+        async with self._turn:
+            if (there := self._open.get(session_id)) is not None:
+                await self._close(there)
+
+    async def close_all(self) -> None:
+        for session_id in self.session_ids():
+            await self.close(session_id)
+
+    async def _start(self, door: Door) -> None:
+        upstream = self._own / door.socket_name
+        arguments, environment = self._server_of(door, upstream)
+        serving = asyncio.create_task(keep_serving(f"files of {door.session_id}", arguments, environment))
+        front = Front(upstream, token=door.token, first_uid=door.first_uid, usage=self._usage_of(door))
+        runner = web.AppRunner(front.application, access_log=None, shutdown_timeout=1.0, auto_decompress=False)
+        try:
+            await _until(lambda: _accepts(upstream))
+            await runner.setup()
+            # Open to everybody in the instance by mode: its directory keeps users out, and the front asks who it is.
+            listener = listen_in(
+                self._instances / door.instance_id / "host" / DIRECTORY, door.socket_name, mode=0o666, backlog=_BACKLOG
+            )
+            await web.SockSite(runner, listener).start()
+        except (OSError, TimeoutError):
+            await _ended(serving)
+            await runner.cleanup()
+            raise
+        self._open[door.session_id] = _Open(door, runner, serving)
+        log.info("files of a session are open", extra={"streaming_session_id": door.session_id})
+
+    async def _close(self, there: _Open) -> None:
+        del self._open[there.door.session_id]
+        await _ended(there.serving)
+        await there.runner.cleanup()
+        place = self._instances / there.door.instance_id / "host" / DIRECTORY / there.door.socket_name
+        for path in (place, self._own / there.door.socket_name):
+            with suppress(OSError):  # gone with its instance
+                path.unlink()
+        live = {(one.door.bucket, one.door.prefix) for one in self._open.values()}
+        self._usages = {place: usage for place, usage in self._usages.items() if place in live}
+        log.info("files of a session are closed", extra={"streaming_session_id": there.door.session_id})
+
+    def _usage_of(self, door: Door) -> Usage:
+        place = (door.bucket, door.prefix)
+        measure: Callable[[], Awaitable[int]] = partial(self._buckets.size_of, door.bucket, door.prefix)
+        usage = self._usages.setdefault(place, Usage(measure, door.quota_in_bytes))
+        usage.quota_in_bytes = door.quota_in_bytes
+        return usage
+
+    def _server_of(self, door: Door, upstream: Path) -> tuple[Sequence[str], Mapping[str, str]]:
+        arguments = [
+            "serve", "webdav", f"{self._remote.root}{door.bucket}/{door.prefix}",
+            "--addr", f"unix://{upstream}",
+            "--vfs-cache-mode", "off",  # the cache is in the instance
+            "--dir-cache-time", "5s",  # what others put there is seen that soon
+            *self._remote.flags,
+        ]  # fmt: skip
+        return arguments, self._remote.environment
+
+
+def _accepts(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)  # noqa: FBT003 - the standard library's signature
+        return probe.connect_ex(str(path)) == 0
+
+
+async def _until(is_so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(_READY_IN_SECONDS):
+        while not is_so():  # noqa: ASYNC110 - a file that rclone makes wakes nobody
+            await asyncio.sleep(_POLL_IN_SECONDS)
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

@@ -1,0 +1,223 @@
+"""A session's door to its user's files: real rclone, real S3, real sockets, and visitors who should not come in."""
+
+import asyncio
+import contextlib
+import io
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import aiohttp
+import pytest
+from yarl import URL
+
+from e2e.installation import free_port
+from fanlight.config import Settings
+from fanlight.storage.buckets import Buckets, BucketUnusable
+from fanlight.storage.embedded_s3 import KeyPair, buckets_directory, server_of
+from fanlight.storage.front import USER, climbs
+from fanlight.storage.rclone import keep_serving
+from fanlight.storage.sessions import DIRECTORY, Door, SessionDoors, on_this_host
+
+KEY = KeyPair("FANLIGHTSTORAGE00001", "the-secret-of-storage")
+BUCKET = "appstream2-36fb080bb8-us-east-1-000000000000"
+PREFIX = "user/custom/0123/"
+ADA = Door(
+    session_id="11111111-aaaa", instance_id="i-one", first_uid=os.getuid(), token="ada's", bucket=BUCKET, prefix=PREFIX
+)
+
+
+@dataclass
+class Rig:
+    doors: SessionDoors
+    buckets: Buckets
+    directory: Path
+    stored: Path
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        door: Door = ADA,
+        token: str | None = None,
+        data: bytes | io.BytesIO | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> tuple[int, bytes]:
+        socket = self.directory / "instances" / door.instance_id / "host" / DIRECTORY / door.socket_name
+        leave = aiohttp.encode_basic_auth(USER, door.token if token is None else token)
+        async with (
+            aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(socket))) as http,
+            http.request(
+                method,
+                URL("http://x" + path, encoded=True),
+                data=data,
+                headers={**(headers or {}), "Authorization": leave},
+            ) as answer,
+        ):
+            return answer.status, await answer.read()
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    settings = Settings(data_dir=tmp_path, s3_port=free_port())
+    (tmp_path / "storage" / "buckets").mkdir(parents=True)
+    run = Path(tempfile.mkdtemp(prefix="fl-"))  # short: a socket's path has at most 107 bytes
+    (run / "storage").mkdir()
+    for instance in ("i-one", "i-two"):
+        (run / "instances" / instance / "host" / DIRECTORY).mkdir(parents=True)
+    serving = asyncio.create_task(keep_serving("s3", *server_of(settings, [KEY])))
+    buckets = Buckets(settings.effective_s3_endpoint_url, "us-east-1", KEY)
+    doors = SessionDoors(run, remote=on_this_host(buckets_directory(settings)), buckets=buckets)
+    doors.prepare()
+    try:
+        for _ in range(100):
+            try:
+                await buckets.ensure(BUCKET)
+            except BucketUnusable:
+                await asyncio.sleep(0.05)
+            else:
+                break
+        yield Rig(doors, buckets, run, tmp_path / "storage" / "buckets" / BUCKET / PREFIX)
+    finally:
+        await doors.close_all()
+        serving.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await serving
+        shutil.rmtree(run)
+
+
+async def test_what_is_written_stands_under_the_users_prefix(rig: Rig) -> None:
+    await rig.doors.open(ADA)
+    assert (await rig.ask("PUT", "/letter%20%C3%BC.txt", data=b"Dear Bob"))[0] == 201
+    assert (rig.stored / "letter ü.txt").read_bytes() == b"Dear Bob"
+    assert await rig.ask("GET", "/letter%20%C3%BC.txt") == (200, b"Dear Bob")
+    assert (await rig.ask("MKCOL", "/letters"))[0] == 201
+    moved = await rig.ask("MOVE", "/letter%20%C3%BC.txt", headers={"Destination": "http://anywhere/letters/one.txt"})
+    assert moved[0] == 201
+    assert (rig.stored / "letters" / "one.txt").read_bytes() == b"Dear Bob"
+    assert (await rig.ask("DELETE", "/letters/one.txt"))[0] == 204
+    assert not (rig.stored / "letters" / "one.txt").exists()
+
+
+async def test_an_empty_folder_is_kept(rig: Rig) -> None:
+    await rig.doors.open(ADA)
+    await rig.ask("MKCOL", "/empty")
+    await rig.doors.close(ADA.session_id)
+    await rig.doors.open(ADA)
+    assert (await rig.ask("PROPFIND", "/empty", headers={"Depth": "0"}))[0] == 207
+
+
+@pytest.mark.parametrize("token", ["", "bob's", "ada's ", "ADA'S"])
+async def test_a_wrong_token_is_refused(rig: Rig, token: str) -> None:
+    await rig.doors.open(ADA)
+    assert (await rig.ask("PROPFIND", "/", token=token))[0] == 401
+
+
+async def test_another_uid_is_refused_whatever_it_knows(rig: Rig) -> None:
+    await rig.doors.open(replace(ADA, first_uid=ADA.first_uid + 1))
+    assert (await rig.ask("PROPFIND", "/"))[0] == 401
+
+
+UPWARDS = [
+    "/..", "/../", "/../../", "/../other/secret.txt", "/a/../../other/secret.txt", "/%2e%2e/other/secret.txt",
+    "/%2E%2e%2Fother%2Fsecret.txt", "/..%2fother%2fsecret.txt", "/%252e%252e/other/secret.txt", "/..%5cother%5csecret.txt",
+    "/..\\other\\secret.txt", "/./../other/secret.txt", "//../other/secret.txt", "/a/%2e%2e/%2e%2e/other", "/%00/../other",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", UPWARDS)
+async def test_no_spelling_climbs_out_of_the_prefix(rig: Rig, path: str) -> None:
+    other = rig.stored.parent / "other"
+    other.mkdir(parents=True)
+    (other / "secret.txt").write_bytes(b"not for ada")
+    await rig.doors.open(ADA)
+    status, body = await rig.ask("GET", path)
+    assert status in (400, 404)
+    assert b"not for ada" not in body
+    assert (await rig.ask("PUT", path, data=b"hers now"))[0] in (400, 404)
+    assert (other / "secret.txt").read_bytes() == b"not for ada"
+    assert (await rig.ask("PUT", "/mine.txt", data=b"mine"))[0] == 201
+    for method in ("MOVE", "COPY"):
+        assert (await rig.ask(method, "/mine.txt", headers={"Destination": "http://x" + path}))[0] in (400, 404, 502)
+    assert sorted(found.name for found in rig.stored.parent.iterdir()) == ["0123", "other"]
+    assert sorted(found.name for found in other.iterdir()) == ["secret.txt"]
+
+
+def test_names_that_only_look_strange_do_not_climb() -> None:
+    assert not any(map(climbs, ["/a..b", "/...", "/100%25.txt", "/..a/b", "/%E2%80%AE.txt", "/"]))
+
+
+async def test_a_door_shows_its_own_users_files_only(rig: Rig) -> None:
+    bob = replace(ADA, session_id="22222222-bbbb", instance_id="i-two", token="bob's", prefix="user/custom/4567/")
+    await rig.doors.open(ADA)
+    await rig.doors.open(bob)
+    await rig.ask("PUT", "/diary.txt", data=b"Ada's")
+    assert (await rig.ask("GET", "/diary.txt", door=bob))[0] == 404
+    assert b"diary" not in (await rig.ask("PROPFIND", "/", door=bob, headers={"Depth": "1"}))[1]
+    assert (await rig.ask("GET", "/diary.txt", door=bob, token=ADA.token))[0] == 401
+
+
+async def test_after_the_end_nothing_answers(rig: Rig) -> None:
+    await rig.doors.open(ADA)
+    socket = rig.directory / "instances" / ADA.instance_id / "host" / DIRECTORY / ADA.socket_name
+    leave = {"Authorization": aiohttp.encode_basic_auth(USER, ADA.token)}
+    async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(socket)), headers=leave) as http:
+        async with http.request("PROPFIND", "http://x/") as answer:  # keeps its connection
+            assert answer.status == 207
+        await rig.doors.close(ADA.session_id)
+        with pytest.raises(aiohttp.ClientError):
+            await http.request("PROPFIND", "http://x/")
+    assert not socket.exists()
+    assert rig.doors.session_ids() == ()
+
+
+async def test_the_quota_counts_what_all_tools_stored(rig: Rig) -> None:
+    await rig.doors.open(replace(ADA, quota_in_bytes=1000))
+    assert (await rig.ask("PUT", "/a", data=b"x" * 600))[0] == 201
+    status, text = await rig.ask("PUT", "/b", data=b"x" * 600)
+    assert (status, text) == (507, b"The storage quota is used up.\n")
+    assert not (rig.stored / "b").exists()
+    assert (await rig.ask("PUT", "/a", data=b"x" * 900))[0] in (201, 204), "a replaced file makes its room again"
+    assert (await rig.ask("PUT", "/a", data=b"x" * 10))[0] in (201, 204)
+    assert (await rig.ask("PUT", "/b", data=b"x" * 600))[0] == 201
+
+
+async def test_a_lowered_quota_still_lets_files_shrink(rig: Rig) -> None:
+    await rig.doors.open(ADA)
+    await rig.ask("PUT", "/a", data=b"x" * 600)
+    await rig.doors.open(replace(ADA, quota_in_bytes=100))
+    assert (await rig.ask("PUT", "/a", data=b"x" * 599))[0] in (201, 204)
+    assert (await rig.ask("PUT", "/b", data=b"x"))[0] == 507
+
+
+async def test_an_upload_without_a_length_is_refused(rig: Rig) -> None:
+    await rig.doors.open(ADA)
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"some"
+
+    assert (await rig.ask("PUT", "/a", data=pieces()))[0] == 411  # type: ignore[arg-type]
+
+
+async def test_other_methods_are_refused(rig: Rig) -> None:
+    await rig.doors.open(ADA)
+    for method in ("POST", "PATCH", "LOCK", "TRACE"):
+        assert (await rig.ask(method, "/"))[0] == 405
+
+
+async def test_a_large_file_passes_whole(rig: Rig) -> None:
+    content = os.urandom(30_000_000)
+    await rig.doors.open(ADA)
+    assert (await rig.ask("PUT", "/large", data=io.BytesIO(content)))[0] == 201
+    assert (await rig.ask("GET", "/large"))[1] == content
+    assert await rig.buckets.size_of(BUCKET, PREFIX) == len(content)
+
+
+async def test_an_instance_without_a_place_for_it_is_an_error(rig: Rig) -> None:
+    with pytest.raises(OSError, match="No such file"):
+        await rig.doors.open(replace(ADA, instance_id="i-none"))
+    assert rig.doors.session_ids() == ()
