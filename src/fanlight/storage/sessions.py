@@ -6,6 +6,7 @@ The api process says which there are; ending one takes the way to the files away
 import asyncio
 import hashlib
 import logging
+import os
 import shutil
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -59,9 +60,13 @@ def socket_name(session_id: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remote:
-    """Where the buckets are, as rclone is told: `root` stands before the name of the bucket."""
+    """Where the buckets are, as rclone is told: `root` stands before the name of the bucket.
+
+    `size_of` returns the bytes stored under a prefix of a bucket.
+    """
 
     root: str
+    size_of: Callable[[str, str], Awaitable[int]]
     flags: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
 
@@ -71,12 +76,17 @@ class Remote:
 
 def on_this_host(buckets: Path) -> Remote:
     """The directory that our own S3 endpoint serves, without the way through that endpoint. Links in it are not followed."""
-    return Remote(root=f"{buckets}/")
+
+    async def size_of(bucket: str, prefix: str) -> int:
+        return await asyncio.to_thread(_size_below, buckets / bucket / prefix)
+
+    return Remote(root=f"{buckets}/", size_of=size_of)
 
 
 def on_s3(endpoint_url: str, region: str, key: KeyPair) -> Remote:
     return Remote(
         root="home:",
+        size_of=Buckets(endpoint_url, region, key).size_of,
         flags=(
             "--use-server-modtime",  # else each file of a listing costs a request
             "--s3-directory-markers",  # so that empty folders exist
@@ -103,9 +113,9 @@ class _Open:
 class SessionDoors:
     """`run_dir` is RUN_DIR. Opening what is open, and closing what is closed, changes nothing."""
 
-    def __init__(self, run_dir: Path, *, remote: Remote, buckets: Buckets) -> None:
+    def __init__(self, run_dir: Path, remote: Remote) -> None:
         self._instances, self._own = run_dir / "instances", run_dir / "storage" / "sessions"
-        self._remote, self._buckets = remote, buckets
+        self._remote = remote
         self._open: dict[str, _Open] = {}
         self._usages: dict[tuple[str, str], Usage] = {}
         self._turn = asyncio.Lock()
@@ -172,7 +182,7 @@ class SessionDoors:
 
     def _usage_of(self, door: Door) -> Usage:
         place = (door.bucket, door.prefix)
-        measure: Callable[[], Awaitable[int]] = partial(self._buckets.size_of, door.bucket, door.prefix)
+        measure = partial(self._remote.size_of, door.bucket, door.prefix)
         usage = self._usages.setdefault(place, Usage(measure, door.quota_in_bytes))
         usage.quota_in_bytes = door.quota_in_bytes
         return usage
@@ -186,6 +196,15 @@ class SessionDoors:
             *self._remote.flags,
         ]  # fmt: skip
         return arguments, self._remote.environment
+
+
+def _size_below(directory: Path) -> int:
+    total = 0
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            with suppress(OSError):  # removed meanwhile
+                total += os.lstat(os.path.join(folder, name)).st_size  # noqa: PTH118 - thousands of them
+    return total
 
 
 def _accepts(path: Path) -> bool:
