@@ -5,6 +5,7 @@ rarely or never: going away, answering late, ending a session at the right momen
 """
 
 import asyncio
+import base64
 import json
 import os
 import socket
@@ -41,6 +42,9 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+ICON = b"\x89PNG\r\n\x1a\n" + b"rest"
+
+
 def a_grant(user: str = "ada", **changes: Any) -> Grant:
     grant = Grant(
         account_id="000000000000",
@@ -59,10 +63,10 @@ def a_catalog(**changes: Any) -> Catalog:
     entries = tuple(
         CatalogEntry(application_id=name.lower(), display_name=name, description=words, icon=icon)
         for name, words, icon in (
-            ("Editor", "Write plain text", "sample/editor.png"),
-            ("Calculator", "Add and subtract", "sample/calculator.png"),
-            ("Terminal", "A command line", "sample/terminal.png"),
-            ("Firefox", "Browse the web", "sample/firefox.png"),
+            ("Editor", "Write plain text", "sample/editor.png?expires=1&signature=right"),
+            ("Calculator", "Add and subtract", "sample/calculator.png?expires=1&signature=right"),
+            ("Terminal", "A command line", "sample/terminal.png?expires=1&signature=right"),
+            ("Firefox", "Browse the web", "sample/firefox.png?expires=1&signature=right"),
             ("Drawing", "Draw and paint", None),
         )
     )
@@ -111,6 +115,7 @@ class SteerableControl:
                 web.post("/v1/redeem", self._redeem),
                 web.post("/v1/catalog", self._catalog),
                 web.post("/v1/rules", self._rules),
+                web.post("/v1/icons", self._icon),
                 web.post("/v1/sessions", self._open),
                 web.post("/v1/sessions/find", self._find),
                 web.get("/v1/sessions/{id}", self._watch),
@@ -121,6 +126,12 @@ class SteerableControl:
             ]
         )
         return app
+
+    async def _icon(self, request: web.Request) -> web.Response:
+        asked = await request.json()
+        if (asked["store_ref"], asked["signature"]) != ("sample", "right"):
+            return web.json_response({"code": "NOT_FOUND", "message": "There is no such icon."}, status=404)
+        return web.json_response({"picture": base64.b64encode(ICON).decode()})
 
     async def change(self, session_id: str, **changes: Any) -> None:
         """Make the session different, and tell whoever waits."""

@@ -39,6 +39,7 @@ from fanlight.reconcilers.autoscaler import Autoscaler, AutoscalerSettings
 from fanlight.services.agent_versions import AgentVersions
 from fanlight.services.bundle import AppStreamServices
 from fanlight.services.image_catalogues import read_catalogues
+from fanlight.services.image_files import ImageFiles
 from fanlight.store import Store, open_store
 
 log = logging.getLogger(__name__)
@@ -116,10 +117,12 @@ async def _assemble(settings: Settings, stack: AsyncExitStack) -> _Parts:
     agents = AgentSockets(settings.effective_run_dir, clock)
     stack.push_async_callback(agents.close_all)
     changes = SessionChanges()
+    image_files = ImageFiles(settings.data_dir)
     reconcilers = Reconcilers(
         transactions=store.transactions,
         driver=driver,
         image_store=image_store,
+        image_files=image_files,
         agents=agents,
         clock=clock,
         networks=networks,
@@ -135,6 +138,7 @@ async def _assemble(settings: Settings, stack: AsyncExitStack) -> _Parts:
         transactions=store.transactions,
         clock=clock,
         wake=reconcilers.wake,
+        image_files=image_files,
         signing_key=(settings.data_dir / "state" / "signing.key").read_bytes(),
         known_endpoints=settings.endpoint_networks,
         portal_url=settings.portal_url,
@@ -249,6 +253,7 @@ async def _serve_control(settings: Settings, parts: _Parts, stack: AsyncExitStac
         stream_uid_of=parts.reconcilers.stream_uid_of,
         heard=parts.reconcilers.heard,
         clock=SystemClock(),
+        icons=parts.services.icons,
         connection_changed=audit,
         allowed_uids={0, identity_of(settings, "api").uid, identity_of(settings, "gateway").uid},
     )

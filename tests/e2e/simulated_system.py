@@ -21,6 +21,7 @@ from fanlight.drivers.simulated import Faults, SimulatedDriver, SimulatedImageSt
 from fanlight.reconcilers import Reconcilers, ReconcilerSettings
 from fanlight.services.bundle import AppStreamServices
 from fanlight.services.image_catalogues import read_catalogues
+from fanlight.services.image_files import ImageFiles
 from fanlight.store import Store, open_store
 
 SCOPE = Scope("000000000000", "us-east-1")
@@ -186,6 +187,7 @@ async def stopped_system(
     `around` may wrap what the reconcilers use: transactions, driver and agents.
     """
     run_dir = data_dir / "run"
+    image_files = ImageFiles(data_dir)
     clock = MovableClock()
     write_catalogues(data_dir / "images")
     images = SimulatedImageStore(data_dir / "images")
@@ -204,6 +206,7 @@ async def stopped_system(
                 transactions=around(store.transactions),
                 driver=around(driver),
                 image_store=around(images),
+                image_files=image_files,
                 agents=around(agents),
                 clock=clock,
                 networks=networks,
@@ -219,6 +222,7 @@ async def stopped_system(
             transactions=around(store.transactions),
             clock=clock,
             wake=lambda kind, key: system.reconcilers.wake(kind, key),  # noqa: PLW0108 - each run has reconcilers of its own
+            image_files=image_files,
             signing_key=b"k" * 32,
             portal_url="http://localhost:8080",
         )

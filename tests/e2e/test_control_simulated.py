@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import NoReturn
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import aiohttp
 import pytest
@@ -67,6 +67,7 @@ async def socket(system: System, data_dir: Path, uids: set[int], audited: list[t
         heard=system.reconcilers.heard,
         allowed_uids=uids,
         clock=system.clock,
+        icons=system.services.icons,
         connection_changed=lambda session, address: audited.append((session.connection_state, address)),
     )
     path = data_dir / "control.sock"
@@ -128,10 +129,15 @@ async def test_a_session_from_url_to_end(system: System, client: ControlClient, 
     grant = await grant_for(system, client)
     assert (grant.user_id, grant.account_id, grant.region) == ("ada", SCOPE.account_id, SCOPE.region)
     catalog = await client.catalog(grant)
-    assert [(e.application_id, e.icon) for e in catalog.entries][:2] == [
+    icons = [(e.application_id, str(e.icon).partition("?")[0]) for e in catalog.entries]
+    assert icons[:2] == [
         ("text-editor", "fanlight-sample/text-editor.png"),
         ("calculator", "fanlight-sample/calculator.png"),
     ]
+    signed = dict(parse_qsl(str(catalog.entries[0].icon).partition("?")[2]))
+    assert (await client.icon("fanlight-sample", "text-editor.png", **signed)).startswith(b"\x89PNG")
+    with pytest.raises(Refused):
+        await client.icon("fanlight-sample", "calculator.png", **signed)
     assert await client.find_session(grant) is None
 
     ended = client.ended()

@@ -1,6 +1,7 @@
 """The requests of `docs/architecture.md`, "Gateway and control plane"."""
 
 import asyncio
+import base64
 import json
 import math
 import uuid
@@ -21,6 +22,7 @@ from fanlight.controlwire.messages import TIME_ZONE, SessionView, to_json
 from fanlight.domain.errors import NotFound, UrlRefused
 from fanlight.domain.ports import AgentChannel, Clock, Transactions
 from fanlight.domain.streaming_sessions import EndReason, SessionState, StreamingGrant, StreamingSession
+from fanlight.services.icon_urls import IconUrls
 from fanlight.services.streaming_sessions import StreamingSessionService
 from fanlight.unix_sockets import listen_in
 
@@ -43,6 +45,7 @@ def make_control_app(
     heard: Callable[[str], None],
     allowed_uids: Collection[int],
     clock: Clock,
+    icons: IconUrls,
     connection_changed: ConnectionChanged = lambda _session, _source_address: None,
 ) -> web.Application:
     """Return the app. `heard` and `stream_uid_of` are the Reconcilers' methods, `changes` has their callbacks.
@@ -50,11 +53,12 @@ def make_control_app(
     `connection_changed` is called once for each stream that begins or ends, with the browser's address: for the audit.
     """
     views = SessionViews(transactions, agents, clock, run_dir, stream_uid_of)
-    handlers = _Handlers(sessions, transactions, agents, changes, views, heard, connection_changed)
+    handlers = _Handlers(sessions, transactions, agents, changes, views, heard, connection_changed, icons)
     app = web.Application(middlewares=[refusing(frozenset(allowed_uids))], client_max_size=MAX_BODY_BYTES)
     app.router.add_post("/v1/redeem", handlers.redeem)
     app.router.add_post("/v1/rules", handlers.rules)
     app.router.add_post("/v1/catalog", handlers.catalog)
+    app.router.add_post("/v1/icons", handlers.icon)
     app.router.add_post("/v1/sessions", handlers.open)
     app.router.add_post("/v1/sessions/find", handlers.find)
     app.router.add_get("/v1/sessions/{id}", handlers.show)
@@ -84,10 +88,11 @@ class _Handlers:
         views: SessionViews,
         heard: Callable[[str], None],
         connection_changed: ConnectionChanged,
+        icons: IconUrls,
     ) -> None:
         self._sessions, self._transactions, self._agents = sessions, transactions, agents
         self._changes, self._views, self._heard = changes, views, heard
-        self._connection_changed = connection_changed
+        self._connection_changed, self._icons = connection_changed, icons
 
     async def redeem(self, request: web.Request) -> web.Response:
         body = read_body(await _json(request), {"parameters": "text", "signature": "text"})
@@ -104,7 +109,14 @@ class _Handlers:
 
     async def catalog(self, request: web.Request) -> web.Response:
         catalog = await self._sessions.catalog(read_grant(await _json(request)))
-        return web.json_response(to_json(catalog_view(catalog)))
+        return web.json_response(to_json(catalog_view(catalog, self._icons)))
+
+    async def icon(self, request: web.Request) -> web.Response:
+        members = {"store_ref": "text", "name": "text", "expires": "text", "signature": "text"}
+        picture = await asyncio.to_thread(self._icons.read, **read_body(await _json(request), members))
+        if picture is None:
+            return refusal(404, "NOT_FOUND", "There is no such icon, or its address is not valid any more.")
+        return web.json_response({"picture": base64.b64encode(picture).decode()})
 
     async def open(self, request: web.Request) -> web.Response:
         members = {"grant": "object", "application_id": "text or null", "time_zone": "text or null"}

@@ -13,6 +13,7 @@ from fanlight.domain.ports import AgentChannel, AgentStatus, Clock, SessionRepor
 from fanlight.domain.session_plan import idle_disconnect_at, whole_minutes
 from fanlight.domain.streaming_sessions import SessionState, StreamingGrant, StreamingSession
 from fanlight.services.builder_sessions import BuilderCatalog
+from fanlight.services.icon_urls import IconUrls
 from fanlight.services.streaming_sessions import SessionCatalog
 
 _VERSION = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -114,7 +115,7 @@ def _runtime_of(agent: AgentStatus | None) -> str | None:
     return agent.runtime_version
 
 
-def catalog_view(catalog: SessionCatalog | BuilderCatalog) -> Catalog:
+def catalog_view(catalog: SessionCatalog | BuilderCatalog, icons: IconUrls) -> Catalog:
     if isinstance(catalog, BuilderCatalog):
         return _builder_view(catalog.builder)
     return Catalog(
@@ -127,7 +128,7 @@ def catalog_view(catalog: SessionCatalog | BuilderCatalog) -> Catalog:
                 application_id=application.name,
                 display_name=application.display_name,
                 description=application.description,
-                icon=f"{catalog.image.store_ref}/{application.icon}" if application.icon else None,
+                icon=icons.path(catalog.image, application),
             )
             for application in catalog.applications
         ),

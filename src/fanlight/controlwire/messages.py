@@ -30,7 +30,7 @@ class CatalogEntry:
     application_id: str
     display_name: str
     description: str
-    icon: str | None  # `<store_ref>/<file name>`; the gateway serves DATA_DIR/images/<store_ref>/icons/<file name>
+    icon: str | None  # what follows `/icons/` in its address: `<store_ref>/<file name>?expires=…&signature=…`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

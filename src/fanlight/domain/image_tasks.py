@@ -24,6 +24,7 @@ class BuildTask:
     kind: ClassVar[TaskKind] = TaskKind.BUILD
     builder_id: str
     instance_id: str
+    request_id: str = ""  # of the Image Assistant, which repeats a request until it is answered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,8 @@ from fanlight.gateway.responses import IMMUTABLE, add_security_headers, json_err
 from fanlight.gateway.stream_route import relay_stream
 from fanlight.gateway.upgrades import GuestMisbehaves
 
+_PNG = b"\x89PNG\r\n\x1a\n"
+
 log = logging.getLogger(__name__)
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -80,9 +82,10 @@ async def client_file(request: web.Request) -> web.StreamResponse:
 
 
 async def icon(request: web.Request) -> web.StreamResponse:
-    files, match = request.app[GATEWAY].client_files, request.match_info
-    picture = await asyncio.to_thread(files.icon, match["store_ref"], match["name"])
-    if picture is None:
+    asked = [request.match_info[name] for name in ("store_ref", "name")]
+    asked += [request.query.get(name, "") for name in ("expires", "signature")]
+    picture = await request.app[GATEWAY].control.icon(*asked)
+    if not picture.startswith(_PNG):
         raise web.HTTPNotFound
     return web.Response(
         body=picture,

@@ -1,4 +1,4 @@
-"""Files that come from below DATA_DIR: the stream client of the runtime, and the icons of images.
+"""Files that come from below DATA_DIR: the stream client of the runtime.
 
 Names are matched against what such names look like before they meet a path, and the last step follows no link. Client
 files are addressed by version and content, so that browsers may keep them for ever; they are compressed once.
@@ -11,12 +11,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-MAX_ICON_IN_BYTES = 1024 * 1024
 MAX_CLIENT_FILE_IN_BYTES = 8 * 1024 * 1024
 _WORTH_COMPRESSING_IN_BYTES = 1024
 _CACHED_FILES = 64
 _CACHED_TAGS = 16
-_PNG = b"\x89PNG\r\n\x1a\n"
 _STEP = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,127}")
 _CLIENT_KINDS = {
     ".js": "text/javascript; charset=utf-8",
@@ -44,7 +42,6 @@ def is_step(name: str) -> bool:
 class ClientFiles:
     def __init__(self, data_dir: Path) -> None:
         self._runtimes = data_dir / "runtime"
-        self._images = data_dir / "images"
         self._cache: dict[tuple[Path, int], ClientFile] = {}
         self._tags: dict[tuple[Path, int], str] = {}
 
@@ -73,16 +70,6 @@ class ClientFiles:
         if kind is None or not is_step(version) or not all(is_step(step) for step in path):
             return None
         return self._read_client(self._client(version).joinpath(*path), kind)
-
-    def icon(self, store_ref: str, name: str) -> bytes | None:
-        """Return an image's icon, or None when there is none or it is no PNG."""
-        if not is_step(store_ref) or not is_step(name) or not name.endswith(".png"):
-            return None
-        try:
-            body = _read(self._images / store_ref / "icons" / name, MAX_ICON_IN_BYTES)
-        except OSError:
-            return None
-        return body if body.startswith(_PNG) else None
 
     def _current_version(self) -> str | None:
         try:

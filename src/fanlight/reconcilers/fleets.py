@@ -30,6 +30,7 @@ from fanlight.domain.instances import Instance, InstanceEvent, new_instance_id
 from fanlight.domain.network_problems import network_problems
 from fanlight.domain.networks import Networks
 from fanlight.domain.ports import Clock, Transactions, UnitOfWork, Wake
+from fanlight.services.usable_images import ImageUse, may_use
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,8 @@ class FleetReconciler:
             if fleet is None:
                 return None
             image = await work.images.find(fleet.scope, arn=fleet.image_arn)
-            problems = [*_problems_of(fleet, image), *network_problems(fleet, self.networks)]
+            is_allowed = image is None or await may_use(work, fleet.scope, image, ImageUse.FLEET)
+            problems = [*_problems_of(fleet, image if is_allowed else None), *network_problems(fleet, self.networks)]
             steps = plan_fleet(
                 fleet,
                 await work.instances.of_fleet(fleet_id),
@@ -170,7 +172,7 @@ def _problems_of(fleet: Fleet, image: Image | None) -> list[Problem]:
     """Return what about its image stands in the way of every launch."""
     if image is None:
         first = "Stop the fleet and update it" if fleet.state is FleetState.STARTING else "Update the fleet"
-        text = f"The image {fleet.image_name} does not exist any more. {first} to an image that does."
+        text = f"The image {fleet.image_name} does not exist any more, or is not shared for fleets any more. {first} to an image that does."
         return [Problem(FleetErrorCause.IMAGE_UNKNOWN, text)]
     if image.state is not ImageState.AVAILABLE:
         text = f"The image {image.name} is {image.state}. Wait until it is AVAILABLE, or update the fleet to another."

@@ -1,5 +1,6 @@
 """The safety net of images: wake what was begun, and clear the store of what no row has."""
 
+import asyncio
 import logging
 from datetime import datetime, timedelta
 
@@ -7,6 +8,7 @@ from fanlight.domain.errors import DriverError
 from fanlight.domain.images import MADE_HERE, ImageState
 from fanlight.domain.ports import ImageStore, Transactions
 from fanlight.reconcilers.queues import KeyedQueue
+from fanlight.services.image_files import ImageFiles
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +30,9 @@ class ImageSweep:
         *,
         installation: str,
         interval: timedelta,
+        files: ImageFiles,
     ) -> None:
-        self._transactions, self._store, self._queue = transactions, store, queue
+        self._transactions, self._store, self._queue, self._files = transactions, store, queue, files
         self._installation, self._interval = installation, interval
         self.start_anew()
 
@@ -55,6 +58,7 @@ class ImageSweep:
             is_ours = stored.properties.get(INSTALLATION_PROPERTY) == self._installation
             if is_ours and stored.ref not in wanted:
                 await self._remove(stored.ref)
+        await asyncio.to_thread(self._files.forget_all_but, {image.store_ref for image in images})
         self._due_at = now + self._interval
 
     async def _remove(self, ref: str) -> None:

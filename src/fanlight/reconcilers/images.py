@@ -5,6 +5,7 @@ after the store is in order, so that a crash at any point leaves a row to go on 
 is its maker's business. What stands in the store under a name of ours without a row is a stray (`image_sweeps`).
 """
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +15,7 @@ from fanlight.domain.image_tasks import ImageTask, TaskKind
 from fanlight.domain.images import MADE_HERE, Image, ImageFailure, ImageState
 from fanlight.domain.ports import ImageStore, Transactions
 from fanlight.reconcilers.image_records import ImageRecords, MakingFailed
+from fanlight.services.image_files import ImageFiles
 
 
 class ImageMaker(Protocol):
@@ -32,13 +34,14 @@ class ImageMaker(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageReconciler:
-    """`settled` is told of every image that is finished, FAILED or gone, with the task that it had."""
+    """`settled` is told the task of every image that is finished, FAILED or gone; `files` has their icons."""
 
     transactions: Transactions
     store: ImageStore
     records: ImageRecords
     makers: Mapping[TaskKind, ImageMaker]
-    settled: Callable[[Image, ImageTask | None], None] = lambda image, task: None  # noqa: ARG005
+    files: ImageFiles
+    settled: Callable[[ImageTask | None], None]
 
     async def reconcile(self, image_id: str) -> datetime | None:
         """Move one image; return when to look again. Raises DriverUnavailable, StoreUnavailable, ChangedMeanwhile."""
@@ -48,7 +51,6 @@ class ImageReconciler:
             return None
         if image.state is ImageState.DELETING:
             await self._delete(image)
-            self.settled(image, image.task)
             return None
         try:
             until = await self._maker_of(image).advance(image)
@@ -56,7 +58,7 @@ class ImageReconciler:
             await self._fail(image_id, failure)
             until = None
         if until is None:
-            self.settled(image, image.task)
+            self.settled(image.task)
         return until
 
     def _maker_of(self, image: Image) -> ImageMaker:
@@ -68,6 +70,7 @@ class ImageReconciler:
     async def _delete(self, image: Image) -> None:
         if image.store_ref.startswith(MADE_HERE):
             await self.store.delete(image.store_ref)
+            await asyncio.to_thread(self.files.forget, image.store_ref)
         await self.records.forget(image)
 
     async def _fail(self, image_id: str, failure: MakingFailed) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from fanlight.agentwire import display_uid_of
 from fanlight.domain.errors import DomainError
-from fanlight.domain.image_tasks import TaskKind
+from fanlight.domain.image_tasks import BuildTask, ImageTask, TaskKind
 from fanlight.domain.networks import Networks
 from fanlight.domain.ports import AgentChannel, Clock, ImageStore, InstanceDriver, Transactions
 from fanlight.domain.streaming_sessions import StreamingSession
@@ -27,6 +27,7 @@ from fanlight.reconcilers.sessions import SessionReconciler
 from fanlight.reconcilers.settings import ReconcilerSettings
 from fanlight.reconcilers.sightings import Sightings
 from fanlight.reconcilers.sweeps import Sweep
+from fanlight.services.image_files import ImageFiles
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ class Reconcilers:
         transactions: Transactions,
         driver: InstanceDriver,
         image_store: ImageStore,
+        image_files: ImageFiles,
         agents: AgentChannel,
         clock: Clock,
         networks: Networks,
@@ -118,6 +120,8 @@ class Reconcilers:
                     installation=self._settings.installation,
                 ),
             },
+            files=image_files,
+            settled=self._image_settled,
         )
         self._queues = {
             "fleet": KeyedQueue("fleet", fleets.reconcile, clock, parallel=8, on_due=self._hurry),
@@ -135,6 +139,7 @@ class Reconcilers:
             self._queues["image"],
             installation=self._settings.installation,
             interval=self._settings.sweep_interval,
+            files=image_files,
         )
         self._sweep = Sweep(
             transactions=bounded,
@@ -152,6 +157,11 @@ class Reconcilers:
         """Look at one fleet, instance, session or image now. Before `run` it does nothing: the first sweep finds everything."""
         if self._is_running:
             self._queues[kind].wake(key)
+
+    def _image_settled(self, task: ImageTask | None) -> None:
+        """Let whoever waits for the end of a making go on."""
+        if isinstance(task, BuildTask):
+            self.wake("image_builder", task.builder_id)
 
     def heard(self, session_id: str) -> None:
         """Take note that the gateway has an open stream of this session now."""

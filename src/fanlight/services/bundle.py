@@ -12,7 +12,11 @@ from fanlight.services.agent_versions import AgentVersions
 from fanlight.services.alarms import AlarmService
 from fanlight.services.associations import AssociationService
 from fanlight.services.fleets import FleetService
+from fanlight.services.icon_urls import IconUrls
 from fanlight.services.image_builders import ImageBuilderService
+from fanlight.services.image_files import ImageFiles
+from fanlight.services.image_requests import ImageRequestService
+from fanlight.services.image_sharing import ImageSharingService
 from fanlight.services.images import ImageService
 from fanlight.services.metrics import MetricService
 from fanlight.services.page_tokens import PageTokens
@@ -35,6 +39,9 @@ class AppStreamServices:
     sessions: StreamingSessionService
     session_instances: SessionInstanceService
     images: ImageService
+    icons: IconUrls
+    image_sharing: ImageSharingService
+    image_requests: ImageRequestService
     image_builders: ImageBuilderService
     tags: TagService
     access_keys: AccessKeyService
@@ -53,6 +60,7 @@ class AppStreamServices:
         clock: Clock,
         wake: Wake,
         signing_key: bytes,
+        image_files: ImageFiles,
         portal_url: str | Callable[[], str],
         regions: tuple[str, ...] = ("us-east-1",),
         sizes_root_volumes: Callable[[], Awaitable[bool]] | None = None,
@@ -72,20 +80,24 @@ class AppStreamServices:
         tokens = PageTokens(signing_key)
         keeper = QuotaKeeper(quotas)
         urls = StreamingUrls(signing_key, portal)
+        agents = agent_versions or AgentVersions.fixed(f"simulated-{__version__}")
         return cls(
             fleets=FleetService(transactions, clock, wake, tokens, sizes_root_volumes, quotas=keeper),
             stacks=StackService(transactions, clock, tokens, known_endpoints, keeper),
             associations=AssociationService(transactions, tokens),
             sessions=StreamingSessionService(transactions, clock, wake, urls, tokens),
             session_instances=SessionInstanceService(transactions, wake),
-            images=ImageService(transactions, clock, tokens, portal),
+            images=ImageService(transactions, wake, tokens, agents),
+            icons=IconUrls(signing_key, portal, clock, image_files),
+            image_sharing=ImageSharingService(transactions, wake, tokens, keeper),
+            image_requests=ImageRequestService(transactions, clock, wake, image_files, keeper),
             image_builders=ImageBuilderService(
                 transactions,
                 clock,
                 wake,
                 tokens,
                 urls,
-                agents=agent_versions or AgentVersions.fixed(f"simulated-{__version__}"),
+                agents=agents,
                 sizes_root_volumes=sizes_root_volumes,
                 known_endpoints=known_endpoints,
                 quotas=keeper,

@@ -4,13 +4,13 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from fanlight.domain.errors import IncompatibleImage, InUse, InvalidCombination, NotAvailable, NotFound
+from fanlight.domain.errors import IncompatibleImage, InUse, InvalidCombination, NotFound
 from fanlight.domain.fleets import Fleet, FleetState, VpcConfig, instances_for
-from fanlight.domain.images import Image, ImageState
+from fanlight.domain.images import Image
 from fanlight.domain.instance_types import size_of
-from fanlight.domain.places import Scope
 from fanlight.domain.ports import UnitOfWork
 from fanlight.services.fleet_wishes import FleetChange, check_capacity, check_vpc
+from fanlight.services.usable_images import find_image
 
 # What may change while instances run; everything else would make some of them differ from the fleet's record.
 CHANGEABLE_WHILE_RUNNING = frozenset(
@@ -40,24 +40,6 @@ _MEMBERS = {
     "RootVolumeConfig": ("root_volume_in_gib",),
     "DisableIMDSV1": ("disable_imdsv1",),
 }
-
-
-async def find_image(work: UnitOfWork, scope: Scope, name: str | None, arn: str | None) -> Image:
-    """Return the image that a request names. Raises InvalidCombination, NotFound, NotAvailable."""
-    if not name and not arn:
-        raise InvalidCombination("Name the image: give ImageName or ImageArn.")
-    image = await work.images.find(scope, name=name or "", arn=arn or "")
-    if image is None:
-        if name and arn and await work.images.find(scope, arn=arn) is not None:
-            raise InvalidCombination(f"ImageName {name} and ImageArn {arn} are two images. Give one of them.")
-        raise NotFound("image", arn or name or "")
-    if image.state is not ImageState.AVAILABLE:
-        raise NotAvailable(
-            "image",
-            image.name,
-            f"The image {image.name} is {image.state}. Wait until it is AVAILABLE, or take another.",
-        )
-    return image
 
 
 def check_image(image: Image, instance_type: str, platform: str | None) -> None:

@@ -15,12 +15,13 @@ from fanlight.domain.fleets import FLEET, Fleet, FleetEvent, FleetState, FleetTy
 from fanlight.domain.images import Image
 from fanlight.domain.places import Scope
 from fanlight.domain.ports import Clock, Transactions, UnitOfWork, Wake
-from fanlight.services.fleet_changes import changed, check_image, check_state, find_image
+from fanlight.services.fleet_changes import changed, check_image, check_state
 from fanlight.services.fleet_wishes import FleetChange, NewFleet, check_capacity, check_numbers, check_vpc
 from fanlight.services.names import all_named
 from fanlight.services.page_tokens import PageTokens, cut
 from fanlight.services.quotas import QuotaKeeper
 from fanlight.services.root_volumes import check_root_volume
+from fanlight.services.usable_images import ImageUse, find_image, may_use
 
 PAGE_SIZE = 100
 
@@ -98,7 +99,7 @@ class FleetService:
     async def start(self, scope: Scope, name: str) -> None:
         """Wish the fleet RUNNING; it is STARTING when this returns. A fleet on its way there already is success.
 
-        Raises NotFound, NotPermitted (STOPPING).
+        Raises NotFound, NotPermitted (STOPPING, or its image is not shared for fleets any more), LimitExceeded.
         """
         async with self._transactions.begin(write=True) as work:
             fleet = await work.fleets.get(scope, name)
@@ -107,6 +108,7 @@ class FleetService:
             if not FLEET.allows(fleet.state, FleetEvent.START_REQUESTED):
                 raise NotPermitted(f"The fleet {name} is {fleet.state}. Wait until it is STOPPED, then start it.")
             started = replace(fleet.after(FleetEvent.START_REQUESTED), errors=(), launch_failures=0, retry_at=None)
+            await _check_still_shared(work, fleet)
             await self._quotas.admit_start(work, started)
             await work.fleets.save(started)
             await work.commit()
@@ -164,6 +166,13 @@ class FleetService:
             disable_imdsv1=wanted.disable_imdsv1,
             created_at=self._clock.now(),
         )
+
+
+async def _check_still_shared(work: UnitOfWork, fleet: Fleet) -> None:
+    """Raises NotPermitted. That an image is gone or not AVAILABLE is told by the fleet's errors."""
+    image = await work.images.find(fleet.scope, arn=fleet.image_arn)
+    if image is not None and not await may_use(work, fleet.scope, image, ImageUse.FLEET):
+        raise NotPermitted(f"The image {image.name} is not shared with this account for fleets any more.")
 
 
 async def _page(work: UnitOfWork, scope: Scope, names: Sequence[str], after: str) -> tuple[Sequence[Fleet], bool]:

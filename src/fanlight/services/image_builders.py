@@ -17,7 +17,7 @@ from fanlight.domain.places import Scope
 from fanlight.domain.ports import Clock, Transactions, UnitOfWork, Wake
 from fanlight.domain.streaming_sessions import BUILDER_USER, StreamingGrant, builder_reference
 from fanlight.services.agent_versions import AgentVersions
-from fanlight.services.fleet_changes import check_image, find_image
+from fanlight.services.fleet_changes import check_image
 from fanlight.services.fleet_wishes import check_root_volume_size, check_vpc
 from fanlight.services.names import all_named
 from fanlight.services.page_tokens import PageTokens, cut
@@ -25,6 +25,7 @@ from fanlight.services.quotas import QuotaKeeper
 from fanlight.services.root_volumes import check_root_volume
 from fanlight.services.stack_members import checked_endpoints
 from fanlight.services.streaming_urls import StreamingUrls, checked_validity
+from fanlight.services.usable_images import ImageUse, find_image
 
 DEFAULT_VALIDITY_IN_SECONDS = 3600
 PAGE_SIZE = LARGEST_PAGE = 50
@@ -87,7 +88,7 @@ class ImageBuilderService:
         endpoints = checked_endpoints(wanted.access_endpoints, self._known_endpoints) or ()
         agent_version = self._agents.resolve(wanted.agent_version)
         async with self._transactions.begin(write=True) as work:
-            image = await find_image(work, scope, wanted.image_name, wanted.image_arn)
+            image = await find_image(work, scope, wanted.image_name, wanted.image_arn, ImageUse.IMAGE_BUILDER)
             _check_makes_builders(image)
             check_image(image, wanted.instance_type, None)
             builder = await work.image_builders.add(self._new(scope, wanted, image, agent_version, endpoints))

@@ -16,6 +16,7 @@ from fanlight.api.audit import AuditLog
 from fanlight.api.catalogue import aws_services
 from fanlight.api.listener import ApiSettings, make_api_app, make_api_runner
 from fanlight.services import AppStreamServices
+from fanlight.services.image_files import ImageFiles
 from fanlight.store import open_store
 
 
@@ -56,6 +57,7 @@ async def api(empty_database: Path, tmp_path: Path, settings: ApiSettings) -> As
             transactions=store.transactions,
             clock=SystemClock(),
             wake=lambda *_: None,
+            image_files=ImageFiles(tmp_path),
             signing_key=b"k" * 32,
             portal_url="http://localhost:8080",
             regions=settings.regions,

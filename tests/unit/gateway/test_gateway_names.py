@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from fanlight.gateway.client_files import MAX_ICON_IN_BYTES, ClientFiles
+from fanlight.gateway.client_files import ClientFiles
 from fanlight.gateway.listings import MAX_ENTRIES, MAX_LISTING_IN_BYTES, FileEntry, entries_of, is_plain_name
+from fanlight.services.image_files import MAX_ICON_IN_BYTES, ImageFiles
 from gateway_guests import INDEX
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"rest"
@@ -32,7 +33,7 @@ def data_dir(tmp_path: Path) -> Path:
 
 
 def test_an_icon_is_found(data_dir: Path) -> None:
-    assert ClientFiles(data_dir).icon("sample", "editor.png") == PNG
+    assert ImageFiles(data_dir).icon("sample", "editor.png") == PNG
 
 
 @pytest.mark.parametrize(
@@ -54,7 +55,7 @@ def test_an_icon_is_found(data_dir: Path) -> None:
     ],
 )
 def test_what_is_no_icon_of_an_image_is_not_there(data_dir: Path, store_ref: str, name: str) -> None:
-    assert ClientFiles(data_dir).icon(store_ref, name) is None
+    assert ImageFiles(data_dir).icon(store_ref, name) is None
 
 
 def test_the_client_is_addressed_by_version_and_content(data_dir: Path) -> None:

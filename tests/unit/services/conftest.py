@@ -10,6 +10,7 @@ import pytest
 from service_rig import HERE, NOW, SAMPLE, Rig, new_fleet
 
 from fanlight.services import AppStreamServices
+from fanlight.services.image_files import ImageFiles
 from fanlight.services.stacks import NewStack
 from fanlight.store import Store, open_store
 
@@ -47,7 +48,7 @@ async def store(empty_database: Path, tmp_path: Path) -> AsyncIterator[Store]:
 
 
 @pytest.fixture
-async def rig(store: Store) -> Rig:
+async def rig(store: Store, tmp_path: Path) -> Rig:
     """Services over an installation with one public image."""
     clock = StandingClock()
     woken: list[tuple[str, str]] = []
@@ -55,6 +56,7 @@ async def rig(store: Store) -> Rig:
         transactions=store.transactions,
         clock=clock,
         wake=lambda kind, key: woken.append((kind, key)),
+        image_files=ImageFiles(tmp_path),
         signing_key=b"k" * 32,
         portal_url="https://apps.example.org",
     )

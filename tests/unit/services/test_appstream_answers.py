@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 from service_rig import HERE, NOW, SAMPLE_ARN, Rig, grant, query_of
@@ -19,6 +20,7 @@ from fanlight.api.protocol.operations import JSON
 from fanlight.api.spec import appstream_model
 from fanlight.domain.access_keys import Caller
 from fanlight.domain.fleet_errors import FleetError, FleetErrorCause
+from fanlight.domain.images import Image, ImageError, ImageFailure, ImageState
 from fanlight.domain.networks import NetworkInterface
 from fanlight.domain.streaming_sessions import SessionEvent
 
@@ -219,6 +221,56 @@ async def test_urls_and_sessions_are_answered_whole(call: Call, pair: Rig) -> No
     assert await call("ExpireSession", SessionId=opened.session_id) == {}
 
 
+async def test_an_image_that_is_made_shared_and_deleted_is_answered(call: Call, pair: Rig) -> None:
+    failed = Image(
+        image_id="0123456789abcdef0123456789abcdef",
+        scope=HERE,
+        name="Cad",
+        store_ref="img-1",
+        state=ImageState.FAILED,
+        failure=ImageFailure.IMAGE_COPY_FAILURE,
+        failure_message="The disk is full.",
+        errors=(ImageError("INTERNAL_SERVICE_ERROR", "No space left.", NOW),),
+        image_builder_name="workbench",
+        created_at=NOW,
+    )
+    async with pair.transactions.begin(write=True) as work:
+        await work.images.add(failed)
+        available = Image(
+            image_id="2", scope=HERE, name="Fine", store_ref="img-2", created_at=NOW, agent_version="LATEST"
+        )
+        await work.images.add(available)
+        await work.commit()
+    (answered,) = (await call("DescribeImages", Names=["Cad"]))["Images"]
+    assert (
+        answered["State"],
+        answered["StateChangeReason"],
+        answered["ImageErrors"],
+        answered["ImageBuilderName"],
+    ) == (
+        "FAILED",
+        {"Code": "IMAGE_COPY_FAILURE", "Message": "The disk is full."},
+        [{"ErrorCode": "INTERNAL_SERVICE_ERROR", "ErrorMessage": "No space left.", "ErrorTimestamp": SECONDS}],
+        "workbench",
+    )
+    account = "1" * 12
+    shared = {"Name": "Fine", "SharedAccountId": account}
+    assert await call("UpdateImagePermissions", **shared, ImagePermissions={"allowFleet": True}) == {}
+    assert await call("DescribeImagePermissions", Name="Fine") == {
+        "Name": "Fine",
+        "SharedImagePermissionsList": [
+            {"sharedAccountId": account, "imagePermissions": {"allowFleet": True, "allowImageBuilder": False}}
+        ],
+    }
+    (answered,) = (await call("DescribeImages", Names=["Fine"]))["Images"]
+    assert (answered["ImageSharedWithOthers"], answered["LatestAppstreamAgentVersion"]) == ("TRUE", "TRUE")
+    assert "ImagePermissions" not in answered
+    assert await call("DeleteImagePermissions", **shared) == {}
+    assert (await call("DeleteImage", Name="Fine"))["Image"]["State"] == "AVAILABLE"
+    (answered,) = (await call("DescribeImages", Names=["Fine"]))["Images"]
+    assert answered["State"] == "DELETING"
+
+
 async def test_an_image_is_answered_whole(call: Call) -> None:
     assert await call("DescribeImages", Type="PUBLIC") == {
         "Images": [
@@ -236,7 +288,7 @@ async def test_an_image_is_answered_whole(call: Call) -> None:
                     {
                         "Name": "Editor",
                         "DisplayName": "Text editor",
-                        "IconURL": "https://apps.example.org/icons/sample/editor.png",
+                        "IconURL": ANY,
                         "LaunchPath": "/usr/bin/editor",
                         "LaunchParameters": "",
                         "Enabled": True,
@@ -258,6 +310,7 @@ async def test_an_image_is_answered_whole(call: Call) -> None:
                 "CreatedTime": SECONDS,
                 "PublicBaseImageReleasedDate": SECONDS,
                 "AppstreamAgentVersion": "0.1.0",
+                "LatestAppstreamAgentVersion": "FALSE",
                 "ImageErrors": [],
                 "SupportedInstanceFamilies": ["General Purpose", "Compute Optimized", "Memory Optimized"],
                 "DynamicAppProvidersEnabled": "DISABLED",

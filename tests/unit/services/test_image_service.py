@@ -18,7 +18,7 @@ from fanlight.services.stacks import NewStack
 
 async def names(rig: Rig, scope: Scope = HERE, **asked: Any) -> list[str]:
     page, _ = await rig.services.images.describe(scope, **asked)
-    return [image.name for image in page]
+    return [described.image.name for described in page]
 
 
 async def add_private(rig: Rig, name: str, scope: Scope = HERE) -> None:
@@ -29,7 +29,8 @@ async def add_private(rig: Rig, name: str, scope: Scope = HERE) -> None:
 
 async def test_a_manifest_becomes_a_public_image_seen_in_every_scope(rig: Rig) -> None:
     for scope in (HERE, *ELSEWHERE):
-        (image,), token = await rig.services.images.describe(scope)
+        (described,), token = await rig.services.images.describe(scope)
+        image = described.image
         assert image.arn_in(scope.region) == f"arn:aws:appstream:{scope.region}::image/Sample"
         assert token is None
     assert image == Image(
@@ -49,8 +50,9 @@ async def test_a_manifest_becomes_a_public_image_seen_in_every_scope(rig: Rig) -
         public_base_image_released_at=NOW,
     )
     editor, _ = image.applications
-    assert rig.services.images.icon_url(image, editor) == "https://apps.example.org/icons/sample/editor.png"
-    assert rig.services.images.icon_url(image, replace(editor, icon=None)) is None
+    url = str(rig.services.icons.url(image, editor))
+    assert url.startswith("https://apps.example.org/icons/sample/editor.png?expires=1774753200&signature=")
+    assert rig.services.icons.url(image, replace(editor, icon=None)) is None
 
 
 async def test_a_changed_manifest_changes_the_image_and_an_unchanged_one_writes_nothing(rig: Rig) -> None:
@@ -59,7 +61,7 @@ async def test_a_changed_manifest_changes_the_image_and_an_unchanged_one_writes_
     assert rig.transactions.revision() == revision
     await rig.services.images.sync_public_images([replace(SAMPLE, store_ref="sample-2"), replace(SAMPLE, name="New")])
     page, _ = await rig.services.images.describe(HERE)
-    assert [(image.name, image.store_ref, image.version) for image in page] == [
+    assert [(one.image.name, one.image.store_ref, one.image.version) for one in page] == [
         ("New", "sample", 0),
         ("Sample", "sample-2", 1),
     ]
@@ -92,7 +94,7 @@ async def test_pages_of_images_follow_each_other(rig: Rig) -> None:
     first, token = await rig.services.images.describe(HERE, limit=0)
     assert (len(first), token is None) == (25, False)
     rest, end = await rig.services.images.describe(HERE, next_token=token)
-    assert ([image.name for image in rest], end) == (
+    assert ([one.image.name for one in rest], end) == (
         ["Image-25", "Image-26", "Image-27", "Image-28", "Image-29", "Sample"],
         None,
     )

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +24,7 @@ from fanlight.domain.quotas import (
 )
 from fanlight.services import AppStreamServices
 from fanlight.services.fleet_wishes import FleetChange
+from fanlight.services.image_files import ImageFiles
 from fanlight.services.quotas import QuotaKeeper
 from fanlight.services.stacks import NewStack
 from fanlight.store import Store
@@ -31,7 +33,7 @@ SMALL, LARGE = "stream.standard.small", "stream.standard.large"
 
 
 @pytest.fixture
-async def limited(store: Store, rig: Rig) -> Callable[[str], Rig]:
+async def limited(store: Store, rig: Rig, tmp_path: Path) -> Callable[[str], Rig]:
     """Return an installation with the quotas that a setting spells."""
 
     def build(text: str) -> Rig:
@@ -39,6 +41,7 @@ async def limited(store: Store, rig: Rig) -> Callable[[str], Rig]:
             transactions=store.transactions,
             clock=rig.clock,
             wake=lambda *_: None,
+            image_files=ImageFiles(tmp_path),
             signing_key=b"k" * 32,
             portal_url="https://apps.example.org",
             quotas=read_quotas(text),

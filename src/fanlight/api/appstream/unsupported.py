@@ -14,21 +14,15 @@ _REASONS: dict[str, tuple[str, ...]] = {
         "DisassociateSoftwareFromImageBuilder",
         "StartSoftwareDeploymentToImageBuilder",
     ),
-    "Fanlight cannot copy, update, import or delete images through the API yet; build them with `fanlight images build`.": (
+    "Fanlight cannot copy, update or import images through the API yet; build them with `fanlight images build`.": (
         "CopyImage",
         "CreateImportedImage",
         "CreateUpdatedImage",
-        "DeleteImage",
     ),
     "Fanlight cannot export images yet; the image's root file system stays in the store of its engine.": (
         "CreateExportImageTask",
         "GetExportImageTask",
         "ListExportImageTasks",
-    ),
-    "Fanlight cannot share images between accounts yet; images that the server builds are public to all its accounts.": (
-        "DeleteImagePermissions",
-        "DescribeImagePermissions",
-        "UpdateImagePermissions",
     ),
     "Fanlight has no Elastic fleets yet, so it has no app blocks; use an ALWAYS_ON or ON_DEMAND fleet with an image.": (
         "CreateAppBlock",
