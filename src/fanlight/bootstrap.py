@@ -36,6 +36,7 @@ from fanlight.networks_file import read_networks
 from fanlight.reconcilers import Reconcilers, ReconcilerSettings
 from fanlight.reconcilers.activities import Activities
 from fanlight.reconcilers.autoscaler import Autoscaler, AutoscalerSettings
+from fanlight.reconcilers.image_requests import answer_image_requests
 from fanlight.services.agent_versions import AgentVersions
 from fanlight.services.bundle import AppStreamServices
 from fanlight.services.image_catalogues import read_catalogues
@@ -103,6 +104,7 @@ async def run_api(settings: Settings) -> None:
         await _in_background(stack, _follow_images(settings, parts.services))
         await _in_background(stack, parts.reconcilers.run())
         await _in_background(stack, parts.autoscaler.run())
+        await _in_background(stack, answer_image_requests(parts.agents, parts.services.image_requests))
         log.info("api serves", extra={"api": settings.api_url, "compute": settings.compute})
         await stop.wait()
         log.info("api stops")

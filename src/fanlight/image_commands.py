@@ -1,11 +1,14 @@
 """`fanlight images`: build the images that instances are made from, and list them."""
 
 import asyncio
+import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
@@ -19,6 +22,8 @@ from fanlight.images import BuiltImage, OnProgress, Progress, RecipeInvalid, lis
 from fanlight.images import build as build_images
 from fanlight.images.building import RECIPES
 from fanlight.images.runtime import prune
+from fanlight.installation import NotInstallable
+from fanlight.made_images import made_images, pinned_versions
 
 images_app = typer.Typer(no_args_is_help=True, help="Build and list the images that instances are made from.")
 _INCUS = (
@@ -99,20 +104,74 @@ async def _build(
         built = await build_images(
             settings=settings, store=store, progress=show, recipes=recipes, force=force, cache=cache
         )
-        prune(settings.data_dir / "runtime", await engines.runtimes_in_use())
+        pinned = await _pinned(settings)
+        if pinned is not None:  # nobody knows: then all stay
+            prune(settings.data_dir / "runtime", await engines.runtimes_in_use() | pinned)
         return list(built)
     finally:
         await engines.close()
 
 
+async def _pinned(settings: Settings) -> set[str] | None:
+    """Return the runtimes that images pin, None when that cannot be found out.
+
+    Asked of another process, for it gives up root's rights, and this one still needs them.
+    """
+    command = [sys.executable, "-m", "fanlight", "images", "pins", "--data-dir", str(settings.data_dir)]
+    environment = os.environ | ({"FANLIGHT_DATABASE_URL": settings.database_url} if settings.database_url else {})
+    asked = await asyncio.create_subprocess_exec(
+        *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, env=environment
+    )
+    said, _ = await asked.communicate()
+    return set(said.decode().split()) if asked.returncode == 0 else None
+
+
+@images_app.command("pins", hidden=True)
+@with_settings("data_dir", "database_url")
+def pins_command(settings: Settings) -> None:
+    """Print the versions of the runtime that images pin, one a line."""
+    try:
+        found = pinned_versions(made_images(settings))
+    except (DomainError, NotInstallable, OSError) as error:
+        Console(stderr=True).print(f"[bold red]{error}[/]", highlight=False)
+        raise typer.Exit(1) from None
+    for version in sorted(found):
+        typer.echo(version)
+
+
 @images_app.command("list")
-@with_settings("data_dir")
+@with_settings("data_dir", "database_url")
 def list_command(settings: Settings) -> None:
-    """List what was built into this data directory."""
-    table = Table("Image", "Made", "Applications", box=None, pad_edge=False)
-    for image in list_images(settings):
-        table.add_row(image.name, f"{image.built_at:%Y-%m-%d %H:%M}", ", ".join(a.name for a in image.applications))
-    Console().print(table)
+    """List the images: those from recipes, and those made by image builders, copies and imports, with how far they are."""
+    recipes = Table("From recipes", "Made", "Applications", box=None, pad_edge=False)
+    for built in list_images(settings):
+        recipes.add_row(built.name, f"{built.built_at:%Y-%m-%d %H:%M}", ", ".join(a.name for a in built.applications))
+    Console().print(recipes)
+    try:
+        found = made_images(settings)
+    except (DomainError, NotInstallable, OSError) as error:
+        Console(stderr=True).print(f"[yellow]Images that were made here are not shown: {error}[/]", highlight=False)
+        return
+    if not found:
+        return
+    made = Table(
+        "Made here", "Account, region", "State", "Size", "AMI id", "Made", "Progress", box=None, pad_edge=False
+    )
+    for image in found:
+        size = "" if image.size_in_bytes is None else f"{image.size_in_bytes / 1e6:,.0f} MB"
+        place = f"{image.scope.account_id} {image.scope.region}"
+        how = image.failure_message or image.progress
+        made.add_row(
+            escape(image.name),
+            place,
+            image.state,
+            size,
+            image.ami_id,
+            f"{image.created_at:%Y-%m-%d %H:%M}",
+            escape(how),
+        )
+    Console().print()
+    Console().print(made)
 
 
 def _bars(console: Console) -> Bars:

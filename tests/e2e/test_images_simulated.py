@@ -105,6 +105,8 @@ async def test_an_image_of_a_builder_runs_a_fleet_and_leaves_nothing_when_delete
     assert await refs(data_dir) == [image.store_ref]
     await begin_fleet(system, SCOPE)
     assert {instance.image_ref for instance in await system.instances()} == {image.store_ref}
+    pins = {one.labels.get("runtime_version") for one in await system.driver.observe() if "fleet" in one.labels}
+    assert pins == {image.agent_version}, "an image keeps the agent that it was made with"
     await system.services.fleets.stop(SCOPE, "office")
 
     async def no_instances() -> bool:

@@ -20,6 +20,7 @@ from fanlight.domain.places import Scope
 from fanlight.domain.stacks import Stack
 from fanlight.installation import bootstrap_credentials, prepare_directories
 from fanlight.operations.presence import is_lock, serving
+from fanlight.services.image_files import ImageFiles
 from fanlight.store import open_store
 
 SCOPE = Scope("000000000000", "us-east-1")
@@ -70,6 +71,7 @@ def data_dir(tmp_path: Path) -> Path:
     icons.mkdir(parents=True)
     (icons / "gimp.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     (icons.parent / "catalogue.json").write_text("{}")
+    ImageFiles(data).put_icons("img-1", {"0.png": b"\x89PNG\r\n\x1a\n"})
     (data / "audit" / "audit.jsonl").write_text("{}\n")
     return data
 

@@ -33,7 +33,7 @@ _CHUNK = 2**20
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 LAYOUT = re.compile(
     r"state/(fanlight\.db|database\.pgdump|signing\.key|installation\.id)|gateway/cookie\.key|credentials|metrics\.token|(config|networks)\.toml"
-    rf"|tls/(cert|key)\.pem|images/{_NAME}/(catalogue\.json|icons/{_NAME}\.png)"
+    rf"|tls/(cert|key)\.pem|(state/)?images/{_NAME}/icons/{_NAME}\.png|images/{_NAME}/catalogue\.json"
 )
 
 

@@ -85,6 +85,9 @@ def _sources(settings: Settings, config: Path | None) -> Iterator[tuple[Path, st
         yield config, "config.toml"
     if settings.networks_file:
         yield settings.networks_file, "networks.toml"
+    made = data / "state" / "images"  # what was made here has its catalogue in the database
+    for source in sorted(made.glob("*/icons/*.png")):
+        yield source, source.relative_to(data).as_posix()
     images = data / "images"
     for image in sorted(images.iterdir()) if images.is_dir() else ():
         if image.is_symlink() or not image.is_dir() or image.name.startswith("."):  # a dot: being built

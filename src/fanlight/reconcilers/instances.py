@@ -6,7 +6,7 @@ crash at any point leaves a row to go on from. What the engine shows under our l
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -21,6 +21,7 @@ from fanlight.domain.errors import (
 )
 from fanlight.domain.fleet_errors import FleetErrorCause, Problem, problem_of
 from fanlight.domain.fleets import Fleet
+from fanlight.domain.images import Visibility
 from fanlight.domain.instance_plan import (
     Destroy,
     Drain,
@@ -42,6 +43,7 @@ from fanlight.reconcilers.launch_failures import LaunchFailures, settled
 from fanlight.reconcilers.occupancy import Occupancy
 from fanlight.reconcilers.settings import ReconcilerSettings
 from fanlight.reconcilers.sightings import Sightings
+from fanlight.services.agent_versions import LATEST
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +128,7 @@ class InstanceReconciler:
     async def _submit(self, instance: Instance, fleet: Fleet) -> datetime | None:
         async with self._launches:
             try:
-                await self.driver.launch(self._spec_of(instance, fleet))
+                await self.driver.launch(self._spec_of(instance, fleet, await self._pinned_agent(instance, fleet)))
             except (ImageMissing, CapacityExhausted, NetworkUnusable, DriverUnavailable) as error:
                 await self.failures.record(fleet.fleet_id, problem_of(error))
                 return self.clock.now()  # plans again, and finds the back-off
@@ -144,7 +146,16 @@ class InstanceReconciler:
         await self._look()
         return self.clock.now()
 
-    def _spec_of(self, instance: Instance, fleet: Fleet) -> InstanceSpec:
+    async def _pinned_agent(self, instance: Instance, fleet: Fleet) -> Mapping[str, str]:
+        """Return the label that chooses the runtime, when the image that is launched pins one."""
+        async with self.transactions.begin() as work:
+            image = await work.images.find(fleet.scope, arn=fleet.image_arn)
+        is_pinned = image is not None and image.visibility is not Visibility.PUBLIC and image.agent_version != LATEST
+        if image is None or not is_pinned or image.store_ref != instance.image_ref:
+            return {}
+        return {"runtime_version": image.agent_version}
+
+    def _spec_of(self, instance: Instance, fleet: Fleet, pinned_agent: Mapping[str, str]) -> InstanceSpec:
         """Raises NotSupported for an instance type that this installation does not offer any more."""
         size = size_of(fleet.instance_type)
         return InstanceSpec(
@@ -164,6 +175,7 @@ class InstanceReconciler:
                 "fleet_id": instance.fleet_id,
                 "fleet": fleet.name,
                 "image": instance.image_ref,
+                **pinned_agent,
             },
         )
 

@@ -29,9 +29,12 @@ class ImageFiles:
         """Keep the icons of an image that is made here, in place of those it had. Raises OSError."""
         home = self._made / _checked(store_ref) / "icons"
         shutil.rmtree(home, ignore_errors=True)
-        home.mkdir(mode=0o700, parents=True)
+        for directory in (self._made, home.parent, home):
+            directory.mkdir(mode=0o700, parents=directory == self._made, exist_ok=True)
         for name, picture in icons.items():
-            (home / _checked(name)).write_bytes(picture)
+            file = home / _checked(name)
+            file.touch(mode=0o600)
+            file.write_bytes(picture)
 
     def copy_icons(self, store_ref: str, new_store_ref: str) -> None:
         """Give an image that is made here the icons of another. Raises OSError."""
