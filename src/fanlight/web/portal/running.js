@@ -186,7 +186,9 @@ export class Running {
   }
 
   warnOfIdleness(seconds) {
-    if (seconds > IDLE_WARNING_IN_SECONDS) {
+    // Where a minute is all there is, whoever pauses to read would be warned all the time.
+    const limit = Math.min(IDLE_WARNING_IN_SECONDS, this.session.idleDisconnectInSeconds / 2 || Infinity);
+    if (seconds > limit) {
       this.idleWarning?.close();
       this.idleWarning = null;
       return;
