@@ -76,10 +76,10 @@ class ImageStoreContract:
         self, store: ImageStore, driver: InstanceDriver, spec: MakeSpec, stopped: str
     ) -> None:
         with pytest.raises(ImageMissing):
-            await store.copy(REF, "img-copy")
+            await store.copy(REF, "img-copy", "us-west-2")
         await store.publish(stopped, REF, {})
-        await store.copy(REF, "img-copy")
-        await store.copy(REF, "img-copy")
+        await store.copy(REF, "img-copy", "us-west-2")
+        await store.copy(REF, "img-copy", "us-west-2")
         await store.delete(REF)
         assert list(await refs(store)) == ["img-copy"]
         launched = spec(image_ref="img-copy")

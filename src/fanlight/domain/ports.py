@@ -177,9 +177,10 @@ class ImageStore(RootfsStore, Protocol):
         Raises PublishRefused (the instance runs or is not there), CapacityExhausted, DriverUnavailable.
         """
 
-    async def copy(self, ref: str, new_ref: str) -> None:
-        """Have the same root file system under a second name; each goes on when the other is deleted.
+    async def copy(self, ref: str, new_ref: str, region: str) -> None:
+        """Have the same root file system under a second name, in the engine of a region.
 
+        Each goes on when the other is deleted. A `new_ref` that is there already is success.
         Raises ImageMissing, CapacityExhausted, DriverUnavailable.
         """
 

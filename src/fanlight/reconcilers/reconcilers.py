@@ -17,6 +17,7 @@ from fanlight.reconcilers.bounded_transactions import BoundedTransactions
 from fanlight.reconcilers.fleets import FleetReconciler
 from fanlight.reconcilers.image_builders import ImageBuilderReconciler
 from fanlight.reconcilers.image_builds import BuildMaker
+from fanlight.reconcilers.image_copies import CopyMaker
 from fanlight.reconcilers.image_records import ImageRecords
 from fanlight.reconcilers.image_sweeps import ImageSweep
 from fanlight.reconcilers.images import ImageReconciler
@@ -119,6 +120,7 @@ class Reconcilers:
                     clock=clock,
                     installation=self._settings.installation,
                 ),
+                TaskKind.COPY: CopyMaker(transactions=bounded, store=image_store, records=records, clock=clock),
             },
             files=image_files,
             settled=self._image_settled,

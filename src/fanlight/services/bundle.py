@@ -17,6 +17,7 @@ from fanlight.services.image_builders import ImageBuilderService
 from fanlight.services.image_files import ImageFiles
 from fanlight.services.image_requests import ImageRequestService
 from fanlight.services.image_sharing import ImageSharingService
+from fanlight.services.image_copies import ImageCopyService
 from fanlight.services.images import ImageService
 from fanlight.services.metrics import MetricService
 from fanlight.services.page_tokens import PageTokens
@@ -43,6 +44,7 @@ class AppStreamServices:
     image_sharing: ImageSharingService
     image_requests: ImageRequestService
     image_builders: ImageBuilderService
+    image_copies: ImageCopyService
     tags: TagService
     access_keys: AccessKeyService
     scalable_targets: ScalableTargetService
@@ -102,6 +104,7 @@ class AppStreamServices:
                 known_endpoints=known_endpoints,
                 quotas=keeper,
             ),
+            image_copies=ImageCopyService(transactions, clock, wake, regions, keeper),
             tags=TagService(transactions, tokens),
             access_keys=AccessKeyService(transactions, clock),
             scalable_targets=ScalableTargetService(transactions, clock, tokens),

@@ -10,6 +10,7 @@ from typing import Any
 
 from fanlight.api.authorization import NO_RESOURCE, Demand
 from fanlight.domain.access_keys import Caller
+from fanlight.domain.places import Scope
 from fanlight.services import AppStreamServices
 
 _KINDS = {
@@ -26,7 +27,6 @@ _NAMING = {
     "stack_name": "stack",
     "image_name": "image",
     "source_image_name": "image",
-    "destination_image_name": "image",
     "existing_image_name": "image",
     "new_image_name": "image",
     "image_builder_name": "image-builder",
@@ -49,6 +49,8 @@ async def appstream_demands(
             found.append(await services.images.arn_of(caller.scope, name))
         else:
             found.append(caller.scope.arn(f"{kind}/{name}"))
+    if region := getattr(request, "destination_region", None):  # a copy is made there, not where it is asked for
+        found.append(Scope(caller.scope.account_id, region).arn(f"image/{request.destination_image_name}"))
     found += [arn for member in _ARNS if (arn := getattr(request, member, None))]
     found += [arn for member in _LISTS_OF_ARNS for arn in getattr(request, member, None) or ()]
     action = f"appstream:{operation}"

@@ -5,6 +5,7 @@ from fanlight.api.appstream import (
     associations,
     fleets,
     image_builders,
+    image_copies,
     images,
     stacks,
     streaming_sessions,
@@ -22,7 +23,7 @@ from fanlight.services import AppStreamServices
 def appstream_registry() -> Registry[AppStreamServices]:
     """Return the registry. Whether it matches the model is checked by whoever serves it (`verify_complete`)."""
     return Registry.of_modules(
-        associations, fleets, image_builders, images, stacks, streaming_sessions, tags, unsupported
+        associations, fleets, image_builders, image_copies, images, stacks, streaming_sessions, tags, unsupported
     )
 
 

@@ -14,8 +14,7 @@ _REASONS: dict[str, tuple[str, ...]] = {
         "DisassociateSoftwareFromImageBuilder",
         "StartSoftwareDeploymentToImageBuilder",
     ),
-    "Fanlight cannot copy, update or import images through the API yet; build them with `fanlight images build`.": (
-        "CopyImage",
+    "Fanlight cannot update or import images through the API yet; build them with `fanlight images build`.": (
         "CreateImportedImage",
         "CreateUpdatedImage",
     ),

@@ -19,6 +19,8 @@ import aiohttp
 from fanlight.domain.errors import DriverUnavailable
 
 REQUEST_TIMEOUT_IN_SECONDS = 20.0  # No single request does work: that is what operations are for.
+# However long it takes, as long as something passes.
+_WHILE_BYTES_FLOW = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=120)
 _ALL_PROJECTS = "*"  # no project can have this name
 OPERATION_TIMEOUT_IN_SECONDS = 120  # Must exceed the first unpacking of a large image on a slow disk.
 
@@ -43,7 +45,7 @@ class IncusClient:
     """All requests go to one project. Use as an async context manager, or `close` it."""
 
     def __init__(self, socket_path: Path, project: str) -> None:
-        self._socket_path, self.project = socket_path, project
+        self.socket_path, self.project = socket_path, project
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -110,9 +112,35 @@ class IncusClient:
         operation_id = await self.send(method, path, body)
         return await self.wait(operation_id) if operation_id else {}
 
+    @asynccontextmanager
+    async def download(self, path: str) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Give the answer whose content is not JSON. Raises IncusRefused, DriverUnavailable."""
+        async with self._answer(
+            "GET", self._url(path), params=_scope_of(self.project), timeout=_WHILE_BYTES_FLOW
+        ) as answer:
+            if answer.status >= 400:  # noqa: PLR2004
+                reply = await answer.json(content_type=None)
+                raise IncusRefused(int(reply["error_code"]), str(reply["error"]))
+            yield answer
+
+    async def upload(self, path: str, content: AsyncIterator[bytes], headers: Mapping[str, str]) -> str:
+        """Send content that is not JSON; return the id of the operation. Raises IncusRefused, DriverUnavailable."""
+        async with self._answer(
+            "POST",
+            self._url(path),
+            params=_scope_of(self.project),
+            headers=headers,
+            data=content,
+            timeout=_WHILE_BYTES_FLOW,
+        ) as answer:
+            reply: dict[str, Any] = await answer.json(content_type=None)
+        if reply["type"] == "error":
+            raise IncusRefused(int(reply["error_code"]), str(reply["error"]))
+        return str(reply["metadata"]["id"])
+
     async def events(self) -> AsyncGenerator[dict[str, Any], None]:
         """Yield life cycle events of the project until the connection ends. Raises DriverUnavailable at the start only."""
-        with _unavailable_when_broken(self._socket_path):
+        with _unavailable_when_broken(self.socket_path):
             socket = await self._open_session().ws_connect(
                 self._url("events"), params={"type": "lifecycle", "project": self.project}, heartbeat=30
             )
@@ -150,14 +178,14 @@ class IncusClient:
 
     @asynccontextmanager
     async def _answer(self, method: str, url: str, **options: Any) -> AsyncIterator[aiohttp.ClientResponse]:
-        with _unavailable_when_broken(self._socket_path):
+        with _unavailable_when_broken(self.socket_path):
             async with self._open_session().request(method, url, **options) as answer:
                 yield answer
 
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
             # One connection per request in flight: a limit would make many launches wait for each other's operations.
-            self._session = aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(self._socket_path), limit=0))
+            self._session = aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(self.socket_path), limit=0))
         return self._session
 
     @staticmethod

@@ -21,6 +21,7 @@ from fanlight.domain.errors import CapacityExhausted, DriverUnavailable, ImageMi
 from fanlight.domain.ports import StoredImage
 from fanlight.drivers.incus import instances
 from fanlight.drivers.incus.client import IncusClient, IncusRefused
+from fanlight.drivers.incus.image_transfers import transfer
 
 _CHUNK_IN_BYTES = 1 << 20
 # Must exceed the packing of the largest root volume that is full, on a slow disk.
@@ -104,8 +105,9 @@ class IncusImageStore:
             finally:
                 await self._delete_nameless(ref)
 
-    async def copy(self, ref: str, new_ref: str) -> None:
+    async def copy(self, ref: str, new_ref: str, region: str) -> None:
         """Give the image a second name. Raises ImageMissing, DriverUnavailable."""
+        _ = region  # this one store: `EngineImages` knows where a region is
         try:
             fingerprint, there = await self._fingerprint_of(ref), await self._fingerprint_of(new_ref)
             if there is not None:
@@ -115,6 +117,40 @@ class IncusImageStore:
             await self._name(new_ref, fingerprint, is_new=True)
         except IncusRefused as refused:
             raise DriverUnavailable(f"Incus does not copy the image {ref}: {refused.text}.") from refused
+
+    @property
+    def client(self) -> IncusClient:
+        return self._client
+
+    async def fingerprint_of(self, ref: str) -> str | None:
+        """Return Incus's name for what has ours, None when nothing has. Raises IncusRefused, DriverUnavailable."""
+        return await self._fingerprint_of(ref)
+
+    async def has(self, ref: str) -> bool:
+        """Raises DriverUnavailable."""
+        try:
+            return await self._fingerprint_of(ref) is not None
+        except IncusRefused as refused:
+            raise DriverUnavailable(f"Incus does not show the image {ref}: {refused.text}.") from refused
+
+    async def take(self, ref: str, source: "IncusImageStore", new_ref: str) -> None:
+        """Have what another store has under `ref`, under `new_ref`. Raises ImageMissing, CapacityExhausted, DriverUnavailable."""
+        async with self._lock(new_ref):
+            try:
+                if await self._fingerprint_of(new_ref) is not None:
+                    return
+                fingerprint = await source.fingerprint_of(ref)
+                if fingerprint is None:
+                    raise ImageMissing(ref)
+                if not await self._exists(fingerprint):
+                    await transfer(source.client, self._client, fingerprint, {_REF_PROPERTY: new_ref})
+                await self._name(new_ref, fingerprint, is_new=True)
+            except IncusRefused as refused:
+                if refused.says(*NO_ROOM):
+                    raise CapacityExhausted(f"No room for a copy of the image {ref}: {refused.text}.") from refused
+                if refused.is_missing and not await source.has(ref):
+                    raise ImageMissing(ref) from refused
+                raise DriverUnavailable(f"Incus does not copy the image {ref}: {refused.text}.") from refused
 
     async def warm(self, ref: str) -> None:
         """Unpack into the pool, by making an instance that never starts. Raises ImageMissing, CapacityExhausted."""

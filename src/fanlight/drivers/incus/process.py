@@ -24,9 +24,9 @@ from fanlight.config import Settings
 from fanlight.domain.errors import DriverError, DriverUnavailable
 from fanlight.domain.ports import ImageStore, InstanceDriver
 from fanlight.drivers.incus import wire
+from fanlight.drivers.incus.engine_images import EngineImages
 from fanlight.drivers.incus.engines import IncusEngines
 from fanlight.drivers.incus.image_routes import image_routes
-from fanlight.drivers.incus.images import IncusImageStore
 from fanlight.drivers.incus.upkeep import GUARD_CHECK_IN_SECONDS, keep_prepared
 from fanlight.unix_sockets import listen_in, uid_of_peer
 
@@ -46,8 +46,7 @@ async def run_compute_process(settings: Settings, *, guard_check_in_seconds: flo
     engines = IncusEngines.of(settings)
     try:
         # Should the upkeep ever end by a mistake of ours, the group ends the process, which is started again.
-        store = IncusImageStore(engines.common.client, settings.incus_pool)
-        async with ComputeServer(settings, engines, store), asyncio.TaskGroup() as group:
+        async with ComputeServer(settings, engines, EngineImages(engines)), asyncio.TaskGroup() as group:
             upkeep = group.create_task(keep_prepared(engines, guard_check_in_seconds))
             await stop.wait()
             upkeep.cancel()

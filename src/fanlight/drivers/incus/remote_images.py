@@ -39,6 +39,6 @@ class RemoteImageStore:
         body = {"instance_id": instance_id, "ref": ref, "properties": dict(properties)}
         await self._connection.ask("POST", "images/publish", body, timeout_in_seconds=_LONG_IN_SECONDS)
 
-    async def copy(self, ref: str, new_ref: str) -> None:
-        body = {"ref": ref, "new_ref": new_ref}
+    async def copy(self, ref: str, new_ref: str, region: str) -> None:
+        body = {"ref": ref, "new_ref": new_ref, "region": region}
         await self._connection.ask("POST", "images/copy", body, timeout_in_seconds=_LONG_IN_SECONDS)

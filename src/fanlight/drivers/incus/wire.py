@@ -33,6 +33,7 @@ MAX_BODY_IN_BYTES = 128 * 1024
 IMAGE_REF = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 MADE_REF = re.compile(rf"{MADE_HERE}[a-z0-9-]{{1,58}}")
 RUNTIME_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+REGION = re.compile(r"[a-z0-9-]{1,32}")
 MAX_LABELS = 64
 MAX_NAMES = 1024
 NETWORK_NAME = re.compile(r"[A-Za-z0-9-]{1,64}")
@@ -95,7 +96,7 @@ def read_publish(body: Any) -> dict[str, Any]:
 
 def read_copy(body: Any) -> dict[str, Any]:
     """Return the arguments of `ImageStore.copy`. Raises MalformedRequest."""
-    return _read(body, {"ref": _is_match(IMAGE_REF), "new_ref": _is_match(MADE_REF)})
+    return _read(body, {"ref": _is_match(IMAGE_REF), "new_ref": _is_match(MADE_REF), "region": _is_match(REGION)})
 
 
 def write_stored(image: StoredImage) -> dict[str, Any]:

@@ -155,8 +155,9 @@ class SimulatedImageStore:
             raise PublishRefused(f"The instance {instance_id} cannot be published: {why}.")
         self._keep(ref, {"size_in_bytes": SIMULATED_SIZE_IN_BYTES, "properties": dict(properties)})
 
-    async def copy(self, ref: str, new_ref: str) -> None:
+    async def copy(self, ref: str, new_ref: str, region: str) -> None:
         """Raises ImageMissing."""
+        _ = region  # all are served by this engine
         if self.has(new_ref):
             return
         source = next((image for image in await self.observe() if image.ref == ref), None)
