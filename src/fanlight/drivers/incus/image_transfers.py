@@ -26,8 +26,8 @@ async def transfer(source: IncusClient, target: IncusClient, fingerprint: str, p
 
 
 async def _refer(source: IncusClient, target: IncusClient, fingerprint: str) -> None:
-    origin = {"type": "image", "mode": "pull", "fingerprint": fingerprint, "project": source.project}
-    if operation := await target.send("POST", "images", {"source": origin}):
+    origin = {"type": "image", "mode": "pull", "protocol": "incus", "fingerprint": fingerprint}
+    if operation := await target.send("POST", "images", {"source": {**origin, "project": source.project}}):
         await target.wait(operation, TRANSFER_TIMEOUT_IN_SECONDS)
 
 
