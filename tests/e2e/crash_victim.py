@@ -47,7 +47,7 @@ class Fuse:
 class Mined:
     """Anything with methods; before and after each that acts on the world stands a point."""
 
-    ACTS = frozenset({"launch", "terminate", "send", "open", "close"})
+    ACTS = frozenset({"launch", "terminate", "send", "open", "close", "publish", "copy", "warm", "delete"})
 
     def __init__(self, part: Any, fuse: Fuse) -> None:
         self._part, self._fuse = part, fuse

@@ -180,11 +180,12 @@ async def stopped_system(
     faults: Faults | None = None,
     around: Callable[[Any], Any] = lambda part: part,
     networks: Networks = NO_NETWORKS,
+    regions: tuple[str, ...] = (SCOPE.region,),
     **settings: Any,
 ) -> AsyncIterator[System]:
     """Make everything over `data_dir`; nothing is reconciled but within `System.reconciling`.
 
-    `around` may wrap what the reconcilers use: transactions, driver and agents.
+    `around` may wrap what the reconcilers use: transactions, driver, image store and agents.
     """
     run_dir = data_dir / "run"
     image_files = ImageFiles(data_dir)
@@ -225,6 +226,7 @@ async def stopped_system(
             image_files=image_files,
             signing_key=b"k" * 32,
             portal_url="http://localhost:8080",
+            regions=regions,
         )
         await _import_images(store.transactions, data_dir / "images", clock.now())
         await driver.prepare()

@@ -6,16 +6,20 @@ is its maker's business. What stands in the store under a name of ours without a
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from fanlight.domain.errors import DriverUnavailable
 from fanlight.domain.image_tasks import ImageTask, TaskKind
 from fanlight.domain.images import MADE_HERE, Image, ImageFailure, ImageState
 from fanlight.domain.ports import ImageStore, Transactions
 from fanlight.reconcilers.image_records import ImageRecords, MakingFailed
 from fanlight.services.image_files import ImageFiles
+
+log = logging.getLogger(__name__)
 
 
 class ImageMaker(Protocol):
@@ -78,5 +82,9 @@ class ImageReconciler:
             image = await work.images.find_by_id(image_id)  # the maker may have written to it
         if image is None or not image.is_unfinished:
             return
-        await self.store.delete(image.store_ref)
+        try:
+            await self.store.delete(image.store_ref)
+        except DriverUnavailable:
+            # Perhaps why it failed. What is there bears our mark, and the sweep removes it when the engine is back.
+            log.warning("a failed image may be left in the store", extra={"image_id": image_id, "ref": image.store_ref})
         await self.records.fail(image, failure)
