@@ -7,7 +7,12 @@ from fanlight.domain.errors import AlreadyExists, IncompatibleImage, LimitExceed
 from fanlight.services import AppStreamServices
 
 
-@operation("CopyImage", raises=(NotFound, AlreadyExists, NotAvailable, IncompatibleImage, LimitExceeded))
+@operation(
+    "CopyImage",
+    raises=(NotFound, AlreadyExists, NotAvailable, IncompatibleImage, LimitExceeded),
+    note="A public image answers IncompatibleImageException, a DestinationRegion that this installation does not have "
+    "ResourceNotFoundException (both undocumented). Without a DestinationImageDescription the copy has that of its source.",
+)
 async def copy_image(request: CopyImageRequest, caller: Caller, services: AppStreamServices) -> CopyImageResult:
     copy = await services.image_copies.copy(
         caller.scope,
