@@ -13,7 +13,9 @@ from fanlight.domain.errors import CapacityExhausted, DriverError, DriverUnavail
 from fanlight.domain.images import Image, ImageError, ImageEvent, ImageFailure, ImageState, made_ref
 from fanlight.domain.places import Scope
 from fanlight.drivers.simulated import SimulatedImageStore
+from fanlight.services.image_files import ImageFiles
 
+ICON = b"\x89PNG\r\n\x1a\n and a picture"
 WEST = Scope(SCOPE.account_id, "us-west-2")
 
 
@@ -47,6 +49,7 @@ async def system_with_an_image(trouble: Trouble) -> AsyncIterator[System]:
             archive = Path(path) / "rootfs.tar"
             archive.write_bytes(b"rootfs")
             await system.driver._images.import_rootfs(made_ref("cad"), archive, {})
+            files(system).put_icons(made_ref("cad"), {"cad.png": ICON})
             image = Image(
                 image_id="cad", scope=SCOPE, name="cad", store_ref=made_ref("cad"), created_at=system.clock.now()
             )
@@ -54,6 +57,10 @@ async def system_with_an_image(trouble: Trouble) -> AsyncIterator[System]:
                 await work.images.add(image)
                 await work.commit()
             yield system
+
+
+def files(system: System) -> ImageFiles:
+    return ImageFiles(system.driver._images._images_dir.parent)
 
 
 async def copied(system: System) -> Image:
@@ -89,6 +96,7 @@ async def test_a_copy_becomes_available_with_its_size_and_lives_without_its_sour
             return await refs(system) == {copy.store_ref}
 
         await until(is_gone, within=20, what="the source gone, the copy there")
+        assert files(system).icon(copy.store_ref, "cad.png") == ICON
 
 
 async def test_a_source_that_is_deleted_meanwhile_is_named_as_the_cause() -> None:

@@ -1,13 +1,15 @@
-"""Make the copy of an image: have the engine copy what is in its store, and unpack it for the first fleet there."""
+"""Make the copy of an image: take its icons, have the engine copy what is in its store, unpack it for the first fleet."""
 
+import asyncio
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from fanlight.domain.errors import CapacityExhausted, DriverUnavailable, ImageMissing
 from fanlight.domain.image_tasks import CopyTask
-from fanlight.domain.images import Image, ImageFailure
+from fanlight.domain.images import Image, ImageFailure, ImageState
 from fanlight.domain.ports import Clock, ImageStore, Transactions
 from fanlight.reconcilers.image_records import ImageRecords, MakingFailed
+from fanlight.services.image_files import ImageFiles
 
 # An engine that is restarted or repaired comes back sooner; whoever waits for the copy must learn of one that does not.
 LONGEST_WAIT_FOR_ENGINE = timedelta(hours=1)
@@ -19,6 +21,7 @@ class CopyMaker:
 
     transactions: Transactions
     store: ImageStore
+    files: ImageFiles
     records: ImageRecords
     clock: Clock
 
@@ -43,7 +46,10 @@ class CopyMaker:
         async with self.transactions.begin() as work:
             source = await work.images.find_by_id(task.source_image_id)
         try:
-            if source is not None:
+            # Icons go last when an image is deleted: as long as the store has it, they are there. A source that goes has
+            # been copied by now, or it is too late.
+            if source is not None and source.state is ImageState.AVAILABLE:
+                await asyncio.to_thread(self.files.copy_icons, source.store_ref, image.store_ref)
                 await self.store.copy(source.store_ref, image.store_ref, image.scope.region)
             image = await self.records.note(image, "unpacking it for fleets")
             await self.store.warm(image.store_ref)
@@ -53,6 +59,8 @@ class CopyMaker:
             raise _failed(f"{name} was deleted before it was copied.") from error
         except CapacityExhausted as error:
             raise _failed(f"There is no room for the copy: {error}") from error
+        except OSError as error:
+            raise _failed(f"The icons cannot be copied: {error.strerror}.") from error
         return image
 
 

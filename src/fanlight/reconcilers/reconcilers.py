@@ -120,7 +120,9 @@ class Reconcilers:
                     clock=clock,
                     installation=self._settings.installation,
                 ),
-                TaskKind.COPY: CopyMaker(transactions=bounded, store=image_store, records=records, clock=clock),
+                TaskKind.COPY: CopyMaker(
+                    transactions=bounded, store=image_store, files=image_files, records=records, clock=clock
+                ),
             },
             files=image_files,
             settled=self._image_settled,

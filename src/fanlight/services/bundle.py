@@ -14,10 +14,10 @@ from fanlight.services.associations import AssociationService
 from fanlight.services.fleets import FleetService
 from fanlight.services.icon_urls import IconUrls
 from fanlight.services.image_builders import ImageBuilderService
+from fanlight.services.image_copies import ImageCopyService
 from fanlight.services.image_files import ImageFiles
 from fanlight.services.image_requests import ImageRequestService
 from fanlight.services.image_sharing import ImageSharingService
-from fanlight.services.image_copies import ImageCopyService
 from fanlight.services.images import ImageService
 from fanlight.services.metrics import MetricService
 from fanlight.services.page_tokens import PageTokens
