@@ -15,7 +15,7 @@ import pytest
 ENGINE = "engine"
 _NEEDS_ENGINE = re.compile(r"pytest\.mark\.(incus|browser)\b")
 _ROOT = Path(__file__).parents[1]
-_NICENESS = 10  # of tests beside the engine's: what a person would wait for has patience of its own
+_NICENESS = 5  # of tests beside the engine's: what a person would wait for has patience of its own
 
 
 @functools.cache
