@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fanlight.agentwire import stream_socket_name
-from fanlight.agentwire.messages import Message, SessionReport, Status, decode, encode
+from fanlight.agentwire.messages import ImageRequestPart, Message, SessionReport, Status, decode, encode
 from fanlight.config import Settings
-from fanlight.domain.ports import InstanceSpec
+from fanlight.domain.ports import InstanceRole, InstanceSpec
 from fanlight.drivers.incus.driver import IncusDriver
 from fanlight.drivers.incus.images import IncusImageStore
 from fanlight.images import build
@@ -86,6 +86,7 @@ class Guest:
     statuses: list[tuple[float, Status]] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     writer: asyncio.StreamWriter | None = None
+    requested: list[ImageRequestPart] = field(default_factory=list)
 
     @property
     def status(self) -> Status | None:
@@ -142,6 +143,9 @@ class Guest:
         try:
             while line := await reader.readline():
                 message = decode(line)
+                if isinstance(message, ImageRequestPart):
+                    self.requested.append(message)
+                    continue
                 assert isinstance(message, Status)
                 self.statuses.append((time.monotonic() - self.launched_at, message))
                 self.changed.set()
@@ -151,7 +155,12 @@ class Guest:
 
 @contextlib.asynccontextmanager
 async def guest(
-    rig: IncusRig, *, image: str = SAMPLE, has_internet_access: bool = False, places: int = 1
+    rig: IncusRig,
+    *,
+    image: str = SAMPLE,
+    has_internet_access: bool = False,
+    places: int = 1,
+    role: InstanceRole = InstanceRole.STREAMING,
 ) -> AsyncIterator[Guest]:
     """Launch an instance and listen to its agent; destroy it afterwards."""
     driver = IncusDriver(rig.settings)
@@ -165,6 +174,7 @@ async def guest(
         disk_in_gib=6,
         has_internet_access=has_internet_access,
         places=places,
+        role=role,
         labels={"runtime_version": runtime},
     )
     directory = rig.run_dir / "instances" / spec.instance_id

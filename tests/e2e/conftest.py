@@ -17,7 +17,8 @@ from e2e.administrators import Administrator
 from e2e.browsers import CHROMIUM, Visitor, chromium, visitor
 from e2e.installation import Installation
 from e2e.instances import Instances
-from images_rig import RUN_NUMBER, TEST_DIR
+from images_rig import RUN_NUMBER, TEST_DIR, image_rig
+from incus_rig import IncusRig
 
 # TEST_DIR is kept between runs, because images take minutes to build; state and instances are thrown away before each run.
 _PROJECT = TEST_DIR.name
@@ -114,6 +115,13 @@ def installation(real_installation: Installation) -> Installation:
     if real_installation.process is None or real_installation.process.poll() is not None:
         real_installation.start()
     return real_installation
+
+
+@pytest.fixture(scope="session")
+def rig() -> Iterator[IncusRig]:
+    """The sample image in a project of its own, for tests of instances that are alone with their host."""
+    with image_rig() as made:
+        yield made
 
 
 @pytest.fixture

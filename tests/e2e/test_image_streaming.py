@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import stat
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
@@ -11,7 +11,7 @@ from shared_instances import Person
 
 from fanlight.agentwire.messages import ApplicationToLaunch, BeginSession, EndSession, LaunchApplication
 from fanlight.images import list_images
-from images_rig import SAMPLE, Guest, guest, image_rig
+from images_rig import SAMPLE, Guest, guest
 from incus_rig import IncusRig, Said
 from stream_client import StreamViewer, differs, viewing
 
@@ -41,12 +41,6 @@ for number in range(1000):
     print(number)
     break
 """
-
-
-@pytest.fixture(scope="module")
-def rig() -> Iterator[IncusRig]:
-    with image_rig() as made:
-        yield made
 
 
 def session(application: ApplicationToLaunch | None = None, *, view: str = "APP") -> BeginSession:

@@ -9,9 +9,10 @@ import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 
-from fanlight.agent import seats, system
+from fanlight.agent import builder, read_ahead, seats, system
 from fanlight.agent.accounts import Seat
 from fanlight.agent.application_checks import ApplicationChecks
+from fanlight.agent.builder_side import BuilderSide
 from fanlight.agent.channel import HostChannel
 from fanlight.agent.commands import Commands
 from fanlight.agent.desktop import Desktop
@@ -25,7 +26,7 @@ from fanlight.agent.session_scripts import SessionScripts
 from fanlight.agent.sessions import SeatLife
 from fanlight.agent.work import HostedWork, Task
 from fanlight.agentwire import MAX_SEATS, PROTOCOL, RUNTIME_DIRECTORY
-from fanlight.agentwire.messages import Maintain, Message, Status
+from fanlight.agentwire.messages import ImageAnswer, Maintain, Message, PrepareSnapshot, Status
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ NAME_SERVER_VARIABLE = "FANLIGHT_NAMESERVER"  # from the engine, when the instan
 ROLE_VARIABLE = "FANLIGHT_ROLE"  # from the engine: what the instance was launched for
 PLACES_VARIABLE = "FANLIGHT_SESSIONS"  # from the engine: how many sessions there may be at a time
 STREAMING, MAINTENANCE, QUALIFICATION = "streaming", "maintenance", "qualification"
+IMAGE_BUILDER = "image-builder"
 SHUTDOWN_GRACE_IN_SECONDS = 0.3  # instances are thrown away: nothing here is worth waiting for
 STANDARD_LOG_RECORD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -58,6 +60,9 @@ def main() -> None:
     handler.setFormatter(_LineFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     try:
+        if role == IMAGE_BUILDER:
+            builder.forget_last_run()
+            builder.furnish()
         system.prepare(name_server)
         problem = ""
     except OSError as error:
@@ -83,7 +88,7 @@ async def _run(problem: str, places: int, role: str) -> None:
     opened: list[tuple[SeatLife, Screen]] = []
 
     def open_seat(number: int) -> SeatLife:
-        seat = Seat(number, is_shared=places > 1)
+        seat = Seat(number, is_shared=places > 1, is_administrators=role == IMAGE_BUILDER)
         opened.append(_open_seat(seat, processes, names, on_change=lambda: life.seat_changed()))  # noqa: PLW0108
         return opened[-1][0]
 
@@ -95,6 +100,7 @@ async def _run(problem: str, places: int, role: str) -> None:
         numbers=names,
         on_change=lambda: channel.status_changed(),  # noqa: PLW0108
         in_background=in_background,
+        is_for_many=role == IMAGE_BUILDER,
     )
     version = _runtime_version()
     tasks_of_host = _tasks_of(role, processes, opened) if not problem else {}
@@ -110,15 +116,19 @@ async def _run(problem: str, places: int, role: str) -> None:
             work=work.report,
         )
 
+    builders = BuilderSide(life, processes, lambda: [seat for seat, _ in opened], in_background)
+
     def handle(message: Message) -> None:
         if isinstance(message, Maintain):
             work.handle(message)
+        elif isinstance(message, ImageAnswer | PrepareSnapshot):
+            builders.handle(message)
         else:
             life.handle(message)
 
-    channel = HostChannel(status=status, handle=handle)
+    channel = HostChannel(status=status, handle=handle, requests=builders.requests)
     in_background(channel.run())
-    _begin(life, problem, places, role)
+    _begin(life, problem, places, role, builders)
     await stop.wait()
     log.info("shutting down")
     running = list(tasks)
@@ -129,7 +139,7 @@ async def _run(problem: str, places: int, role: str) -> None:
     await asyncio.sleep(SHUTDOWN_GRACE_IN_SECONDS)
 
 
-def _begin(life: InstanceLife, problem: str, places: int, role: str) -> None:
+def _begin(life: InstanceLife, problem: str, places: int, role: str, builders: BuilderSide) -> None:
     if problem:
         life.fail(f"boot: {problem}")
     elif role == MAINTENANCE:
@@ -137,7 +147,11 @@ def _begin(life: InstanceLife, problem: str, places: int, role: str) -> None:
     else:
         if places > 1:
             seats.keep_home_template()
+        if role == IMAGE_BUILDER:
+            builders.start()
         life.boot()
+        if role == STREAMING:
+            read_ahead.begin()
 
 
 def _tasks_of(role: str, processes: KernelProcesses, opened: Sequence[tuple[SeatLife, Screen]]) -> Mapping[str, Task]:
@@ -160,14 +174,15 @@ def _open_seat(
     screen = Screen(seat.x_socket)
     # The two know each other; the name is bound before anything happens.
     desktop = Desktop(processes, screen, seat, on_failure=lambda detail: life.fail(detail))  # noqa: PLW0108
-    scripts = SessionScripts(processes, seat=seat)
+    # A builder's session runs none of the scripts that are for users.
+    scripts = SessionScripts(processes, seat=seat, root=Path("/nonexistent" if seat.is_administrators else "/"))
     life = SeatLife(
         desktop,
         processes,
         seat,
         on_change=on_change,
         scripts=scripts,
-        clean=clean if seat.is_shared else None,
+        clean=clean if seat.is_shared or seat.is_administrators else None,
     )
     return life, screen
 

@@ -8,7 +8,15 @@ next one sits on the next seat, with numbers that nobody had before.
 
 from dataclasses import dataclass
 
-from fanlight.agentwire import GUEST_SOCKETS, display_uid_of, stream_socket_name, user_uid_of
+from fanlight.agentwire import (
+    ADMINISTRATOR_UID,
+    FIRST_USER_UID,
+    GUEST_SOCKETS,
+    TEST_USER_UID,
+    display_uid_of,
+    stream_socket_name,
+    user_uid_of,
+)
 
 # All display accounts run in this group. It passes to the sockets' directory; a stream socket then belongs to it and
 # shuts it out, so that the gateway may connect and the display accounts of other seats may not.
@@ -16,6 +24,7 @@ STREAMS_GROUP = 9_999
 LOG_DIRECTORY = "/var/log/fanlight"
 PROFILES = "/etc/profile.d"
 SEATS_DIRECTORY = "/run/seats"  # what the agent makes for each seat, in the sight of root alone or of who owns it
+ROOT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/games:/usr/games"
 PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games"
 
 
@@ -29,10 +38,17 @@ class Account:
     home: str
     main_group: int
     runs_applications: bool
+    may_become_root: bool = False
 
     @property
     def runtime_directory(self) -> str:
         return f"/run/user/{self.uid}"
+
+
+# In image builders only. Template User is the account that a session of one user has: what it sets, users find.
+ADMINISTRATOR = "ImageBuilderAdmin"
+TEMPLATE_USER = Account("user", FIRST_USER_UID, FIRST_USER_UID, "/home/user", FIRST_USER_UID, runs_applications=True)
+TEST_USER = Account("TestUser", TEST_USER_UID, TEST_USER_UID, "/home/TestUser", TEST_USER_UID, runs_applications=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +56,18 @@ class Seat:
     """Everything that has a name and belongs to one session.
 
     `is_shared`: there may be others in the instance, so its programs get a view of their own (see `agent.views`).
+    `is_administrators`: of an image builder. Its user is the same at every seat, may become root, and keeps its home.
     """
 
     number: int
     is_shared: bool = False
+    is_administrators: bool = False
 
     @property
     def user(self) -> Account:
+        if self.is_administrators:
+            uid, home = ADMINISTRATOR_UID, f"/home/{ADMINISTRATOR}"
+            return Account(ADMINISTRATOR, uid, uid, home, uid, runs_applications=True, may_become_root=True)
         name, uid = "user" + (str(self.number) if self.number else ""), user_uid_of(self.number)
         return Account(name, uid, uid, f"/home/{name}", uid, runs_applications=True)
 
@@ -59,10 +80,16 @@ class Seat:
     def accounts(self) -> tuple[Account, Account]:
         return self.user, self.display
 
+    @property
+    def guests(self) -> tuple[Account, ...]:
+        """Who else may show something on this seat's display."""
+        return (TEMPLATE_USER, TEST_USER) if self.is_administrators else ()
+
     def own(self, path: str) -> str:
         """Return where this seat has what an image names in its user's home; other paths are the same for all."""
         first = Seat(0).user.home
-        return self.user.home + path.removeprefix(first) if f"{path}/".startswith(f"{first}/") else path
+        is_own = f"{path}/".startswith(f"{first}/") and not self.is_administrators
+        return self.user.home + path.removeprefix(first) if is_own else path
 
     @property
     def files_directory(self) -> str:
@@ -133,7 +160,7 @@ class Seat:
             "USER": account.name,
             "LOGNAME": account.name,
             "SHELL": "/bin/bash",
-            "PATH": PATH,
+            "PATH": ROOT_PATH if account.may_become_root else PATH,
             "LANG": "en_US.UTF-8",
             "DISPLAY": self.x_display,
             "XAUTHORITY": self.x_authority_of(account),
@@ -143,4 +170,6 @@ class Seat:
             "CUPS_SERVER": self.printer_socket,  # there is nothing unless the session may print
             "NO_AT_BRIDGE": "1",  # there is no accessibility bus; toolkits would look for one
             "GTK_A11Y": "none",
+            # What apt installs asks nothing: there is nobody at its terminal.
+            **({"DEBIAN_FRONTEND": "noninteractive"} if account.may_become_root else {}),
         }

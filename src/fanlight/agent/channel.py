@@ -10,6 +10,7 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 
+from fanlight.agent.image_requests import ImageRequests
 from fanlight.agentwire import (
     AGENT_SOCKET_NAME,
     HOST_SOCKETS,
@@ -26,12 +27,19 @@ SOCKET = f"{HOST_SOCKETS}/{AGENT_SOCKET_NAME}"
 FIRST_RETRY_IN_SECONDS, LAST_RETRY_IN_SECONDS = 0.02, 1.0
 # The host drops whom it hears more often than MAX_MESSAGES_PER_SECOND; half of that is left for its rounding.
 STATUSES_AT_ONCE = MAX_MESSAGES_PER_SECOND // 2
+REQUEST_PARTS_PER_SECOND = 20
 
 
 class HostChannel:
     def __init__(
-        self, *, status: Callable[[], Awaitable[Status]], handle: Callable[[Message], None], path: str = SOCKET
+        self,
+        *,
+        status: Callable[[], Awaitable[Status]],
+        handle: Callable[[Message], None],
+        requests: ImageRequests | None = None,
+        path: str = SOCKET,
     ) -> None:
+        self._requests = requests
         self._status = status
         self._handle = handle
         self._path = path
@@ -57,6 +65,8 @@ class HostChannel:
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Speak and listen until either side ends."""
         sides = [asyncio.ensure_future(self._report(writer)), asyncio.ensure_future(self._listen(reader))]
+        if self._requests is not None:
+            sides.append(asyncio.ensure_future(self._deliver(writer, self._requests)))
         try:
             await asyncio.wait(sides, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -77,6 +87,16 @@ class HostChannel:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(STATUS_INTERVAL_IN_SECONDS):
                     await self._changed.wait()
+
+    async def _deliver(self, writer: asyncio.StreamWriter, requests: ImageRequests) -> None:
+        """Send what the host has not answered, once over each connection."""
+        while True:
+            await requests.is_waiting.wait()
+            for message in requests.unanswered():
+                writer.write(encode(message))
+                await writer.drain()
+                await asyncio.sleep(1 / REQUEST_PARTS_PER_SECOND)
+            await requests.until_over()
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
         while True:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
-from fanlight.agent import seats, wm
+from fanlight.agent import launchers, seats, wm
 from fanlight.agent.accounts import Account, Seat
 from fanlight.agent.printing import PrinterSocket
 from fanlight.agent.processes import Processes, Program
@@ -94,12 +94,29 @@ class Desktop:
         self._tell_stream_settings()
         if stream_settings.get("printing_enabled", "").startswith("true"):
             self._printer.open(self._seat.printer_socket, self._seat.user)
-        self._write_config("openbox.xml", wm.openbox_config(stream_view))
+        has_panel = stream_view == "DESKTOP" or self._seat.is_administrators
+        menu = self._write_launchers() if has_panel else None
+        self._write_config("openbox.xml", wm.openbox_config("DESKTOP" if has_panel else stream_view, menu))
         self._window_manager.start()
-        if stream_view == "DESKTOP":
-            self._write_config("panel.conf", wm.PANEL)
+        if has_panel:
             self._panel.start()
         return _until(lambda: _accepts(self._seat.stream_socket), "the stream", STREAM_LIMIT_IN_SECONDS)
+
+    def _write_launchers(self) -> str:
+        """Write what panel and menu offer; return where the menu is."""
+        if self._seat.is_administrators:
+            offered, menu = launchers.administrators_launchers(), launchers.administrators_menu()
+        else:
+            offered = launchers.catalogue_launchers() or []
+            menu = launchers.menu(offered)
+        if not offered:  # an image from before images carried their catalogue
+            self._write_config("panel.conf", wm.panel_config(wm.LAUNCHERS))
+            return wm.MENU
+        directory = f"{self._seat.directory}/launchers"
+        launchers.write(Path(directory), offered)
+        self._write_config("panel.conf", wm.panel_config(directory))
+        self._write_config("menu.xml", menu)
+        return f"{self._seat.directory}/menu.xml"
 
     async def idle_seconds(self) -> float:
         """Return seconds since the last key or pointer event, negative when unknown."""

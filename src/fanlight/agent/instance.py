@@ -5,6 +5,7 @@ once. What fails before it has a session makes the instance FAILED: it takes nob
 concerns that session alone.
 """
 
+import asyncio
 import itertools
 import logging
 from collections.abc import Callable, Coroutine, Iterator
@@ -16,6 +17,8 @@ from fanlight.agentwire.messages import BeginSession, EndSession, LaunchApplicat
 
 log = logging.getLogger(__name__)
 
+PREPARED = "PREPARED"
+CLOSE_POLL_IN_SECONDS = 0.05
 REMEMBERED_ENDS = 50  # so many ended sessions stay in the status, which must fit into a line
 MAX_LAST_WORDS = 300
 
@@ -34,12 +37,14 @@ class SeatedSession(Protocol):
     async def boot(self) -> None: ...
     def handle(self, message: Message) -> None: ...
     async def idle_seconds(self) -> float: ...
+    def abandon(self) -> None: ...
 
 
 class InstanceLife:
     """`open_seat` makes the life of a seat, not booted yet. `places` is how many sessions there may be at a time.
 
     `numbers` are those that seats may have, in their order.
+    `is_for_many`: a session may follow on another even if there is one place only.
     """
 
     def __init__(
@@ -50,13 +55,14 @@ class InstanceLife:
         numbers: Iterator[int],
         on_change: Callable[[], None],
         in_background: Callable[[Coroutine[None, None, None]], None],
+        is_for_many: bool = False,
     ) -> None:
         self.phase = BOOTING
         self.detail = ""
         self._open_seat = open_seat
         self._places = places
-        # An instance for one session at a time is for one session in all: nobody follows on a used one.
-        self._numbers = itertools.islice(numbers, 1 if places == 1 else MAX_SEATS)
+        # An instance of a fleet for one session at a time is for one in all: nobody follows on a used one.
+        self._numbers = itertools.islice(numbers, 1 if places == 1 and not is_for_many else MAX_SEATS)
         self._on_change = on_change
         self._in_background = in_background
         self._seats: dict[int, SeatedSession] = {}
@@ -68,8 +74,25 @@ class InstanceLife:
 
     def take_nobody(self) -> None:
         """Be ready without a seat: the host has other work for this instance."""
-        self._places = self._seats_in_all = 0
+        self._places = 0
         self.phase = READY
+        self._on_change()
+
+    async def close(self) -> None:
+        """End all sessions, take no other one, and return when their programs are gone."""
+        self._places = 0
+        for number, seat in list(self._seats.items()):
+            if seat.session_id is None:
+                del self._seats[number]
+                seat.abandon()
+            else:
+                seat.handle(EndSession(session_id=seat.session_id))
+        while any(seat.phase != FAILED for seat in self._seats.values()):  # noqa: ASYNC110 - once in its life
+            await asyncio.sleep(CLOSE_POLL_IN_SECONDS)
+
+    def become_prepared(self) -> None:
+        """What is left may become an image."""
+        self.phase, self.detail = PREPARED, ""
         self._on_change()
 
     def fail(self, detail: str) -> None:

@@ -66,7 +66,8 @@ class Processes(Protocol):
 def _become(program: Program, view: View | None) -> None:
     """In the child: see what the seat sees, be its account, and never be more.
 
-    Whatever set-user-id programs an image has, nothing started here gains by them.
+    Whatever set-user-id programs an image has, nothing started here gains by them; only the administrator of an image
+    builder has the right to, for sudo.
     """
     account = program.account
     try:
@@ -81,7 +82,7 @@ def _become(program: Program, view: View | None) -> None:
     except OSError as error:
         os.write(2, f"{program.name}: {error}\n".encode())
         os._exit(126)
-    if _libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
+    if not account.may_become_root and _libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
         os._exit(126)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 from fanlight.agent.accounts import PROFILES, Account, Seat
+from fanlight.agent.builder import make_administrators_home
 from fanlight.agent.processes import Processes
 from fanlight.agent.screen import x_authority
 from fanlight.agent.system import make_directory
@@ -31,23 +32,25 @@ def keep_home_template() -> None:
 
 def prepare(seat: Seat, processes: Processes) -> bytes:
     """Make the seat ready for its programs; return the secret of its display. Raises OSError."""
-    for account in seat.accounts:
-        _make_account(account)
+    for account in (*seat.accounts, *seat.guests):
+        make_account(account)
     user, display = seat.accounts
-    if not Path(user.home).exists():
+    if seat.is_administrators:
+        make_administrators_home(seat)
+    elif not Path(user.home).exists():
         shutil.copytree(TEMPLATE, user.home, symlinks=True)
         _give(user.home, user)
     # The display account passes through the home to the one folder that the browser may reach, and sees nothing else.
     make_directory(user.home, user.uid, display.group, 0o710)
     make_directory(seat.files_directory, user.uid, display.group, 0o2770)
-    for account in seat.accounts:
+    for account in (*seat.accounts, *seat.guests):
         make_directory(account.runtime_directory, account.uid, account.group, 0o700)
     make_directory(seat.pulse_directory, display.uid, user.group, 0o750)
     make_directory(seat.log_directory, 0, 0, 0o700)
     make_directory(seat.directory, 0, 0, 0o711)
     make_directory(seat.print_spool, display.uid, user.group, 0o1730)  # the user puts in, the display account takes out
     cookie = secrets.token_bytes(COOKIE_BYTES)
-    for account in seat.accounts:
+    for account in (*seat.accounts, *seat.guests):
         _write_for(account, seat.x_authority_of(account), x_authority(seat.number, cookie))
     if seat.is_shared:
         make_directory(seat.private_directory, 0, 0, 0o700)
@@ -57,7 +60,10 @@ def prepare(seat: Seat, processes: Processes) -> bytes:
 
 
 async def clean(seat: Seat, processes: Processes, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
-    """Leave nothing of a seat: no process, file or account. Raises OSError when something stays."""
+    """Leave nothing of a seat: no process, file or account. Raises OSError when something stays.
+
+    The administrator of an image builder keeps account and home, and so do those who run programs at their display.
+    """
     waited = 0.0
     while _kill_all(seat, processes):
         if waited > DEATH_LIMIT_IN_SECONDS:
@@ -75,14 +81,14 @@ async def clean(seat: Seat, processes: Processes, *, sleep: Callable[[float], Aw
         await sleep(POLL_IN_SECONDS)
     if left := [path for path in _own_paths(seat) if _exists(path)]:
         raise OSError(f"{left[0]} cannot be removed")
-    for account in seat.accounts:
+    for account in _leaving(seat):
         if seat.number:
             _remove_account(account)
 
 
 def _kill_all(seat: Seat, processes: Processes) -> bool:
     """Kill every process of the seat; return whether there was any."""
-    found = [processes.signal_all_of(account, signal.SIGKILL) for account in seat.accounts]
+    found = [processes.signal_all_of(account, signal.SIGKILL) for account in (*seat.accounts, *seat.guests)]
     return any(found)
 
 
@@ -91,14 +97,19 @@ def _exists(path: str) -> bool:
 
 
 def _own_paths(seat: Seat) -> tuple[str, ...]:
-    runtime = tuple(account.runtime_directory for account in seat.accounts)
-    return (seat.user.home, *runtime, seat.pulse_directory, seat.log_directory, seat.directory, seat.stream_socket)
+    runtime = tuple(account.runtime_directory for account in (*seat.accounts, *seat.guests))
+    homes = tuple(account.home for account in _leaving(seat) if account.runs_applications)
+    return (*homes, *runtime, seat.pulse_directory, seat.log_directory, seat.directory, seat.stream_socket)
+
+
+def _leaving(seat: Seat) -> tuple[Account, ...]:
+    return (seat.display,) if seat.is_administrators else seat.accounts
 
 
 def _remove_all(seat: Seat) -> None:
     for path in _own_paths(seat):
         _remove(path)
-    owners = {account.uid for account in seat.accounts}
+    owners = {account.uid for account in _leaving(seat)}
     for place in SHARED_PLACES:
         for path in _owned_below(place, owners):
             _remove(path)
@@ -122,7 +133,7 @@ def _remove(path: str) -> None:
         Path(path).unlink(missing_ok=True)
 
 
-def _make_account(account: Account) -> None:
+def make_account(account: Account) -> None:
     """Add it unless the image has it. Raises OSError when the image gave its name or number to somebody else."""
     for path, line in (
         ("/etc/passwd", f"{account.name}:x:{account.uid}:{account.group}::{account.home}:/bin/bash"),

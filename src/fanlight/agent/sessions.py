@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from fanlight.agent.accounts import Seat
+from fanlight.agent.accounts import Account, Seat
 from fanlight.agent.processes import ExitHandler, Processes, Program
 from fanlight.agent.session_scripts import SessionScripts
 from fanlight.agent.time_zones import with_known_zone
@@ -87,6 +87,14 @@ class SeatLife:
         self._is_ending = False
         self._tasks: set[asyncio.Task[None]] = set()
 
+    @property
+    def seat(self) -> Seat:
+        return self._seat
+
+    @property
+    def is_in_session(self) -> bool:
+        return self.phase == IN_SESSION
+
     # ── What happens ──────────────────────────────────────────────────────────────────────────────────────────────
 
     async def boot(self) -> None:
@@ -146,7 +154,8 @@ class SeatLife:
 
     async def _start_session(self, message: BeginSession) -> None:
         try:
-            self._write_variables(USER_VARIABLES, message.environment)
+            if not self._seat.is_administrators:  # a builder's session has no user of whom there is much to say
+                self._write_variables(USER_VARIABLES, message.environment)
             self._write_variables(MACHINE_VARIABLES, message.machine_environment)
             report = await self._scripts.start(self._seat.user, self._environment())
             self.has_script_failed, detail = report.has_failed, report.text
@@ -166,6 +175,12 @@ class SeatLife:
         if self.phase == STARTING_SESSION:
             self._set(IN_SESSION, detail)
 
+    def abandon(self) -> None:
+        """Stop the desktop of a seat that nobody got."""
+        self._is_ending = True
+        self._desktop.release()
+        self._desktop.end()
+
     # ── Applications ──────────────────────────────────────────────────────────────────────────────────────────────
 
     def _asked_to_launch(self, message: LaunchApplication) -> None:
@@ -178,19 +193,26 @@ class SeatLife:
 
     def _launch(self, application: ApplicationToLaunch) -> None:
         """Start it as the user. Raises Refused, OSError."""
+        self.launch_as(self._seat.user, application)
+
+    def launch_as(self, account: Account, application: ApplicationToLaunch) -> None:
+        """Start it on this seat's display. Raises Refused, OSError."""
 
         def ended(status: int) -> None:
             log.info("application ended", extra={"application": application.name, "status": status})
 
-        self.start_application(application, ended)
+        self.start_application(application, ended, account)
 
-    def start_application(self, application: ApplicationToLaunch, on_end: ExitHandler) -> int:
-        """Start it as the user; return its process id. Raises Refused, OSError."""
+    def start_application(
+        self, application: ApplicationToLaunch, on_end: ExitHandler, account: Account | None = None
+    ) -> int:
+        """Start it, as the user unless told otherwise; return its process id. Raises Refused, OSError."""
+        account = account or self._seat.user
         try:
             parameters = shlex.split(application.launch_parameters)
         except ValueError as error:
             raise Refused(f"launch parameters of {application.name}: {error}") from error
-        directory = self._seat.own(application.working_directory or self._seat.user.home)
+        directory = self._seat.own(application.working_directory or account.home)
         if not (self._root / directory.lstrip("/")).is_dir():
             raise Refused(f"the working directory {directory} of {application.name} does not exist")
         self._reveal_context()
@@ -198,8 +220,8 @@ class SeatLife:
             name="applications",
             seat=self._seat,
             arguments=[application.launch_path, *parameters],
-            account=self._seat.user,
-            environment=self._environment(),
+            account=account,
+            environment=self._environment(account),
             working_directory=directory,
         )
         try:
@@ -215,10 +237,10 @@ class SeatLife:
         if wanted is not None and wanted.session_context:
             self._write_variables(MACHINE_VARIABLES, self._machine_environment(wanted))
 
-    def _environment(self) -> dict[str, str]:
+    def _environment(self, account: Account | None = None) -> dict[str, str]:
         assert self._wanted is not None  # noqa: S101 - there is a session
         return {
-            **self._seat.environment_of(self._seat.user),
+            **self._seat.environment_of(account or self._seat.user),
             **self._machine_environment(self._wanted),
             **self._wanted.environment,
         }

@@ -3,12 +3,14 @@
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-MENU = "/usr/share/fanlight/menu.xml"  # made by the image builder from the catalogue; an image may have none
+MENU = "/usr/share/fanlight/menu.xml"  # made with the image from its recipe; an image may have none
 LAUNCHERS = "/usr/share/fanlight/launchers"  # desktop entries of the catalogue, for the panel
 
 # APP view: an application's main windows fill the stream; what it opens beside them keeps its size. The title bar
 # stays, because without it a user could not close or leave a program that draws none itself. No desktops, no panel.
 _APP_RULES = """<application type="normal"><maximized>yes</maximized><decor>yes</decor></application>"""
+
+_MENU_KEY = """<keybind key="A-F1"><action name="ShowMenu"><menu>root-menu</menu></action></keybind>"""
 
 _TEMPLATE = """<?xml version="1.0" encoding="UTF-8"?>
 <openbox_config xmlns="http://openbox.org/3.4/rc">
@@ -21,6 +23,7 @@ _TEMPLATE = """<?xml version="1.0" encoding="UTF-8"?>
   <keyboard>
     <keybind key="A-Tab"><action name="NextWindow"><finalactions><action name="Focus"/><action name="Raise"/></finalactions></action></keybind>
     <keybind key="A-F4"><action name="Close"/></keybind>
+    {menu_key}
   </keyboard>
   <mouse>
     <context name="Frame"><mousebind button="A-Left" action="Drag"><action name="Move"/></mousebind></context>
@@ -49,7 +52,7 @@ _TEMPLATE = """<?xml version="1.0" encoding="UTF-8"?>
 </openbox_config>
 """
 
-PANEL = f"""panel_items = LTSC
+_PANEL = """panel_items = LTSC
 panel_position = bottom center horizontal
 panel_size = 100% 40
 panel_layer = top
@@ -74,7 +77,7 @@ task_font_color = #e8ecf1 100
 launcher_padding = 8 4 8
 launcher_icon_size = 28
 launcher_tooltip = 1
-launcher_apps_dir = {LAUNCHERS}
+launcher_apps_dir = {launchers}
 time1_format = %H:%M
 time1_font = DejaVu Sans 10
 clock_font_color = #e8ecf1 100
@@ -82,14 +85,20 @@ clock_padding = 10 0
 """
 
 
-def openbox_config(stream_view: str) -> str:
-    """Return rc.xml for APP or DESKTOP."""
+def panel_config(launchers: str) -> str:
+    """Return what the panel is told; `launchers` is a directory of desktop entries."""
+    return _PANEL.format(launchers=launchers)
+
+
+def openbox_config(stream_view: str, menu: str | None) -> str:
+    """Return rc.xml for APP or DESKTOP; `menu` is the file of the background's menu."""
     is_desktop = stream_view == "DESKTOP"
-    menu_file = f"<file>{escape(MENU)}</file>" if is_desktop and Path(MENU).exists() else ""
+    menu_file = f"<file>{escape(menu)}</file>" if menu and Path(menu).exists() else ""
     return _TEMPLATE.format(
         # In APP view there is no panel to bring an iconified window back.
         title="NLIMC" if is_desktop else "NLMC",
         rules="" if is_desktop else _APP_RULES,
         root_menu="root-menu" if is_desktop else "client-list-combined-menu",
         menu_file=menu_file,
+        menu_key=_MENU_KEY if menu_file else "",
     )

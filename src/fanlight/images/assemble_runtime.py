@@ -18,18 +18,24 @@ RUNTIME = Path("/opt/fanlight/runtime")
 LIBRARIES = RUNTIME / "lib"
 STANDARD_LIBRARY = f"python{sys.version_info.major}.{sys.version_info.minor}"
 SYSTEM_LOADER, LOADER = b"/lib64/ld-linux-x86-64.so.2", b"/opt/fanlight/runtime/ld.so"  # equally long, see bind()
-LEFT_OUT = ("test", "idlelib", "tkinter", "turtledemo", "ensurepip", "pydoc_data", "__pycache__", "config-*")
+LEFT_OUT = ("test", "idlelib", "turtledemo", "ensurepip", "pydoc_data", "__pycache__", "config-*")
 ELF = b"\x7fELF"
+TCL = Path("/usr/share/tcltk")  # what Tcl and Tk are made of besides their libraries
+TCL_LEFT_OUT = ("tzdata", "demos", "msgs", "images", "opt*")
 LOADED_BY_NAME = ("/usr/lib/x86_64-linux-gnu/libpulse.so.0",)  # dlopen, so no header names it
 CHECK = """
 import sys
 sys.path.append("/opt/fanlight/runtime/site-packages")
-import fanlight.agent.__main__, fanlight.agent.print_server, fanlight.agent.stream as stream, importlib
+import fanlight.agent.__main__, fanlight.agent.assistant.command_line, fanlight.agent.assistant.menus, fanlight.agent.print_server, fanlight.agent.stream as stream, importlib
 for name in (*stream.SLOW_IMPORTS, "selkies.__main__"):
     importlib.import_module(name)
 from fanlight.agent import copy_limits
 copy_limits.check(importlib.import_module("selkies.input_handler"), importlib.import_module("selkies.websockets_mode"))
 importlib.import_module("selkies.printing").PrintQueue.programs
+import fanlight.agent.assistant.window as window
+window.name_libraries()
+import tkinter
+tkinter.Tcl().eval("info library")
 mapped = {line.split()[-1] for line in open("/proc/self/maps") if "/" in line.split()[-1]}
 strange = sorted(m for m in mapped if not m.startswith("/opt/fanlight/runtime/") and not m.startswith("/usr/lib/locale/"))
 sys.exit(f"the runtime is not self-contained: {strange}" if strange else 0)
@@ -42,6 +48,11 @@ def main() -> None:
     shutil.copytree(
         f"/usr/lib/{STANDARD_LIBRARY}", LIBRARIES / STANDARD_LIBRARY, ignore=shutil.ignore_patterns(*LEFT_OUT)
     )
+    for directory in TCL.iterdir():
+        if re.fullmatch(r"(tcl|tk)\d+(\.\d+)?", directory.name):
+            # Without the version, so that whoever names them need not know it; Tcl finds its modules (tcl8) beside them.
+            target = LIBRARIES / re.sub(r"\d+\.\d+", "", directory.name)
+            shutil.copytree(directory, target, ignore=shutil.ignore_patterns(*TCL_LEFT_OUT))
     interpreter = RUNTIME / "bin" / "python3"
     shutil.copyfile(f"/usr/bin/{STANDARD_LIBRARY}", interpreter)
     interpreter.chmod(0o755)

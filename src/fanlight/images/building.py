@@ -26,7 +26,7 @@ from fanlight.images.rootfs import Rootfs, apply_recipe
 from fanlight.images.shell import CommandFailed, Shell
 from fanlight.images.yaml_reader import RecipeInvalid
 
-BUILDER = 1  # raise it when the way of building changes what comes out
+BUILDER = 2  # raise it when the way of building changes what comes out
 CONTENT_PROPERTY = "user.fanlight.content"
 VERSIONS_PROPERTY = "user.fanlight.packages"
 HASH_LENGTH = 16

@@ -1,8 +1,10 @@
 """What the desktop inside an image shows of its catalogue: entries for the panel and a menu.
 
-Only the DESKTOP view reads these; the page in the browser has its own launcher.
+Only the DESKTOP view reads these; the page in the browser has its own launcher. Besides, the catalogue itself, as the
+Image Assistant keeps it: an image builder begins with it.
 """
 
+import json
 import shlex
 from collections.abc import Iterator, Mapping
 from xml.sax.saxutils import escape, quoteattr
@@ -11,6 +13,7 @@ from fanlight.images.recipes import Recipe, RecipeApplication
 
 DIRECTORY = "/usr/share/fanlight"  # the agent looks here
 HOME = "/home/user"  # of the first seat; panel and menu of each seat start programs in the home of their own user
+CATALOGUE, CATALOGUE_FORMAT = "/etc/fanlight", 1  # as fanlight.agent.assistant.catalogue reads it
 _MENU = """<?xml version="1.0" encoding="UTF-8"?>
 <openbox_menu xmlns="http://openbox.org/3.4/menu">
 <menu id="root-menu" label="Applications">
@@ -35,7 +38,29 @@ def launcher_files(recipe: Recipe, icons: Mapping[str, bytes]) -> Iterator[tuple
             f"<item label={quoteattr(application.display_name)}{shown}>"
             f'<action name="Execute"><command>{escape(_command(application))}</command></action></item>'
         )
+    yield from _catalogue_files(recipe, icons)
     yield f"{DIRECTORY}/menu.xml", _MENU.format(items="\n".join(items)).encode()
+
+
+def _catalogue_files(recipe: Recipe, icons: Mapping[str, bytes]) -> Iterator[tuple[str, bytes]]:
+    entries = []
+    for application in recipe.applications or ():
+        picture = f"{application.name}.png" if application.name in icons else ""
+        if picture:
+            yield f"{CATALOGUE}/icons/{picture}", icons[application.name]
+        entries.append(
+            {
+                "name": application.name,
+                "display_name": application.display_name,
+                "launch_path": application.launch_path,
+                "launch_parameters": application.launch_parameters,
+                "working_directory": application.working_directory,
+                "description": application.description,
+                "icon": picture,
+            }
+        )
+    whole = {"format": CATALOGUE_FORMAT, "applications": entries}
+    yield f"{CATALOGUE}/catalog.json", json.dumps(whole, indent=2).encode() + b"\n"
 
 
 def _command(application: RecipeApplication) -> str:

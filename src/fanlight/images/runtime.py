@@ -21,6 +21,7 @@ SUITE = "trixie"  # brings the interpreter that runtime.txt is locked for
 PYTHON_VERSION = "3.13"
 PACKAGES = (
     "python3.13-minimal", "libpython3.13-stdlib", "patchelf",
+    "python3-tk",  # the window of the Image Assistant
     # What Selkies' extension modules are linked with.
     "libx11-6", "libxext6", "libxcb1", "libice6", "libsm6", "libgbm1", "libpixman-1-0", "libxkbcommon0", "libpulse0",
 )  # fmt: skip
@@ -39,6 +40,9 @@ LAUNCHERS = {
     "fanlight-init": "fanlight.agent.__main__",
     "fanlight-stream": "fanlight.agent.stream",
     "fanlight-printer": "fanlight.agent.print_server",
+    "fanlight-image-assistant": "fanlight.agent.assistant.command_line",
+    "fanlight-image-assistant-window": "fanlight.agent.assistant.window",
+    "fanlight-menu": "fanlight.agent.assistant.menus",
 }
 WEB_ROOT = "site-packages/selkies/selkies_web"
 
@@ -116,7 +120,11 @@ async def _install_wheels(target: Path, requirements: Path, shell: Shell) -> Non
 
 def _sources() -> list[Path]:
     package = Path(fanlight.__file__).parent
-    return [package / "__init__.py", *sorted(p for part in PARTS for p in (package / part).rglob("*.py"))]
+    kinds = ("*.py", "*.png")
+    return [
+        package / "__init__.py",
+        *sorted(p for part in PARTS for kind in kinds for p in (package / part).rglob(kind)),
+    ]
 
 
 def _add_our_parts(fresh: Path, version: str) -> None:
