@@ -10,7 +10,8 @@ MODULES = sorted(
     module.name
     for module in pkgutil.walk_packages(fanlight.__path__, "fanlight.")
     # `__main__` runs the command; migrations are loaded by Alembic, which gives them their context.
-    if not module.name.endswith("__main__") and ".migrations" not in module.name
+    # The assistant's window needs Tk, which only the runtime brings; building that imports it.
+    if not module.name.endswith("__main__") and ".migrations" not in module.name and ".window." not in module.name
 )
 
 

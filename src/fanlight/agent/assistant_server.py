@@ -38,14 +38,20 @@ class AssistantServer:
 
     async def run(self) -> None:
         """Serve until cancelled."""
-        Path(self._path).unlink(missing_ok=True)  # noqa: ASYNC240 - once, at the start
-        before = os.umask(0o177)
-        try:
-            server = await asyncio.start_unix_server(self._converse, self._path, limit=MAX_LINE_BYTES)
-        finally:
-            os.umask(before)
+        server = await asyncio.start_unix_server(self._converse, sock=self._listener(), limit=MAX_LINE_BYTES)
         async with server:
             await server.serve_forever()
+
+    def _listener(self) -> socket.socket:
+        """Without a pause: the mask is the whole process's, and others write files too."""
+        Path(self._path).unlink(missing_ok=True)
+        listener = socket.socket(socket.AF_UNIX)
+        before = os.umask(0o177)
+        try:
+            listener.bind(self._path)
+        finally:
+            os.umask(before)
+        return listener
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
@@ -59,10 +65,11 @@ class AssistantServer:
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Answer:
         link = writer.get_extra_info("socket")
         _, uid, _ = struct.unpack("3i", link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-        if uid != self._owner:
-            return FAILED, "Only root may ask."
         try:
-            asked = json.loads(await reader.readline())
+            line = await reader.readline()
+            if uid != self._owner:
+                return FAILED, "Only root may ask."
+            asked = json.loads(line)
             if asked["operation"] == "create_image":
                 return await self._create(str(asked["request_id"]), [str(part) for part in asked["parts"]])
             if asked["operation"] == "try_application":

@@ -34,6 +34,7 @@ copy_limits.check(importlib.import_module("selkies.input_handler"), importlib.im
 importlib.import_module("selkies.printing").PrintQueue.programs
 import fanlight.agent.assistant.window as window
 window.name_libraries()
+import fanlight.agent.assistant.window.frame
 import tkinter
 tkinter.Tcl().eval("info library")
 mapped = {line.split()[-1] for line in open("/proc/self/maps") if "/" in line.split()[-1]}
