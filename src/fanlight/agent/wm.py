@@ -10,7 +10,7 @@ LAUNCHERS = "/usr/share/fanlight/launchers"  # desktop entries of the catalogue,
 # stays, because without it a user could not close or leave a program that draws none itself. No desktops, no panel.
 _APP_RULES = """<application type="normal"><maximized>yes</maximized><decor>yes</decor></application>"""
 
-_MENU_KEY = """<keybind key="A-F1"><action name="ShowMenu"><menu>root-menu</menu></action></keybind>"""
+_MENU_KEY = """<keybind key="A-F1"><action name="ShowMenu"><menu>root-menu</menu><position><x>4</x><y>-44</y></position></action></keybind>"""
 
 _TEMPLATE = """<?xml version="1.0" encoding="UTF-8"?>
 <openbox_config xmlns="http://openbox.org/3.4/rc">
@@ -18,7 +18,9 @@ _TEMPLATE = """<?xml version="1.0" encoding="UTF-8"?>
   <placement><policy>Smart</policy><center>yes</center></placement>
   <theme><name>Clearlooks</name><titleLayout>{title}</titleLayout><keepBorder>no</keepBorder>
     <font place="ActiveWindow"><name>DejaVu Sans</name><size>9</size></font>
-    <font place="InactiveWindow"><name>DejaVu Sans</name><size>9</size></font></theme>
+    <font place="InactiveWindow"><name>DejaVu Sans</name><size>9</size></font>
+    <font place="MenuHeader"><name>DejaVu Sans</name><size>10</size></font>
+    <font place="MenuItem"><name>DejaVu Sans</name><size>10</size></font></theme>
   <desktops><number>1</number><popupTime>0</popupTime></desktops>
   <keyboard>
     <keybind key="A-Tab"><action name="NextWindow"><finalactions><action name="Focus"/><action name="Raise"/></finalactions></action></keybind>
@@ -52,13 +54,8 @@ _TEMPLATE = """<?xml version="1.0" encoding="UTF-8"?>
 </openbox_config>
 """
 
-_PANEL = """panel_items = LTSC
-panel_position = bottom center horizontal
-panel_size = 100% 40
-panel_layer = top
-wm_menu = 1
-panel_background_id = 1
-rounded = 0
+# Backgrounds come first: one that is named before it is described is blue.
+_PANEL = """rounded = 0
 border_width = 0
 background_color = #20262e 100
 border_color = #20262e 100
@@ -66,6 +63,12 @@ rounded = 4
 border_width = 0
 background_color = #3a4656 100
 border_color = #3a4656 100
+panel_items = LTSC
+panel_background_id = 1
+panel_position = bottom center horizontal
+panel_size = 100% 40
+panel_layer = top
+wm_menu = 1
 taskbar_mode = single_desktop
 task_text = 1
 task_icon = 1
