@@ -1,5 +1,8 @@
 """Images that are made here, from the builder to the fleet and to their end, on the simulated engine."""
 
+import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
@@ -214,3 +217,26 @@ async def test_who_loses_an_image_keeps_their_sessions_and_no_free_instance(syst
     (described,), _ = await system.services.fleets.describe(THEM)
     assert (described.fleet.desired_instances, described.fleet.state) == (0, FleetState.RUNNING)
     assert (await find(system)) == replace(image, version=image.version)
+
+
+def fanlight(*words: str, data_dir: Path) -> str:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("FANLIGHT_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "fanlight", *words, "--data-dir", str(data_dir)],
+        env=kept | {"FANLIGHT_COMPUTE": "simulated", "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+async def test_the_command_line_shows_what_was_made_and_what_it_pins(data_dir: Path) -> None:
+    async with running_system(data_dir) as system:
+        image = await make_image(system)
+    (line,) = [line for line in fanlight("images", "list", data_dir=data_dir).splitlines() if line.startswith("Cad ")]
+    for shown in ("AVAILABLE", "300 MB", f"ami-{image.image_id[:17]}", SCOPE.account_id, SCOPE.region):
+        assert shown in line
+    assert fanlight("images", "pins", data_dir=data_dir).split() == [image.agent_version]

@@ -7,6 +7,7 @@ Image Assistant documents; those it has no words for are answered with 255 and o
 import asyncio
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from uuid import uuid4
 
 from fanlight.domain.errors import DomainError, InvalidCombination, LimitExceeded, NotPermitted
@@ -62,6 +63,7 @@ class ImageRequestService:
             async with self._transactions.begin(write=not request.is_dry_run) as work:
                 builder = await _builder_of(work, request)
                 image = _image_of(request, builder, image_id, self._clock)
+                image = _like_its_base(image, await work.images.find(builder.scope, arn=builder.image_arn))
                 if await self._is_made_already(work, image, request):
                     return ImageAnswer()
                 self._quotas.admit(PRIVATE_IMAGES, await _count_of(work, image) + 1)
@@ -208,4 +210,15 @@ def _image_of(request: ImageRequest, builder: ImageBuilder, image_id: str, clock
         created_at=clock.now(),
         progress="waiting for the image builder to stop",
         task=BuildTask(builder_id=builder.builder_id, instance_id=request.instance_id, request_id=request.request_id),
+    )
+
+
+def _like_its_base(image: Image, base: Image | None) -> Image:
+    """Return the image as what it is made from limits it; the base may be gone, for a running builder needs it no more."""
+    if base is None:
+        return image
+    return replace(
+        image,
+        supported_instance_families=base.supported_instance_families,
+        public_base_image_released_at=base.public_base_image_released_at,
     )

@@ -272,6 +272,7 @@ async def test_a_builder_begins_an_image(rig: Rig, tmp_path: Path) -> None:
         builder.agent_version,
     )
     assert image.base_image_arn == "arn:aws:appstream:us-east-1::image/Sample"
+    assert image.public_base_image_released_at == NOW
     assert image.task == BuildTask(builder_id=builder.builder_id, instance_id=instance_id, request_id="r-1")
     assert [(a.name, a.display_name, a.icon) for a in image.applications] == [
         ("gimp", "GIMP", "0.png"),
