@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 
 from gateway_rig import (
+    ICON,
     PAGE,
     Rig,
     RunningGateway,
@@ -173,6 +174,19 @@ async def test_other_methods_are_refused(rig: Rig, http: aiohttp.ClientSession, 
     for path in ("", "api/open", "stream/api/upload", "stream/api/files/x", "stream/api/websockets"):
         async with http.request(method, page + path) as answer:
             assert answer.status == 405, path
+
+
+async def test_an_icon_needs_an_address_that_the_control_plane_gave_out(rig: Rig, http: aiohttp.ClientSession) -> None:
+    async with http.get(f"{rig.url}/icons/sample/editor.png?expires=1&signature=right") as answer:
+        assert (answer.status, answer.content_type, await answer.read()) == (200, "image/png", ICON)
+        assert "sandbox" in answer.headers["Content-Security-Policy"]
+    for address in (
+        "sample/editor.png",
+        "sample/editor.png?expires=1&signature=wrong",
+        "other/editor.png?signature=right",
+    ):
+        async with http.get(f"{rig.url}/icons/{address}") as answer:
+            assert answer.status == 404
 
 
 @pytest.mark.parametrize(
