@@ -11,7 +11,7 @@ from typing import Any
 from unittest.mock import ANY
 
 import pytest
-from service_rig import HERE, NOW, SAMPLE_ARN, Rig, grant, query_of
+from service_rig import HERE, NOW, OTHER_ACCOUNT, SAMPLE_ARN, Rig, grant, query_of
 
 from fanlight.api.appstream.handlers import appstream_service
 from fanlight.api.dispatch import Dispatcher, Outcome
@@ -364,6 +364,43 @@ async def test_refusals_have_the_codes_of_their_operations(
 ) -> None:
     assert (await refusal(call(operation, **members)))[0] == code
     assert pair.woken == []
+
+
+async def test_refusals_about_made_images_have_the_codes_of_their_operations(call: Call, pair: Rig) -> None:
+    theirs = Image(
+        image_id="theirs",
+        scope=OTHER_ACCOUNT,
+        name="Theirs",
+        store_ref="img-1",
+        image_builder_supported=True,
+        created_at=NOW,
+    )
+    own = replace(theirs, image_id="own", scope=HERE, name="Own", state=ImageState.PENDING)
+    async with pair.transactions.begin(write=True) as work:
+        await work.images.add(theirs)
+        await work.images.add(own)
+        await work.commit()
+    sharing = pair.services.image_sharing
+    await sharing.update(OTHER_ACCOUNT, "Theirs", HERE.account_id, allow_image_builder=True)
+    arn = f"arn:aws:appstream:us-east-1:{OTHER_ACCOUNT.account_id}:image/Theirs"
+    by_arn = {**FLEET, "Name": "b", "ImageArn": arn}
+    del by_arn["ImageName"]
+    share = {"SharedAccountId": "1" * 12, "ImagePermissions": {"allowFleet": True}}
+    for operation, members, code in (
+        ("CreateFleet", by_arn, "OperationNotPermittedException"),
+        ("UpdateFleet", {"Name": "cad", "ImageArn": arn}, "OperationNotPermittedException"),
+        ("DeleteImage", {"Name": "Sample"}, "OperationNotPermittedException"),
+        ("DeleteImage", {"Name": "Theirs"}, "ResourceNotFoundException"),
+        ("DeleteImage", {"Name": "Own"}, "ResourceInUseException"),
+        ("UpdateImagePermissions", {"Name": "Own", **share}, "ResourceNotAvailableException"),
+        ("UpdateImagePermissions", {"Name": "Sample", **share}, "ResourceNotAvailableException"),
+        ("UpdateImagePermissions", {"Name": "Theirs", **share}, "ResourceNotFoundException"),
+        ("UpdateImagePermissions", {**share, "Name": "Own", "SharedAccountId": "1"}, "ValidationException"),
+        ("DeleteImagePermissions", {"Name": "Own", "SharedAccountId": "1" * 12}, "ResourceNotFoundException"),
+        ("DescribeImagePermissions", {"Name": "Sample"}, "ResourceNotFoundException"),
+        ("DescribeImagePermissions", {"Name": "Own", "NextToken": "x"}, "ValidationException"),
+    ):
+        assert (await refusal(call(operation, **members)))[0] == code, operation
 
 
 async def test_a_stopped_fleet_gives_no_url_in_the_code_that_clients_know(call: Call, pair: Rig) -> None:

@@ -56,7 +56,7 @@ _DELETABLE = {
 
 @operation(
     "CreateFleet",
-    raises=(AlreadyExists, NotFound, NotAvailable, IncompatibleImage, InvalidCombination, LimitExceeded),
+    raises=(AlreadyExists, NotFound, NotAvailable, NotPermitted, IncompatibleImage, InvalidCombination, LimitExceeded),
     note="An omitted FleetType means ALWAYS_ON (undocumented); ELASTIC is refused, it comes later. RootVolumeConfig is "
     "returned only if it was given. DisableIMDSV1 is returned as given: instances have no metadata service. "
     "MaxConcurrentSessions and SessionScriptS3Location belong to ELASTIC fleets: InvalidParameterCombinationException.",
@@ -79,7 +79,16 @@ async def describe_fleets(
 
 @operation(
     "UpdateFleet",
-    raises=(NotFound, InUse, NotAvailable, IncompatibleImage, InvalidCombination, LimitExceeded, ChangedMeanwhile),
+    raises=(
+        NotFound,
+        InUse,
+        NotAvailable,
+        NotPermitted,
+        IncompatibleImage,
+        InvalidCombination,
+        LimitExceeded,
+        ChangedMeanwhile,
+    ),
     note="A change that needs a STOPPED fleet answers ResourceInUseException; values that stay as they are need "
     "nothing. Of VpcConfig, the half that is left out stays as it is. MaxConcurrentSessions and SessionScriptS3Location "
     "belong to ELASTIC fleets: InvalidParameterCombinationException.",

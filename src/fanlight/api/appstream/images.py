@@ -88,7 +88,7 @@ async def delete_image_permissions(
     return DeleteImagePermissionsResult()
 
 
-@operation("DescribeImagePermissions", raises=(NotFound,))
+@operation("DescribeImagePermissions", raises=(NotFound, InvalidCombination))
 async def describe_image_permissions(
     request: DescribeImagePermissionsRequest, caller: Caller, services: AppStreamServices
 ) -> DescribeImagePermissionsResult:
