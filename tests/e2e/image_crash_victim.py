@@ -14,6 +14,7 @@ from crash_victim import Fuse, in_child
 from simulated_system import SCOPE, System, running_system, until
 
 from fanlight.domain.errors import AlreadyExists, NotFound
+from fanlight.domain.image_builders import ImageBuilder, ImageBuilderState
 from fanlight.domain.image_tasks import BuildTask
 from fanlight.domain.images import Image, ImageEvent, ImageState, made_ref
 from fanlight.domain.places import Scope
@@ -25,11 +26,12 @@ MADE_REF, OLD_REF = made_ref("made"), made_ref("old")
 
 
 async def prepare(data_dir: Path) -> None:
-    """An image to copy and delete, and a stopped instance to make one of. It is nobody's, as no builder reconciles it."""
+    """An image to copy and delete, and an image builder to make one of, stopped as it is when its agent has left."""
     async with running_system(data_dir, regions=(SCOPE.region, WEST.region)) as system:
         archive = data_dir / "rootfs.tar"
         archive.write_bytes(b"x")
         await system.driver._images.import_rootfs(OLD_REF, archive, {})
+        await add_builder(system)
         await system.driver.launch(
             InstanceSpec(
                 instance_id=BUILDER,
@@ -38,11 +40,35 @@ async def prepare(data_dir: Path) -> None:
                 memory_in_mib=1,
                 disk_in_gib=1,
                 has_internet_access=False,
-                labels={"installation": "of-the-builder", "region": SCOPE.region},
+                labels={"region": SCOPE.region, "builder_id": "b"},
             )
         )
         await system.driver.stop(BUILDER)
         await add(system, "old", OLD_REF, state=ImageState.AVAILABLE)
+
+
+async def add_builder(system: System) -> None:
+    builder = ImageBuilder(
+        builder_id="b",
+        scope=SCOPE,
+        name="workbench",
+        state=ImageBuilderState.STOPPED,
+        image_name="old",
+        image_arn=SCOPE.arn("image/old"),
+        image_ref=OLD_REF,
+        instance_id=BUILDER,
+        instance_type="stream.standard.small",
+        platform="UBUNTU_PRO_2404",
+        agent_version="test",
+        created_at=system.clock.now(),
+        begun_at=system.clock.now(),
+        has_run=True,
+        snapshot_image_id="made",
+        is_prepared=True,
+    )
+    async with system.transactions.begin(write=True) as work:
+        await work.image_builders.add(builder)
+        await work.commit()
 
 
 async def add(system: System, name: str, ref: str, **members: object) -> None:
