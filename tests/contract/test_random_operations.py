@@ -32,6 +32,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from random_builders import BuilderRules
 
 from e2e.simulated_system import System, stopped_system, until
 from fanlight.api.appstream.handlers import appstream_service
@@ -110,8 +111,8 @@ class ModelSession:
 WORLD: World
 
 
-class Rules(RuleBasedStateMachine):
-    """The rules of fleets, stacks, associations and sessions, in the model's own few words."""
+class Rules(BuilderRules, RuleBasedStateMachine):
+    """The rules of fleets, stacks, associations, sessions and image builders, in the model's own few words."""
 
     @initialize()
     def begin(self) -> None:
@@ -120,6 +121,7 @@ class Rules(RuleBasedStateMachine):
         self.stacks: dict[str, str] = {}  # name → display name
         self.fleet_of: dict[str, str] = {}  # stack → fleet
         self.sessions: dict[str, ModelSession] = {}
+        self.builders = {}
 
     # ── Speaking to the API ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -342,6 +344,7 @@ class Rules(RuleBasedStateMachine):
                 del self.sessions[session_id]
         for fleet in self.fleets.values():
             fleet.state = {"STARTING": "RUNNING", "STOPPING": "STOPPED"}.get(fleet.state, fleet.state)
+        self.rest_builders()
         WORLD.run(self._reconcile())
         for name, fleet in self.fleets.items():
             self._note_who_is_active(name, fleet)
@@ -354,6 +357,9 @@ class Rules(RuleBasedStateMachine):
         if not WORLD.system.reconcilers.is_idle:
             return False
         services = WORLD.system.services
+        builders, _ = await services.image_builders.describe(self.scope)
+        if {builder.name: builder.state for builder in builders} != self.builders:
+            return False
         described, _ = await services.fleets.describe(self.scope)
         for each in described:
             fleet = self.fleets.get(each.fleet.name)
@@ -418,6 +424,7 @@ class Rules(RuleBasedStateMachine):
         assert said == {n: (f.state, f.view, f.display_name) for n, f in self.fleets.items()}
         wanted = {n: f["ComputeCapacityStatus"]["Desired"] for n, f in fleets.items()}
         assert wanted == {n: f.desired for n, f in self.fleets.items()}
+        assert self.described_builders() == self.builders
         stacks = {s["Name"]: s.get("DisplayName", "") for s in self._twice("DescribeStacks")["Stacks"]}
         assert stacks == self.stacks
         for stack in self.stacks:
@@ -440,7 +447,11 @@ class Rules(RuleBasedStateMachine):
             self.sessions[session_id].is_ending = True
         for name in self.fleets:
             self.stop_fleet(name)
-        if self.sessions or any(fleet.state != "STOPPED" for fleet in self.fleets.values()):
+        if self.sessions or self.builders or any(fleet.state != "STOPPED" for fleet in self.fleets.values()):
+            self.settle()
+        for name in list(self.builders):
+            self.delete_builder(name)
+        if self.builders:
             self.settle()
         for stack, fleet_name in list(self.fleet_of.items()):
             self.disassociate(stack, fleet_name)
