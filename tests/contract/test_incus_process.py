@@ -214,6 +214,9 @@ async def test_junk_is_refused_and_changes_nothing(process: ComputeProcess, rig:
             ("POST", "/v1/launch", b"x" * 1_000_000, 413),
             ("POST", "/v1/terminate", b'{"instance_id": "..", "x": 1}', 400),
             ("POST", "/v1/terminate", b'{"instance_id": ".."}', 400),
+            ("POST", "/v1/stop", b'{"instance_id": ".."}', 400),
+            ("POST", "/v1/start", b'{"instance_id": "i-1"}', 400),
+            ("POST", "/v1/start", b'{"instance_id": "i-1", "runtime_version": "../other"}', 400),
             ("POST", "/v1/images/delete", b'{"ref": "tiny"}', 400),  # images of recipes are root's business
             ("POST", "/v1/images/publish", b'{"instance_id": "i-1", "ref": "tiny", "properties": {}}', 400),
             ("POST", "/v1/images/copy", b'{"ref": "tiny", "new_ref": "fanlight-base"}', 400),
