@@ -41,6 +41,7 @@ from fanlight.services.agent_versions import AgentVersions
 from fanlight.services.bundle import AppStreamServices
 from fanlight.services.image_catalogues import read_catalogues
 from fanlight.services.image_files import ImageFiles
+from fanlight.services.image_workshop import ImageWorkshop
 from fanlight.store import Store, open_store
 
 log = logging.getLogger(__name__)
@@ -120,6 +121,14 @@ async def _assemble(settings: Settings, stack: AsyncExitStack) -> _Parts:
     stack.push_async_callback(agents.close_all)
     changes = SessionChanges()
     image_files = ImageFiles(settings.data_dir)
+    installation = (settings.data_dir / INSTALLATION_ID).read_text().strip()
+    workshop = ImageWorkshop(
+        driver=driver,
+        agents=agents,
+        clock=clock,
+        installation=installation,
+        subnet_id=settings.image_update_subnet or "",
+    )
     reconcilers = Reconcilers(
         transactions=store.transactions,
         driver=driver,
@@ -128,8 +137,9 @@ async def _assemble(settings: Settings, stack: AsyncExitStack) -> _Parts:
         agents=agents,
         clock=clock,
         networks=networks,
+        workshop=workshop,
         settings=ReconcilerSettings(
-            installation=(settings.data_dir / INSTALLATION_ID).read_text().strip(),
+            installation=installation,
             capacity_wait=timedelta(seconds=settings.capacity_wait_in_seconds),
             expired_sessions_kept=timedelta(seconds=settings.expired_sessions_kept_in_seconds),
         ),
@@ -148,6 +158,7 @@ async def _assemble(settings: Settings, stack: AsyncExitStack) -> _Parts:
         quotas=_quotas(settings),
         sizes_root_volumes=lambda: _enforces_disk_quota(driver),
         agent_versions=AgentVersions.below(settings.data_dir / "runtime") if settings.compute == "incus" else None,
+        workshop=workshop,
     )
     if settings.bootstrap_access_key_id and settings.bootstrap_secret_access_key:
         await services.access_keys.ensure(

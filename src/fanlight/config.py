@@ -126,6 +126,10 @@ class Settings(BaseSettings):
         None,
         description="TOML file that names the subnets and security groups of fleets (see Networks); readable for the group fanlight.",
     )
+    image_update_subnet: str | None = Field(
+        None,
+        description="Subnet of the networks file in which images are updated, where their package repositories are not on the internet.",
+    )
     incus_pool: str = Field("fanlight", description="Storage pool; made if it is not there, btrfs if possible.")
     incus_pool_size_in_gib: int = Field(
         30, ge=5, description="Largest size of the pool that is made; less if the disk has less."

@@ -22,6 +22,7 @@ from fanlight.reconcilers import Reconcilers, ReconcilerSettings
 from fanlight.services.bundle import AppStreamServices
 from fanlight.services.image_catalogues import read_catalogues
 from fanlight.services.image_files import ImageFiles
+from fanlight.services.image_workshop import ImageWorkshop
 from fanlight.store import Store, open_store
 
 SCOPE = Scope("000000000000", "us-east-1")
@@ -199,6 +200,9 @@ async def stopped_system(
     store = open_store(f"sqlite+aiosqlite:///{data_dir / 'state' / 'fanlight.db'}")
     async with store:
         await store.upgrade()
+        workshop = ImageWorkshop(
+            driver=around(driver), agents=around(agents), clock=clock, installation=ReconcilerSettings().installation
+        )
         changes: list[StreamingSession] = []
         idled: list[StreamingSession] = []
 
@@ -211,6 +215,7 @@ async def stopped_system(
                 agents=around(agents),
                 clock=clock,
                 networks=networks,
+                workshop=workshop,
                 settings=ReconcilerSettings(
                     **{"shortest_backoff": timedelta(milliseconds=50), "capacity_wait": timedelta(seconds=5)} | settings
                 ),
@@ -227,6 +232,7 @@ async def stopped_system(
             signing_key=b"k" * 32,
             portal_url="http://localhost:8080",
             regions=regions,
+            workshop=workshop,
         )
         await _import_images(store.transactions, data_dir / "images", clock.now())
         await driver.prepare()

@@ -10,6 +10,7 @@ import pytest
 
 from fanlight.agent.application_checks import ApplicationChecks
 from fanlight.agent.commands import CommandFailed, Commands
+from fanlight.agent.font_caches import keep_font_caches
 from fanlight.agent.maintenance import Maintenance
 from fanlight.agent.packages import Packages
 from fanlight.agent.processes import ExitHandler, Program
@@ -129,13 +130,15 @@ async def test_a_command_that_does_not_end_is_killed(apt: NotedApt, root: Path) 
     assert apt.killed == [1]
 
 
-async def test_nothing_of_the_maintenance_instance_stays_in_the_image(packages: Packages, root: Path) -> None:
+async def test_nothing_of_the_maintenance_instance_stays_in_the_image(
+    packages: Packages, apt: NotedApt, root: Path
+) -> None:
     for path in ("var/lib/apt/lists/old", "var/cache/apt/archives/x.deb"):
         (root / path).touch()
     (root / "etc/machine-id").write_text("0123\n")
     (root / "etc/resolv.conf").write_text("nameserver 10.0.0.1\n")
     (root / "etc/hosts").write_text("127.0.0.1 localhost\n127.0.1.1 u-1234\n")
-    tasks = Maintenance(packages, root=root).tasks
+    tasks = Maintenance(Commands(apt, root=root), packages, root=root).tasks  # type: ignore[arg-type]
     report = await tasks["upgrade"](Maintain(work_id="w", task="upgrade"), ignore)
     assert report.updates == 2
     assert not (root / "var/log/fanlight").exists()
@@ -146,6 +149,20 @@ async def test_nothing_of_the_maintenance_instance_stays_in_the_image(packages: 
         "",
         "127.0.0.1 localhost\n",
     ]
+
+
+async def test_font_caches_are_written_for_the_times_that_a_stored_image_has(apt: NotedApt, root: Path) -> None:
+    """A store of images keeps whole seconds; a cache that knows of fractions would be invalid in every session."""
+    fonts = root / "usr/share/fonts/truetype"
+    fonts.mkdir(parents=True)
+    os.utime(fonts, ns=(0, 1_700_000_000_610_007_177))
+    commands = Commands(apt, root=root)  # type: ignore[arg-type]
+    await keep_font_caches(commands, root=root)
+    assert "font-caches" not in apt.commands, "an image without fonts has no caches"
+    (root / "usr/bin/fc-cache").touch()
+    await keep_font_caches(commands, root=root)
+    assert fonts.stat().st_mtime_ns == 1_700_000_000_000_000_000
+    assert apt.commands["font-caches"] == ["/usr/bin/fc-cache", "--system-only", "--force"]
 
 
 # ── Work ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -212,7 +229,7 @@ class Seat:
     """Applications by name: when their window comes and goes, when and how they end, in polls of the check."""
 
     def __init__(self, script: dict[str, dict[str, int]]) -> None:
-        self.script, self.phase = script, IN_SESSION
+        self.script, self.phase, self.unmanaged = script, IN_SESSION, 3
         self.now = 0
         self.current: dict[str, int] = {}
         self.on_end: Callable[[int], None] = lambda _: None
@@ -224,7 +241,10 @@ class Seat:
         self.current, self.on_end, self.now = self.script[application.name], on_end, 0
         return 7
 
-    async def windows(self) -> frozenset[int]:
+    async def windows(self) -> frozenset[int] | None:
+        if self.unmanaged:
+            self.unmanaged -= 1
+            return None
         shown = self.current.get("window", 10**6) <= self.now < self.current.get("gone", 10**6)
         return frozenset({1, 2} if shown else {1})
 

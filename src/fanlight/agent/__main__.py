@@ -157,7 +157,8 @@ def _begin(life: InstanceLife, problem: str, places: int, role: str, builders: B
 def _tasks_of(role: str, processes: KernelProcesses, opened: Sequence[tuple[SeatLife, Screen]]) -> Mapping[str, Task]:
     """Return what the host may ask of an instance that was launched for this."""
     if role == MAINTENANCE:
-        return Maintenance(Packages(Commands(processes))).tasks
+        commands = Commands(processes)
+        return Maintenance(commands, Packages(commands)).tasks
     if role == QUALIFICATION:
         checks = ApplicationChecks(lambda: opened[0][0], processes, lambda: opened[0][1].client_windows())  # noqa: PLW0108 - not there yet
         return {"check": checks.check}

@@ -26,13 +26,13 @@ POLL_IN_SECONDS = 0.1
 
 
 class ApplicationChecks:
-    """`windows` tells the ids of the windows that applications have on the seat's display now."""
+    """`windows` tells the ids of the windows that applications have on the seat's display, None: nobody knows yet."""
 
     def __init__(
         self,
         seat: Callable[[], SeatLife],
         processes: Processes,
-        windows: Callable[[], Awaitable[AbstractSet[int]]],
+        windows: Callable[[], Awaitable[AbstractSet[int] | None]],
         *,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -42,6 +42,7 @@ class ApplicationChecks:
         """Raises Refused when there is no session to start applications in."""
         if self._seat().phase != IN_SESSION:
             raise Refused("no session was begun in which applications could be started")
+        await self._until_managed()
         problems: list[str] = []
         for number, application in enumerate(message.applications, 1):
             progress(f"starting application {number} of {len(message.applications)}: {application.name}")
@@ -49,9 +50,21 @@ class ApplicationChecks:
                 problems.append(f"{application.name}: {problem}")
         return WorkReport(work_id=message.work_id, phase=DONE, problems=tuple(problems))
 
+    async def _until_managed(self) -> None:
+        """Wait for the window manager: it may not see windows that come before it is there. Raises Refused."""
+        waited = 0.0
+        while await self._windows() is None:
+            if waited > LIMIT_IN_SECONDS:
+                raise Refused("the window manager did not come up")
+            await self._sleep(POLL_IN_SECONDS)
+            waited += POLL_IN_SECONDS
+
+    async def _new_windows(self, before: AbstractSet[int]) -> AbstractSet[int]:
+        return (await self._windows() or frozenset()) - before
+
     async def _check(self, application: ApplicationToLaunch) -> str | None:
         """Return why it did not come up, None when it did."""
-        before = await self._windows()
+        before = await self._windows() or frozenset()
         ended: list[int] = []
         try:
             pid = self._seat().start_application(application, ended.append)
@@ -67,9 +80,9 @@ class ApplicationChecks:
         while waited < LIMIT_IN_SECONDS:
             await self._sleep(POLL_IN_SECONDS)
             waited += POLL_IN_SECONDS
-            if await self._windows() - before:
+            if await self._new_windows(before):
                 await self._sleep(STAYS_IN_SECONDS)
-                if await self._windows() - before:
+                if await self._new_windows(before):
                     return None
                 if ended:
                     return f"its window went again, and it ended with {ended[0]}"
@@ -82,7 +95,7 @@ class ApplicationChecks:
         waited = 0.0
         self._processes.signal_group(pid, signal.SIGTERM)
         with contextlib.suppress(OSError):
-            while await self._windows() - before and waited < CLOSING_IN_SECONDS:
+            while await self._new_windows(before) and waited < CLOSING_IN_SECONDS:
                 await self._sleep(POLL_IN_SECONDS)
                 waited += POLL_IN_SECONDS
         self._processes.signal_group(pid, signal.SIGKILL)

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fanlight.agent.accounts import LOG_DIRECTORY, Seat
+from fanlight.agent.commands import Commands
+from fanlight.agent.font_caches import keep_font_caches
 from fanlight.agent.packages import Packages
 from fanlight.agent.work import DONE, Progress, Task
 from fanlight.agentwire.messages import Maintain, WorkReport
@@ -13,8 +15,8 @@ from fanlight.agentwire.messages import Maintain, WorkReport
 class Maintenance:
     """The work of a maintenance instance. `root` is where the file system begins (tests move it)."""
 
-    def __init__(self, packages: Packages, *, root: Path = Path("/")) -> None:
-        self._packages, self._root = packages, root
+    def __init__(self, commands: Commands, packages: Packages, *, root: Path = Path("/")) -> None:
+        self._commands, self._packages, self._root = commands, packages, root
         # Programs begin to write as soon as there is work.
         (root / Seat(0).log_directory.lstrip("/")).mkdir(parents=True, exist_ok=True)
 
@@ -29,6 +31,7 @@ class Maintenance:
     async def _upgrade(self, message: Maintain, progress: Progress) -> WorkReport:
         count = await self._packages.upgrade(progress)
         progress("cleaning up")
+        await keep_font_caches(self._commands, root=self._root)
         self._packages.forget_downloads()
         self._forget_this_instance()
         return _done(message, count)

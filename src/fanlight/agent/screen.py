@@ -31,12 +31,13 @@ class Screen:
         self._reader: asyncio.StreamReader
         self._writer: asyncio.StreamWriter | None = None
         self._opcode = 0
+        self._turn = asyncio.Lock()  # one question at a time: the answers come in the order of the questions
         self._root = 0
 
     async def idle_seconds(self) -> float:
         """Return seconds since the last input, or UNKNOWN."""
         try:
-            async with asyncio.timeout(LIMIT_IN_SECONDS):
+            async with self._turn, asyncio.timeout(LIMIT_IN_SECONDS):
                 if self._writer is None:
                     await self._connect()
                 reply = await self._ask(struct.pack("<BBHI", self._opcode, QUERY_INFO, 2, self._root))
@@ -45,10 +46,13 @@ class Screen:
             self._forget()
             return UNKNOWN
 
-    async def client_windows(self) -> frozenset[int]:
-        """Return the ids of the windows that applications have. Raises OSError when the display cannot be asked."""
+    async def client_windows(self) -> frozenset[int] | None:
+        """Return the ids of the windows that applications have, None while there is no window manager to know them.
+
+        Raises OSError when the display cannot be asked.
+        """
         try:
-            async with asyncio.timeout(LIMIT_IN_SECONDS):
+            async with self._turn, asyncio.timeout(LIMIT_IN_SECONDS):
                 if self._writer is None:
                     await self._connect()
                 name = _padded(CLIENT_LIST)
@@ -56,7 +60,9 @@ class Screen:
                 atom = struct.unpack_from("<I", await self._ask(request), 8)[0]
                 asked = struct.pack("<BxHIIIII", GET_PROPERTY, 6, self._root, atom, 0, 0, MOST_WINDOWS)
                 reply = await self._ask(asked)
-                count = struct.unpack_from("<I", reply, 16)[0]
+                kind, count = struct.unpack_from("<I", reply, 8)[0], struct.unpack_from("<I", reply, 16)[0]
+                if kind == 0:
+                    return None
                 return frozenset(struct.unpack_from(f"<{min(count, MOST_WINDOWS)}I", reply, 32))
         except (TimeoutError, asyncio.IncompleteReadError, struct.error) as error:
             self._forget()
@@ -64,7 +70,7 @@ class Screen:
 
     async def paint_background(self, colour: int) -> None:
         """Show 0xRRGGBB where there is no window. Raises OSError, TimeoutError."""
-        async with asyncio.timeout(PAINT_LIMIT_IN_SECONDS):
+        async with self._turn, asyncio.timeout(PAINT_LIMIT_IN_SECONDS):
             if self._writer is None:
                 await self._connect()
             assert self._writer is not None  # noqa: S101 - connected

@@ -13,7 +13,10 @@ from fanlight.domain.places import Scope
 
 
 class ImageBuilderState(StrEnum):
-    """The service's states. Those below the line belong to work that has no builder here (`domain.images` does it)."""
+    """The service's states. Those below the second line belong to work that has no builder here.
+
+    Between the lines: builders that come and go with the update of an image (`services.image_updates`).
+    """
 
     PENDING = "PENDING"
     UPDATING_AGENT = "UPDATING_AGENT"
@@ -27,6 +30,7 @@ class ImageBuilderState(StrEnum):
     # ──
     UPDATING = "UPDATING"
     PENDING_QUALIFICATION = "PENDING_QUALIFICATION"
+    # ──
     PENDING_SYNCING_APPS = "PENDING_SYNCING_APPS"
     SYNCING_APPS = "SYNCING_APPS"
     PENDING_IMAGE_IMPORT = "PENDING_IMAGE_IMPORT"
@@ -45,6 +49,7 @@ class ImageBuilderEvent(StrEnum):
     SNAPSHOT_OVER = "SNAPSHOT_OVER"
     INSTANCE_LOST = "INSTANCE_LOST"
     DELETE_REQUESTED = "DELETE_REQUESTED"
+    PACKAGES_UPDATED = "PACKAGES_UPDATED"
 
 
 class StateChangeCode(StrEnum):
@@ -86,6 +91,8 @@ IMAGE_BUILDER: Machine[ImageBuilderState, ImageBuilderEvent] = Machine(
         (_S.RUNNING, _E.DELETE_REQUESTED): _S.DELETING,
         (_S.STOPPED, _E.DELETE_REQUESTED): _S.DELETING,
         (_S.FAILED, _E.DELETE_REQUESTED): _S.DELETING,
+        # Its row goes with the end of the update, whatever that is.
+        (_S.UPDATING, _E.PACKAGES_UPDATED): _S.PENDING_QUALIFICATION,
     },
 )
 

@@ -36,13 +36,27 @@ class CopyTask:
     source_region: str
 
 
+class UpdateStep(StrEnum):
+    UPGRADE = "upgrade"  # in an instance of the source
+    PUBLISH = "publish"  # that instance, stopped
+    CHECK = "check"  # in an instance of what was published
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateTask:
-    """Make it from another image, with its packages brought up to date. `instance_id` is empty until there is one."""
+    """Make it from another image, with its packages brought up to date.
+
+    `builder_id` is the image builder that shows the work as the service does, for as long as it takes. `instance_id` is that of the step, chosen before it is launched; empty until there is one. `attempts` counts the
+    instances of a step that were lost.
+    """
 
     kind: ClassVar[TaskKind] = TaskKind.UPDATE
     source_image_id: str
+    source_ref: str = ""
+    builder_id: str = ""
     instance_id: str = ""
+    step: str = UpdateStep.UPGRADE.value
+    attempts: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

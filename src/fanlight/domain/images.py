@@ -13,6 +13,8 @@ from fanlight.domain.machine import Machine
 from fanlight.domain.places import Scope
 
 PUBLIC_ARN = "arn:aws:appstream:::"  # how the ARN of a public image begins where no region is meant
+# Of what the store keeps: nothing was newer than what is in it when it was made.
+UPDATED_PROPERTY = "fanlight.updated"
 MADE_HERE = "img-"  # how the store's names of all images that are not public begin
 
 

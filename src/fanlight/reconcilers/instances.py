@@ -21,6 +21,7 @@ from fanlight.domain.errors import (
 )
 from fanlight.domain.fleet_errors import FleetErrorCause, Problem, problem_of
 from fanlight.domain.fleets import Fleet
+from fanlight.domain.image_tasks import UpdateTask
 from fanlight.domain.images import Visibility
 from fanlight.domain.instance_plan import (
     Destroy,
@@ -44,6 +45,7 @@ from fanlight.reconcilers.occupancy import Occupancy
 from fanlight.reconcilers.settings import ReconcilerSettings
 from fanlight.reconcilers.sightings import Sightings
 from fanlight.services.agent_versions import LATEST
+from fanlight.services.image_workshop import ImageWorkshop
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +65,7 @@ class InstanceReconciler:
     wake: Wake
     wake_waiting: Callable[[str], None]
     failures: LaunchFailures
+    workshop: ImageWorkshop | None = None
     sessions_of: dict[str, set[str]] = field(default_factory=dict)  # by instance id, to wake sessions at once
     listening_since: dict[str, datetime] = field(default_factory=dict)  # by instance id; for whose agents we listen
     _launches: asyncio.Semaphore = field(init=False)
@@ -83,7 +86,7 @@ class InstanceReconciler:
             self.wake("image_builder", builder.builder_id)
             return None
         if instance is None:
-            return await self._reap(instance_id)
+            return None if await self._works_on_image(instance_id) else await self._reap(instance_id)
         sessions = {session.session_id: session for session in held if session is not None}
         if live := {session_id for session_id, session in sessions.items() if session.is_live}:
             self.sessions_of[instance_id] = live
@@ -251,12 +254,21 @@ class InstanceReconciler:
         async with self.transactions.begin() as work:
             is_orphan = await work.instances.find(instance_id) is None
             is_orphan = is_orphan and await work.image_builders.of_instance(instance_id) is None
+        is_orphan = is_orphan and not await self._works_on_image(instance_id)
         if not is_orphan or self.sightings.of(instance_id) is None:
             return None
         log.warning("orphan terminated", extra={"instance_id": instance_id})
         await self.driver.terminate(instance_id)
         await self._look()
         return self.clock.now() + _SOON if self.sightings.of(instance_id) is not None else None
+
+    async def _works_on_image(self, instance_id: str) -> bool:
+        """Return whether somebody looks after an image with it: its id was written before its launch, as a row is."""
+        if self.workshop is not None and self.workshop.keeps(instance_id):
+            return True
+        async with self.transactions.begin() as work:
+            tasks = [image.task for image in await work.images.everywhere() if image.is_unfinished]
+        return any(isinstance(task, UpdateTask) and task.instance_id == instance_id for task in tasks)
 
     async def _hang_up(self, instance_id: str) -> None:
         self.listening_since.pop(instance_id, None)

@@ -20,6 +20,7 @@ from fanlight.reconcilers.image_builds import BuildMaker
 from fanlight.reconcilers.image_copies import CopyMaker
 from fanlight.reconcilers.image_records import ImageRecords
 from fanlight.reconcilers.image_sweeps import ImageSweep
+from fanlight.reconcilers.image_updates import UpdateMaker
 from fanlight.reconcilers.images import ImageReconciler
 from fanlight.reconcilers.instances import InstanceReconciler
 from fanlight.reconcilers.launch_failures import LaunchFailures
@@ -29,6 +30,7 @@ from fanlight.reconcilers.settings import ReconcilerSettings
 from fanlight.reconcilers.sightings import Sightings
 from fanlight.reconcilers.sweeps import Sweep
 from fanlight.services.image_files import ImageFiles
+from fanlight.services.image_workshop import ImageWorkshop
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +46,8 @@ def _ignore(_: StreamingSession) -> None:
 class Reconcilers:
     """Run `run` as a task for the life of the process. `wake` is the services' `Wake`; it may be called at any time.
 
-    `networks` are what the operator offers to fleets. `session_changed` is called after each write to a session, `session_idled` when its streams must be cut because the
+    `networks` are what the operator offers to fleets, `workshop` has the instances that are launched to look after
+    images. `session_changed` is called after each write to a session, `session_idled` when its streams must be cut because the
     user was idle for too long: after that write.
     """
 
@@ -58,6 +61,7 @@ class Reconcilers:
         agents: AgentChannel,
         clock: Clock,
         networks: Networks,
+        workshop: ImageWorkshop,
         settings: ReconcilerSettings | None = None,
         session_changed: Callable[[StreamingSession], None] = _ignore,
         session_idled: Callable[[StreamingSession], None] = _ignore,
@@ -91,6 +95,7 @@ class Reconcilers:
             wake=self.wake,
             wake_waiting=self._sessions.wake_waiting,
             failures=LaunchFailures(bounded, clock, self._settings),
+            workshop=workshop,
             sessions_of=sessions_of,
             listening_since=listening_since,
         )
@@ -122,6 +127,13 @@ class Reconcilers:
                 ),
                 TaskKind.COPY: CopyMaker(
                     transactions=bounded, store=image_store, files=image_files, records=records, clock=clock
+                ),
+                TaskKind.UPDATE: UpdateMaker(
+                    workshop=workshop,
+                    store=image_store,
+                    records=records,
+                    clock=clock,
+                    installation=self._settings.installation,
                 ),
             },
             files=image_files,

@@ -18,6 +18,8 @@ from fanlight.services.image_copies import ImageCopyService
 from fanlight.services.image_files import ImageFiles
 from fanlight.services.image_requests import ImageRequestService
 from fanlight.services.image_sharing import ImageSharingService
+from fanlight.services.image_updates import ImageUpdateService
+from fanlight.services.image_workshop import ImageWorkshop
 from fanlight.services.images import ImageService
 from fanlight.services.metrics import MetricService
 from fanlight.services.page_tokens import PageTokens
@@ -45,6 +47,7 @@ class AppStreamServices:
     image_requests: ImageRequestService
     image_builders: ImageBuilderService
     image_copies: ImageCopyService
+    image_updates: ImageUpdateService
     tags: TagService
     access_keys: AccessKeyService
     scalable_targets: ScalableTargetService
@@ -69,6 +72,7 @@ class AppStreamServices:
         known_endpoints: Collection[str] = (),
         quotas: Quotas = NO_QUOTAS,
         agent_versions: AgentVersions | None = None,
+        workshop: ImageWorkshop | None = None,
     ) -> Self:
         """Wire the services to one store.
 
@@ -76,7 +80,8 @@ class AppStreamServices:
         origin without a trailing slash, or a function that returns it (for a port chosen when the portal starts).
         `sizes_root_volumes` is asked when a fleet names a size, and may raise DriverUnavailable; None: it can.
         `known_endpoints` are the ids of interface endpoints that stacks may name. `agent_versions` are those of the
-        engine's runtime; None: it has none of its own.
+        engine's runtime; None: it has none of its own. `workshop` has the engine for the updates of images; None: no
+        image can be looked at.
         """
         portal = portal_url if callable(portal_url) else lambda: portal_url
         tokens = PageTokens(signing_key)
@@ -105,6 +110,9 @@ class AppStreamServices:
                 quotas=keeper,
             ),
             image_copies=ImageCopyService(transactions, clock, wake, regions, keeper),
+            image_updates=ImageUpdateService(
+                transactions, clock, wake, workshop, files=image_files, newest_runtime=agents.newest, quotas=keeper
+            ),
             tags=TagService(transactions, tokens),
             access_keys=AccessKeyService(transactions, clock),
             scalable_targets=ScalableTargetService(transactions, clock, tokens),

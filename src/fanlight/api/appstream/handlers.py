@@ -6,6 +6,7 @@ from fanlight.api.appstream import (
     fleets,
     image_builders,
     image_copies,
+    image_updates,
     images,
     stacks,
     streaming_sessions,
@@ -23,7 +24,16 @@ from fanlight.services import AppStreamServices
 def appstream_registry() -> Registry[AppStreamServices]:
     """Return the registry. Whether it matches the model is checked by whoever serves it (`verify_complete`)."""
     return Registry.of_modules(
-        associations, fleets, image_builders, image_copies, images, stacks, streaming_sessions, tags, unsupported
+        associations,
+        fleets,
+        image_builders,
+        image_copies,
+        image_updates,
+        images,
+        stacks,
+        streaming_sessions,
+        tags,
+        unsupported,
     )
 
 

@@ -14,9 +14,8 @@ _REASONS: dict[str, tuple[str, ...]] = {
         "DisassociateSoftwareFromImageBuilder",
         "StartSoftwareDeploymentToImageBuilder",
     ),
-    "Fanlight cannot update or import images through the API yet; build them with `fanlight images build`.": (
+    "Fanlight cannot import images through the API yet; build them with `fanlight images build`.": (
         "CreateImportedImage",
-        "CreateUpdatedImage",
     ),
     "Fanlight cannot export images yet; the image's root file system stays in the store of its engine.": (
         "CreateExportImageTask",

@@ -16,6 +16,7 @@ from fanlight.domain.errors import (
     InstanceMissing,
     SubnetExhausted,
 )
+from fanlight.domain.images import UPDATED_PROPERTY
 from fanlight.domain.networks import NetworkInterface, Networks, free_address, interface_id_of, mac_of
 from fanlight.domain.partial_sights import PartlyUnavailable
 from fanlight.domain.ports import Capabilities, InstanceSpec, ObservedInstance, Power
@@ -192,7 +193,8 @@ class SimulatedDriver:
         for directory, mode in ((home, 0o710), (home / "host", 0o755), (home / "guest", 0o777)):
             directory.mkdir(exist_ok=True)
             directory.chmod(mode)
-        guest = SimulatedGuest(record, home, self.faults, lambda: self._save(record))
+        is_updated = self._images.properties_of(record.spec.image_ref).get(UPDATED_PROPERTY) == "true"
+        guest = SimulatedGuest(record, home, self.faults, lambda: self._save(record), is_updated=is_updated)
         instance_id = record.spec.instance_id
         self._guests[instance_id] = asyncio.create_task(guest.run(), name=f"simulated instance {instance_id}")
 

@@ -1,6 +1,7 @@
 """What can go wrong, on request. A test changes the object while the engine runs; the engine looks at it at each step."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from fanlight.domain.errors import DriverError
 
@@ -21,3 +22,5 @@ class Faults:
     fails_to_begin: bool = False  # the agent reports FAILED when a session begins
     never_begins: bool = False  # the agent hears begin_session and does nothing
     never_prepared: bool = False  # the agent hears prepare_snapshot and does nothing
+    never_works: bool = False  # the agent hears of work on its image and does nothing
+    failing_work: Mapping[str, str] = field(default_factory=dict)  # task of Maintain → what goes wrong

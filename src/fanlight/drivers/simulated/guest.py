@@ -19,15 +19,17 @@ from fanlight.agentwire.messages import (
     BeginSession,
     EndSession,
     LaunchApplication,
+    Maintain,
     MalformedMessage,
     Message,
     PrepareSnapshot,
     SessionReport,
     Status,
+    WorkReport,
     decode,
     encode,
 )
-from fanlight.domain.ports import AgentPhase, InstanceRole, SessionPhase
+from fanlight.domain.ports import AgentPhase, InstanceRole, SessionPhase, WorkPhase
 from fanlight.drivers.simulated.faults import Faults
 from fanlight.drivers.simulated.records import Record, SessionRecord
 from fanlight.drivers.simulated.stream import PictureStream
@@ -39,17 +41,22 @@ log = logging.getLogger(__name__)
 _FIRST_RETRY_IN_SECONDS, _LAST_RETRY_IN_SECONDS = 0.005, 0.5
 _MAX_LAUNCH_IDS = 100
 _MAX_REPORTS = 100
+_TASKS = {InstanceRole.MAINTENANCE: ("look", "upgrade"), InstanceRole.QUALIFICATION: ("check",)}
 
 
 class SimulatedGuest:
-    """Runs as long as `run` does. `save` makes the record durable."""
+    """Runs as long as `run` does. `save` makes the record durable. `is_updated`: its image was made by an update."""
 
-    def __init__(self, record: Record, home: Path, faults: Faults, save: Callable[[], None]) -> None:
+    def __init__(
+        self, record: Record, home: Path, faults: Faults, save: Callable[[], None], *, is_updated: bool = False
+    ) -> None:
         self._record, self._home, self._faults, self._save = record, home, faults, save
         self._phase = AgentPhase.BOOTING
         self._session_phases: dict[str, SessionPhase] = {}
         self._streams: dict[str, PictureStream] = {}
         self._has_news = asyncio.Event()
+        self._is_updated = is_updated
+        self._work: WorkReport | None = None
 
     async def run(self) -> None:
         """Boot, speak and serve until cancelled."""
@@ -125,6 +132,7 @@ class SimulatedGuest:
             phase=self._phase,
             sessions=tuple(self._report_of(session) for session in self._record.sessions[-_MAX_REPORTS:]),
             detail="a fault was injected" if self._phase is AgentPhase.FAILED else "",
+            work=self._work,
         )
 
     def _report_of(self, session: SessionRecord) -> SessionReport:
@@ -155,8 +163,38 @@ class SimulatedGuest:
                     await self._end(session.session_id)
                 if not self._faults.never_prepared:
                     self._become(AgentPhase.PREPARED)
+            case Maintain():
+                self._maintain(message)
             case _:
                 raise MalformedMessage("a host does not send a status")
+
+    def _maintain(self, message: Maintain) -> None:
+        """There are no packages here: what was never updated has one update, so that every state can be seen."""
+        if self._faults.never_works or (self._work is not None and self._work.work_id == message.work_id):
+            return
+        role = self._record.spec.role
+        if message.task not in _TASKS.get(role, ()):
+            self._tell_work(
+                WorkReport(work_id=message.work_id, phase=WorkPhase.FAILED, detail=f"not in a {role} instance")
+            )
+        elif message.task in self._faults.failing_work:
+            problem = self._faults.failing_work[message.task]
+            is_check = message.task == "check"  # which is done when it knows what does not start
+            self._tell_work(
+                WorkReport(
+                    work_id=message.work_id,
+                    phase=WorkPhase.DONE if is_check else WorkPhase.FAILED,
+                    detail="" if is_check else problem,
+                    problems=(problem,) if is_check else (),
+                )
+            )
+        else:
+            updates = 0 if message.task == "check" or self._is_updated else 1
+            self._tell_work(WorkReport(work_id=message.work_id, phase=WorkPhase.DONE, updates=updates))
+
+    def _tell_work(self, report: WorkReport) -> None:
+        self._work = report
+        self._has_news.set()
 
     async def _begin(self, message: BeginSession) -> None:
         live = [session for session in self._record.sessions if not session.has_ended]

@@ -113,6 +113,14 @@ class SimulatedImageStore:
         home = self._images_dir / ref
         return ref.replace("-", "").isalnum() and any((home / name).is_file() for name in ("catalogue.json", _KEPT))
 
+    def properties_of(self, ref: str) -> Mapping[str, str]:
+        """Return what was kept with an image; nothing for one that is not there."""
+        kept = self._images_dir / ref / _KEPT
+        properties: Mapping[str, str] = (
+            json.loads(kept.read_text(encoding="utf-8"))["properties"] if kept.exists() else {}
+        )
+        return properties
+
     async def import_rootfs(self, ref: str, archive: Path, properties: Mapping[str, str]) -> None:
         """Take the properties; there is no root file system to keep."""
         home = self._images_dir / ref
