@@ -92,14 +92,15 @@ async def test_an_administrator_makes_an_image_in_two_sessions(rig: IncusRig) ->
 
         # Applications as users have them: another account, no way to root, the defaults that were set.
         assert '"status": 0' in await ada.tries("template")
-        await ada.does("sudo -n pkill -u user galculator; sudo -n touch /home/user/.config/default-of-ours")
+        await ada.does("sudo -n pkill -u user galculator")
+        await ada.does("sudo -n install -D -o user -g user /dev/null /home/user/.config/default-of-ours")
         async with viewing(made.stream_socket) as viewer:
             before = await viewer.until_still()
             assert '"status": 0' in await ada.tries("test")
             await viewer.until(lambda picture: differs(before, picture, least_pixels=5_000), what="the calculator")
         assert f"\n{TEST_USER_UID}\n" in "\n" + (await ada.does("sudo -n ps -C galculator -o uid= | tr -d ' '"))
         assert await ada.fails_to("sudo -n -u TestUser sudo -n id")
-        assert (await ada.does("sudo -n ls -A /home/TestUser/.config")).split()[0] == "default-of-ours"
+        assert "default-of-ours" in await ada.does("sudo -n ls -A /home/TestUser/.config")
 
         # Another session, another seat, the same home; nothing of the first runs any more.
         await ada.does("echo mine >~/notes")
