@@ -26,16 +26,20 @@ from fanlight.control.app import make_control_app, serve_control
 from fanlight.control.changes import SessionChanges
 from fanlight.controlwire import CONTROL_SOCKET_NAME
 from fanlight.domain.errors import DomainError, DriverUnavailable
+from fanlight.domain.image_archives import ImageArchives
 from fanlight.domain.networks import Networks
+from fanlight.domain.objects import ObjectStore
 from fanlight.domain.ports import ImageStore, InstanceDriver
 from fanlight.domain.quotas import Quotas, UnknownQuota, read_quotas
 from fanlight.domain.streaming_sessions import StreamingSession
 from fanlight.drivers.agents import AgentSockets
+from fanlight.drivers.s3 import S3Objects
 from fanlight.installation import INSTALLATION_ID, METRICS_TOKEN, NotInstallable, identity_of
 from fanlight.networks_file import read_networks
 from fanlight.reconcilers import Reconcilers, ReconcilerSettings
 from fanlight.reconcilers.activities import Activities
 from fanlight.reconcilers.autoscaler import Autoscaler, AutoscalerSettings
+from fanlight.reconcilers.image_imports import ArchiveTools
 from fanlight.reconcilers.image_requests import answer_image_requests
 from fanlight.services.agent_versions import AgentVersions
 from fanlight.services.bundle import AppStreamServices
@@ -116,7 +120,8 @@ async def _assemble(settings: Settings, stack: AsyncExitStack) -> _Parts:
     store = await stack.enter_async_context(open_store(settings.effective_database_url))
     await store.upgrade()
     networks = read_networks(settings.networks_file, settings.incus_subnet)
-    driver, image_store = await _engine(settings, networks, stack)
+    driver, image_store, image_archives = await _engine(settings, networks, stack)
+    objects = _objects(settings)
     agents = AgentSockets(settings.effective_run_dir, clock)
     stack.push_async_callback(agents.close_all)
     changes = SessionChanges()
@@ -138,6 +143,7 @@ async def _assemble(settings: Settings, stack: AsyncExitStack) -> _Parts:
         clock=clock,
         networks=networks,
         workshop=workshop,
+        archives=ArchiveTools(archives=image_archives, objects=objects, icons=image_files),
         settings=ReconcilerSettings(
             installation=installation,
             capacity_wait=timedelta(seconds=settings.capacity_wait_in_seconds),
@@ -156,6 +162,8 @@ async def _assemble(settings: Settings, stack: AsyncExitStack) -> _Parts:
         portal_url=settings.portal_url,
         regions=settings.regions,
         quotas=_quotas(settings),
+        objects=objects,
+        image_archives=settings.image_archives,
         sizes_root_volumes=lambda: _enforces_disk_quota(driver),
         agent_versions=AgentVersions.below(settings.data_dir / "runtime") if settings.compute == "incus" else None,
         workshop=workshop,
@@ -192,15 +200,19 @@ def _quotas(settings: Settings) -> Quotas:
         raise NotInstallable(f"--quotas: {error}") from None
 
 
-async def _engine(settings: Settings, networks: Networks, stack: AsyncExitStack) -> tuple[InstanceDriver, ImageStore]:
+async def _engine(
+    settings: Settings, networks: Networks, stack: AsyncExitStack
+) -> tuple[InstanceDriver, ImageStore, ImageArchives]:
     if settings.compute == "incus":
         from fanlight.drivers.incus.remote import ComputeConnection, RemoteDriver
+        from fanlight.drivers.incus.remote_archives import RemoteImageArchives
         from fanlight.drivers.incus.remote_images import RemoteImageStore
 
         connection = ComputeConnection(settings.effective_run_dir)
         stack.push_async_callback(connection.close)
-        return RemoteDriver(connection), RemoteImageStore(connection)
+        return RemoteDriver(connection), RemoteImageStore(connection), RemoteImageArchives(connection)
     from fanlight.drivers.simulated import SimulatedDriver, SimulatedImageStore, write_catalogues
+    from fanlight.drivers.simulated.archives import SimulatedImageArchives
 
     write_catalogues(settings.data_dir / "images")
     images = SimulatedImageStore(settings.data_dir / "images")
@@ -214,7 +226,25 @@ async def _engine(settings: Settings, networks: Networks, stack: AsyncExitStack)
     )
     await driver.prepare()
     stack.push_async_callback(driver.close)
-    return driver, images
+    return driver, images, SimulatedImageArchives(settings.data_dir / "simulated" / "archives", images)
+
+
+def _objects(settings: Settings) -> ObjectStore | None:
+    """Return the S3 endpoint: the configured one, or our own, which the first key opens; None when there is none."""
+    key_id, secret = settings.s3_access_key_id, settings.s3_secret_access_key
+    is_own = settings.s3_endpoint_url is None
+    if is_own:
+        key_id, secret = settings.bootstrap_access_key_id, settings.bootstrap_secret_access_key
+    if not (key_id and secret) or (is_own and settings.compute == "simulated"):
+        return None
+    return S3Objects(
+        endpoint_url=settings.effective_s3_endpoint_url,
+        region=settings.s3_region,
+        access_key_id=key_id,
+        secret_access_key=secret,
+        # Our own has the portal's certificate, which is for another name than this host's loopback address.
+        verify=not is_own,
+    )
 
 
 async def _serve_api(settings: Settings, parts: _Parts, stack: AsyncExitStack) -> None:

@@ -24,6 +24,8 @@ def config_path() -> Path | None:
     return Path(path) if path else None
 
 
+IMAGE_ARCHIVES = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/[A-Za-z0-9._/-]*\{account\}[A-Za-z0-9._/-]*/")
+
 # What reaches a listener that listens everywhere.
 LOOPBACK_OF = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
@@ -113,6 +115,10 @@ class Settings(BaseSettings):
     s3_secret_access_key: str | None = Field(None, repr=False, description="Its secret; better in the environment.")
     s3_region: str = Field("us-east-1", description="Region that requests to that endpoint are signed for.")
     s3_port: int = Field(8083, ge=0, le=65535, description="Port of Fanlight's own S3 endpoint.")
+    image_archives: str = Field(
+        "fanlight-images/{account}/",
+        description="Bucket and prefix in which accounts keep archives of images, with {account} for each one's own: imported from there, exported to there.",
+    )
     # Incus
     incus_socket: Path = Field(Path("/var/lib/incus/unix.socket"), description="Where Incus listens.")
     incus_project: str = Field(
@@ -157,6 +163,13 @@ class Settings(BaseSettings):
         if self.s3_endpoint_url and not (self.s3_access_key_id and self.s3_secret_access_key):
             raise ValueError("s3_endpoint_url needs s3_access_key_id and s3_secret_access_key")
         return self
+
+    @field_validator("image_archives")
+    @classmethod
+    def _keep_accounts_apart(cls, pattern: str) -> str:
+        if not IMAGE_ARCHIVES.fullmatch(pattern) or ".." in pattern or "//" in pattern:
+            raise ValueError("must be BUCKET/PREFIX/ with {account} in the prefix, such as fanlight-images/{account}/")
+        return pattern
 
     @field_validator("access_endpoints")
     @classmethod

@@ -41,7 +41,8 @@ _INHERITED = (
     "INCUS_SKIP_INSTANCE_TYPES",
 )
 _PR_SET_PDEATHSIG = 1
-_KEYS_TO_STORAGE = {"s3_access_key_id", "s3_secret_access_key"}
+# Together: an endpoint without its keys is a mistake in the settings.
+_KEYS_TO_STORAGE = {"s3_endpoint_url", "s3_access_key_id", "s3_secret_access_key"}
 _SECRETS = {"bootstrap_access_key_id", "bootstrap_secret_access_key", "database_url", *_KEYS_TO_STORAGE}
 
 
@@ -65,7 +66,8 @@ def environment_for(settings: Settings, role: str, credentials: Credentials) -> 
     if role in ("api", "storage"):
         kept["FANLIGHT_BOOTSTRAP_ACCESS_KEY_ID"] = credentials.access_key_id
         kept["FANLIGHT_BOOTSTRAP_SECRET_ACCESS_KEY"] = credentials.secret_access_key
-        if settings.s3_access_key_id and settings.s3_secret_access_key:
+        if settings.s3_endpoint_url and settings.s3_access_key_id and settings.s3_secret_access_key:
+            kept["FANLIGHT_S3_ENDPOINT_URL"] = settings.s3_endpoint_url
             kept["FANLIGHT_S3_ACCESS_KEY_ID"] = settings.s3_access_key_id
             kept["FANLIGHT_S3_SECRET_ACCESS_KEY"] = settings.s3_secret_access_key
     return kept

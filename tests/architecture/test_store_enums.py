@@ -15,6 +15,7 @@ from fanlight.domain.alarms import AlarmState, Comparison, MissingData
 from fanlight.domain.fleet_errors import FleetErrorCode
 from fanlight.domain.fleets import FleetState, FleetType, StreamView
 from fanlight.domain.image_builders import ImageBuilderState, StateChangeCode
+from fanlight.domain.image_exports import ExportState
 from fanlight.domain.images import ImageFailure, ImageState, Visibility
 from fanlight.domain.instances import InstanceState
 from fanlight.domain.scaling import ActivityStatus
@@ -32,6 +33,7 @@ MODEL_ENUMS: Mapping[type[StrEnum], str] = {
     Visibility: "VisibilityType",
     ImageBuilderState: "ImageBuilderState",
     StateChangeCode: "ImageBuilderStateChangeReasonCode",
+    ExportState: "ExportImageTaskState",
     SessionState: "SessionState",
     ConnectionState: "SessionConnectionState",
     UserAction: "Action",
@@ -47,6 +49,7 @@ CHECKED_COLUMNS: Mapping[tuple[str, str], type[StrEnum]] = {
     ("images", "visibility"): Visibility,
     ("images", "failure"): ImageFailure,
     ("image_builders", "state"): ImageBuilderState,
+    ("image_exports", "state"): ExportState,
     ("instances", "state"): InstanceState,
     ("streaming_sessions", "state"): SessionState,
     ("streaming_sessions", "end_requested"): EndReason,

@@ -44,7 +44,7 @@ def main(request: int, report: int) -> int:
             os.fdopen(1, "wb", closefd=False) as target,
             zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True).stream_writer(target, closefd=False) as packed,
         ):
-            found = normalise(0, size, packed, _wanted(asked["wanted"]), draw).as_json()
+            found = normalise(0, size, packed, _wanted(asked["wanted"]), draw, prefix=asked["prefix"]).as_json()
     except ArchiveRefused as refused:
         _say(report, {"refused": str(refused)})
         return REFUSED

@@ -40,8 +40,11 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Layers:
+    """`prefix` is what stands before the paths that count; with one, the archive is an engine's own."""
+
     layers: tuple[Layer, ...]
     has_whiteouts: bool
+    prefix: str = ""
 
 
 class _Counting:
@@ -56,9 +59,11 @@ class _Counting:
         return data
 
 
-def find_layers(descriptor: int, size: int) -> Layers:
+def find_layers(descriptor: int, size: int, prefix: str = "") -> Layers:
     """Return the layers, lowest first. Raises ArchiveRefused."""
     magic = magic_of(descriptor)
+    if prefix:
+        return Layers((Layer(0, size),), has_whiteouts=False, prefix=prefix)
     if magic.startswith(_QCOW2):
         raise ArchiveRefused(
             "The file is a qcow2 disk. Disks are not read: make a tarball of its root file system (virt-tar-out -a disk.qcow2 "

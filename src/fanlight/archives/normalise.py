@@ -11,7 +11,7 @@ from typing import Any
 
 from fanlight.archives import ArchiveRefused, limits
 from fanlight.archives.compression import FilePart, decompressed, magic_of
-from fanlight.archives.layers import Layer, Layers, check_digest, find_layers
+from fanlight.archives.layers import Layers, check_digest, find_layers
 from fanlight.archives.tar_reader import Content, Kind, Member, read_members
 from fanlight.archives.tar_writer import TarWriter, Writable
 from fanlight.archives.trees import EMPTIED, MOUNT_POINTS, Inode, Tree
@@ -58,10 +58,20 @@ class Report:
 
 
 def normalise(
-    descriptor: int, size: int, target: Writable, wanted: Wanted | None, draw: Callable[[bytes], bytes | None]
+    descriptor: int,
+    size: int,
+    target: Writable,
+    wanted: Wanted | None,
+    draw: Callable[[bytes], bytes | None],
+    *,
+    prefix: str = "",
 ) -> Report:
-    """Write the tarball and return the report. `draw` makes a clean picture of one. Raises ArchiveRefused."""
-    layers = find_layers(descriptor, size)
+    """Write the tarball and return the report. `draw` makes a clean picture of one. Raises ArchiveRefused.
+
+    With a `prefix` (such as "rootfs/") only what stands below it counts, and devices and pipes are left out instead of
+    refused: so an engine writes down the root file system of an instance.
+    """
+    layers = find_layers(descriptor, size, prefix)
     tree, kept = _read_tree(descriptor, layers)
     tree.check_mount_points()
     if not tree.nodes:
@@ -88,19 +98,40 @@ def normalise(
     )
 
 
-def _members(descriptor: int, number: int, layer: Layer) -> Iterator[tuple[Member, Content, Inode]]:
+def _members(descriptor: int, layers: Layers, number: int) -> Iterator[tuple[Member, Content, Inode]]:
+    layer = layers.layers[number]
     part = FilePart(descriptor, layer.offset, layer.size)
     stream = decompressed(part, magic_of(descriptor, layer.offset))
     for index, (member, content) in enumerate(read_members(stream)):
-        yield member, content, Inode(number, index)
+        below = _below(member, layers.prefix)
+        if below is not None:
+            yield below, content, Inode(number, index)
     check_digest(part, layer.digest)
+
+
+def _below(member: Member, prefix: str) -> Member | None:
+    """Return the member as it stands below the prefix, None when it does not count."""
+    if not prefix:
+        return member
+    if not f"{member.path}/".startswith(prefix) or member.kind in (Kind.DEVICE, Kind.PIPE):
+        return None
+    return replace(member, path=member.path[len(prefix) :], target=_target_below(member, prefix))
+
+
+def _target_below(member: Member, prefix: str) -> str:
+    """Raises ArchiveRefused for a hard link to what does not count."""
+    if member.kind is not Kind.HARD_LINK:
+        return member.target
+    if not member.target.startswith(prefix):
+        raise ArchiveRefused(f"{member.path!r} is a hard link to {member.target!r}, outside of {prefix!r}.")
+    return member.target[len(prefix) :]
 
 
 def _read_tree(descriptor: int, layers: Layers) -> tuple[Tree, dict[Inode, bytes]]:
     tree, total = Tree(), 0
     kept: dict[Inode, bytes] = {}
-    for number, layer in enumerate(layers.layers):
-        for member, content, inode in _members(descriptor, number, layer):
+    for number in range(len(layers.layers)):
+        for member, content, inode in _members(descriptor, layers, number):
             tree.add(member, inode, has_whiteouts=layers.has_whiteouts)
             total += member.size
             if total > limits.MAX_TOTAL_IN_BYTES:
@@ -122,8 +153,8 @@ def _write(
         writer.begin(directory)
     paths_of = tree.paths_by_inode()
     pictures: dict[Inode, bytes] = {}
-    for number, layer in enumerate(layers.layers):
-        for member, content, inode in _members(descriptor, number, layer):
+    for number in range(len(layers.layers)):
+        for member, content, inode in _members(descriptor, layers, number):
             paths = paths_of.pop(inode, None)
             if member.kind is Kind.FILE and paths is not None:
                 picture = _copy(writer, member, content, paths, is_icon=inode in icons)

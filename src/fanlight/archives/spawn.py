@@ -34,17 +34,23 @@ class Found:
 
 
 async def read_archive(
-    archive: Path, target: Path, *, icons: Mapping[str, str] | None = None, programs: Mapping[str, str] | None = None
+    archive: Path,
+    target: Path,
+    *,
+    icons: Mapping[str, str] | None = None,
+    programs: Mapping[str, str] | None = None,
+    prefix: str = "",
 ) -> Found:
     """Write the clean tarball (zstd) of an archive to `target`. Raises ArchiveRefused, OSError.
 
-    `icons` and `programs` are the catalogue by application name: paths inside; None: it is found.
+    `icons` and `programs` are the catalogue by application name: paths inside; None: it is found. `prefix` as
+    `normalise` has it.
     """
     wanted = None if programs is None else {"icons": dict(icons or {}), "programs": dict(programs)}
     with ExitStack() as stack:
         root = stack.enter_context(tempfile.TemporaryDirectory(prefix="empty-", dir=target.parent))
         request = stack.enter_context(tempfile.TemporaryFile())
-        request.write(json.dumps({"root": root, "wanted": wanted}).encode())
+        request.write(json.dumps({"root": root, "wanted": wanted, "prefix": prefix}).encode())
         request.seek(0)
         report = stack.enter_context(tempfile.TemporaryFile())
         words = stack.enter_context(tempfile.TemporaryFile())

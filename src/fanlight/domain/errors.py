@@ -56,6 +56,14 @@ class InvalidPageToken(InvalidCombination):
         super().__init__("The NextToken was not given out for this request. Start again without it.")
 
 
+class RoleRefused(DomainError):
+    """The IAM role of a request is not one of the account. Clients look for "encountered an error because your IAM role"."""
+
+
+class DryRunPassed(DomainError):
+    """Not an error but the service's way of saying that a dry run found nothing wrong: nothing was made."""
+
+
 class IncompatibleImage(DomainError):
     """The image cannot be used for what was asked."""
 

@@ -15,9 +15,11 @@ from fanlight.domain.access_keys import AccessKey
 from fanlight.domain.fleet_capacity import StateCounts
 from fanlight.domain.fleets import Fleet
 from fanlight.domain.image_builders import ImageBuilder
+from fanlight.domain.image_exports import ImageExports
 from fanlight.domain.image_requests import ImageAnswer, ImageRequest
 from fanlight.domain.images import Image, ImagePermission
 from fanlight.domain.instances import Instance
+from fanlight.domain.machine_images import MachineImages
 from fanlight.domain.networks import NetworkInterface
 from fanlight.domain.places import Scope
 from fanlight.domain.scaling_ports import (
@@ -496,6 +498,10 @@ class UnitOfWork(Protocol):
     def image_permissions(self) -> ImagePermissions: ...
     @property
     def image_builders(self) -> ImageBuilders: ...
+    @property
+    def machine_images(self) -> MachineImages: ...
+    @property
+    def image_exports(self) -> ImageExports: ...
     @property
     def instances(self) -> Instances: ...
     @property

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable, Collection
 from datetime import datetime, timedelta
 
 from fanlight.domain.errors import DriverError
@@ -31,9 +32,11 @@ class ImageSweep:
         installation: str,
         interval: timedelta,
         files: ImageFiles,
+        exports: tuple[KeyedQueue, Callable[[], Awaitable[Collection[str]]]] | None = None,
     ) -> None:
         self._transactions, self._store, self._queue, self._files = transactions, store, queue, files
         self._installation, self._interval = installation, interval
+        self._exports = exports
         self.start_anew()
 
     def start_anew(self) -> None:
@@ -53,6 +56,11 @@ class ImageSweep:
         for image in images:
             if image.is_unfinished and not self._queue.knows(image.image_id):
                 self._queue.wake(image.image_id)
+        if self._exports is not None:
+            exports, unfinished = self._exports
+            for task_id in await unfinished():
+                if not exports.knows(task_id):
+                    exports.wake(task_id)
         wanted = {image.store_ref for image in images if image.state is not ImageState.FAILED}
         for stored in found:
             is_ours = stored.properties.get(INSTALLATION_PROPERTY) == self._installation

@@ -7,7 +7,7 @@ is its maker's business. What stands in the store under a name of ours without a
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -43,7 +43,7 @@ class ImageReconciler:
     transactions: Transactions
     store: ImageStore
     records: ImageRecords
-    makers: Mapping[TaskKind, ImageMaker]
+    makers: dict[TaskKind, ImageMaker]
     files: ImageFiles
     settled: Callable[[ImageTask | None], None]
 

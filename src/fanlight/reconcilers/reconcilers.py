@@ -18,6 +18,8 @@ from fanlight.reconcilers.fleets import FleetReconciler
 from fanlight.reconcilers.image_builders import ImageBuilderReconciler
 from fanlight.reconcilers.image_builds import BuildMaker
 from fanlight.reconcilers.image_copies import CopyMaker
+from fanlight.reconcilers.image_exports import ImageExportReconciler
+from fanlight.reconcilers.image_imports import ArchiveTools, ImportMaker
 from fanlight.reconcilers.image_records import ImageRecords
 from fanlight.reconcilers.image_sweeps import ImageSweep
 from fanlight.reconcilers.image_updates import UpdateMaker
@@ -63,6 +65,7 @@ class Reconcilers:
         networks: Networks,
         workshop: ImageWorkshop,
         settings: ReconcilerSettings | None = None,
+        archives: ArchiveTools | None = None,
         session_changed: Callable[[StreamingSession], None] = _ignore,
         session_idled: Callable[[StreamingSession], None] = _ignore,
     ) -> None:
@@ -139,6 +142,16 @@ class Reconcilers:
             files=image_files,
             settled=self._image_settled,
         )
+        exports = None
+        if archives is not None:
+            images.makers[TaskKind.IMPORT] = ImportMaker(
+                tools=archives,
+                store=image_store,
+                records=records,
+                clock=clock,
+                installation=self._settings.installation,
+            )
+            exports = ImageExportReconciler(transactions=bounded, tools=archives, clock=clock)
         self._queues = {
             "fleet": KeyedQueue("fleet", fleets.reconcile, clock, parallel=8, on_due=self._hurry),
             "image_builder": KeyedQueue("image_builder_id", builders.reconcile, clock, parallel=8, on_due=self._hurry),
@@ -149,6 +162,10 @@ class Reconcilers:
             # Each may keep a disk busy for minutes.
             "image": KeyedQueue("image_id", images.reconcile, clock, parallel=4, on_due=self._hurry),
         }
+        if exports is not None:
+            self._queues["image_export"] = KeyedQueue(
+                "task_id", exports.reconcile, clock, parallel=2, on_due=self._hurry
+            )
         self._image_sweep = ImageSweep(
             bounded,
             image_store,
@@ -156,6 +173,7 @@ class Reconcilers:
             installation=self._settings.installation,
             interval=self._settings.sweep_interval,
             files=image_files,
+            exports=(self._queues["image_export"], exports.unfinished) if exports else None,
         )
         self._sweep = Sweep(
             transactions=bounded,

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Self
 
 from fanlight import __version__
+from fanlight.domain.machine_images import ArchivePlaces
+from fanlight.domain.objects import ObjectStore
 from fanlight.domain.ports import Clock, Transactions, Wake
 from fanlight.domain.quotas import NO_QUOTAS, Quotas
 from fanlight.services.access_keys import AccessKeyService
@@ -15,12 +17,15 @@ from fanlight.services.fleets import FleetService
 from fanlight.services.icon_urls import IconUrls
 from fanlight.services.image_builders import ImageBuilderService
 from fanlight.services.image_copies import ImageCopyService
+from fanlight.services.image_exports import ImageExportService
 from fanlight.services.image_files import ImageFiles
+from fanlight.services.image_imports import ImageImportService
 from fanlight.services.image_requests import ImageRequestService
 from fanlight.services.image_sharing import ImageSharingService
 from fanlight.services.image_updates import ImageUpdateService
 from fanlight.services.image_workshop import ImageWorkshop
 from fanlight.services.images import ImageService
+from fanlight.services.machine_images import MachineImageService
 from fanlight.services.metrics import MetricService
 from fanlight.services.page_tokens import PageTokens
 from fanlight.services.quotas import QuotaKeeper
@@ -48,6 +53,9 @@ class AppStreamServices:
     image_builders: ImageBuilderService
     image_copies: ImageCopyService
     image_updates: ImageUpdateService
+    machine_images: MachineImageService
+    image_imports: ImageImportService
+    image_exports: ImageExportService
     tags: TagService
     access_keys: AccessKeyService
     scalable_targets: ScalableTargetService
@@ -73,6 +81,8 @@ class AppStreamServices:
         quotas: Quotas = NO_QUOTAS,
         agent_versions: AgentVersions | None = None,
         workshop: ImageWorkshop | None = None,
+        objects: ObjectStore | None = None,
+        image_archives: str = "fanlight-images/{account}/",
     ) -> Self:
         """Wire the services to one store.
 
@@ -82,12 +92,15 @@ class AppStreamServices:
         `known_endpoints` are the ids of interface endpoints that stacks may name. `agent_versions` are those of the
         engine's runtime; None: it has none of its own. `workshop` has the engine for the updates of images; None: no
         image can be looked at.
+        `objects` is the S3 endpoint, None: images are neither imported nor exported; `image_archives` is where in there
+        accounts keep archives.
         """
         portal = portal_url if callable(portal_url) else lambda: portal_url
         tokens = PageTokens(signing_key)
         keeper = QuotaKeeper(quotas)
         urls = StreamingUrls(signing_key, portal)
         agents = agent_versions or AgentVersions.fixed(f"simulated-{__version__}")
+        machine_images = MachineImageService(transactions, clock, ArchivePlaces(image_archives), objects)
         return cls(
             fleets=FleetService(transactions, clock, wake, tokens, sizes_root_volumes, quotas=keeper),
             stacks=StackService(transactions, clock, tokens, known_endpoints, keeper),
@@ -113,6 +126,11 @@ class AppStreamServices:
             image_updates=ImageUpdateService(
                 transactions, clock, wake, workshop, files=image_files, newest_runtime=agents.newest, quotas=keeper
             ),
+            machine_images=machine_images,
+            image_imports=ImageImportService(
+                transactions, clock, wake, machine_images, quotas=keeper, agent_version=agents.newest
+            ),
+            image_exports=ImageExportService(transactions, clock, wake, tokens, machine_images),
             tags=TagService(transactions, tokens),
             access_keys=AccessKeyService(transactions, clock),
             scalable_targets=ScalableTargetService(transactions, clock, tokens),

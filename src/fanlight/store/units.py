@@ -20,9 +20,11 @@ from fanlight.store.associations import SqlAssociations
 from fanlight.store.door import Door, domain_errors
 from fanlight.store.fleets import SqlFleets
 from fanlight.store.image_builders import SqlImageBuilders
+from fanlight.store.image_exports import SqlImageExports
 from fanlight.store.image_permissions import SqlImagePermissions
 from fanlight.store.images import SqlImages
 from fanlight.store.instances import SqlInstances
+from fanlight.store.machine_images import SqlMachineImages
 from fanlight.store.observations import SqlObservations
 from fanlight.store.revisions import Revision
 from fanlight.store.scaling import SqlScalableTargets, SqlScalingPolicies, SqlScheduledActions
@@ -46,6 +48,8 @@ class SqlUnitOfWork:
         self.images = SqlImages(door)
         self.image_permissions = SqlImagePermissions(door)
         self.image_builders = SqlImageBuilders(door)
+        self.machine_images = SqlMachineImages(door)
+        self.image_exports = SqlImageExports(door)
         self.instances = SqlInstances(door)
         self.sessions = SqlStreamingSessions(door)
         self.tags = SqlTags(door)

@@ -18,7 +18,7 @@ FLEET = {
     "ComputeCapacity": {"DesiredInstances": 1},
 }
 # Not built, or in want of one of several members.
-REFUSED_EVEN_WHEN_EMPTY = {*appstream_registry().not_built, "UpdateFleet"}
+REFUSED_EVEN_WHEN_EMPTY = {"GetExportImageTask", *appstream_registry().not_built, "UpdateFleet"}
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 

@@ -38,6 +38,8 @@ WIRE_CODES: WireCodes = MappingProxyType(
             "InvalidParameterCombinationException",
             "ValidationException",
         ),
+        domain.RoleRefused: ("InvalidRoleException", "OperationNotPermittedException", "ValidationException"),
+        domain.DryRunPassed: ("DryRunOperationException", "ValidationException"),
         domain.LimitExceeded: ("LimitExceededException", "ValidationException"),
         # SDKs repeat ThrottlingException by themselves, and to repeat is right here.
         domain.ChangedMeanwhile: ("ConcurrentModificationException", "ThrottlingException"),

@@ -14,14 +14,6 @@ _REASONS: dict[str, tuple[str, ...]] = {
         "DisassociateSoftwareFromImageBuilder",
         "StartSoftwareDeploymentToImageBuilder",
     ),
-    "Fanlight cannot import images through the API yet; build them with `fanlight images build`.": (
-        "CreateImportedImage",
-    ),
-    "Fanlight cannot export images yet; the image's root file system stays in the store of its engine.": (
-        "CreateExportImageTask",
-        "GetExportImageTask",
-        "ListExportImageTasks",
-    ),
     "Fanlight has no Elastic fleets yet, so it has no app blocks; use an ALWAYS_ON or ON_DEMAND fleet with an image.": (
         "CreateAppBlock",
         "DeleteAppBlock",

@@ -5,6 +5,7 @@ Data only: which shapes exist, which members carry secrets, how wire names are s
 
 from collections.abc import Mapping
 from functools import cache
+from keyword import iskeyword
 from types import MappingProxyType
 from typing import Any
 
@@ -51,7 +52,7 @@ NEIGHBOURS: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "TagResource",
             "UntagResource",
         ),
-        "ec2": ("DescribeRegions",),
+        "ec2": ("DeregisterImage", "DescribeImages", "DescribeRegions", "RegisterImage"),
         "resourcegroupstaggingapi": ("GetResources", "GetTagKeys", "GetTagValues", "TagResources", "UntagResources"),
         "sts": ("GetCallerIdentity",),
     }
@@ -73,8 +74,9 @@ def appstream_model() -> ServiceModel:
 
 
 def attribute_name(member: str) -> str:
-    """Return the Python spelling of a wire member: `IconS3Location` → `icon_s3_location`."""
-    return str(xform_name(member))
+    """Return the Python spelling of a wire member: `IconS3Location` → `icon_s3_location`, `Return` → `return_`."""
+    name = str(xform_name(member))
+    return f"{name}_" if iskeyword(name) else name
 
 
 def is_sensitive(structure: str, member: str, shape: Any) -> bool:

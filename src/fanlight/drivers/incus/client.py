@@ -6,6 +6,7 @@ the first kind into the domain's words. Whoever holds this client is root on the
 and in commands that root runs, nowhere else.
 """
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -21,6 +22,7 @@ from fanlight.domain.errors import DriverUnavailable
 REQUEST_TIMEOUT_IN_SECONDS = 20.0  # No single request does work: that is what operations are for.
 # However long it takes, as long as something passes.
 _WHILE_BYTES_FLOW = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=120)
+_CHUNK_IN_BYTES = 1 << 20
 _ALL_PROJECTS = "*"  # no project can have this name
 OPERATION_TIMEOUT_IN_SECONDS = 120  # Must exceed the first unpacking of a large image on a slow disk.
 
@@ -138,6 +140,30 @@ class IncusClient:
             raise IncusRefused(int(reply["error_code"]), str(reply["error"]))
         return str(reply["metadata"]["id"])
 
+    async def save(self, path: str, target: Path, *, part: str) -> str:
+        """Write what is at `path` to a file; return its kind: `whole`, or `part` when it is that part of a form.
+
+        Raises IncusRefused, DriverUnavailable.
+        """
+        async with self._answer(
+            "GET",
+            self._url(path),
+            params=_scope_of(self.project),
+            timeout=_WHILE_BYTES_FLOW,
+        ) as answer:
+            if answer.content_type == "application/json":
+                reply = await answer.json(content_type=None)
+                raise IncusRefused(int(reply["error_code"]), str(reply["error"]))
+            if not answer.content_type.startswith("multipart/"):
+                await _save(answer.content.iter_chunked(_CHUNK_IN_BYTES), target)
+                return "whole"
+            parts = aiohttp.MultipartReader.from_response(answer)
+            while (found := await parts.next()) is not None:
+                if isinstance(found, aiohttp.BodyPartReader) and found.name == part:
+                    await _save(_chunks_of(found), target)
+                    return part
+        raise DriverUnavailable(f"Incus gave no {part} of {path}.")
+
     async def events(self) -> AsyncGenerator[dict[str, Any], None]:
         """Yield life cycle events of the project until the connection ends. Raises DriverUnavailable at the start only."""
         with _unavailable_when_broken(self.socket_path):
@@ -195,6 +221,17 @@ class IncusClient:
 
 def _scope_of(project: str) -> dict[str, str | int]:
     return {"all-projects": "true"} if project == _ALL_PROJECTS else {"project": project}
+
+
+async def _chunks_of(part: aiohttp.BodyPartReader) -> AsyncIterator[bytes]:
+    while chunk := await part.read_chunk(_CHUNK_IN_BYTES):
+        yield chunk
+
+
+async def _save(chunks: AsyncIterator[bytes], target: Path) -> None:
+    with target.open("wb") as file:
+        async for chunk in chunks:
+            await asyncio.to_thread(file.write, chunk)
 
 
 @contextmanager

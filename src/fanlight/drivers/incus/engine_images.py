@@ -75,6 +75,10 @@ class EngineImages:
         else:
             await target.take(ref, having[0], new_ref)
 
+    def store_in(self, region: str) -> IncusImageStore:
+        """Return the store of the engine that serves a region: the common one, unless the region has its own."""
+        return self._of_region(region)
+
     def _of_region(self, region: str) -> IncusImageStore:
         served = (engine.name for engine, _ in self._engines.drivers if region in engine.regions)
         return self._stores[next(served, "")]

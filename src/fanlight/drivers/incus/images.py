@@ -105,6 +105,20 @@ class IncusImageStore:
             finally:
                 await self._delete_nameless(ref)
 
+    async def export(self, ref: str, target: Path) -> str:
+        """Write the archive of an image to a file; return what stands before the paths of its root file system in there.
+
+        Raises ImageMissing, DriverUnavailable.
+        """
+        try:
+            fingerprint = await self._fingerprint_of(ref)
+            if fingerprint is None:
+                raise ImageMissing(ref)
+            kind = await self._client.save(f"images/{fingerprint}/export", target, part="rootfs")
+        except IncusRefused as refused:
+            raise DriverUnavailable(f"Incus does not give the image {ref}: {refused.text}.") from refused
+        return "rootfs/" if kind == "whole" else ""
+
     async def copy(self, ref: str, new_ref: str, region: str) -> None:
         """Give the image a second name. Raises ImageMissing, DriverUnavailable."""
         _ = region  # this one store: `EngineImages` knows where a region is

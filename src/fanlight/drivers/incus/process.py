@@ -22,8 +22,11 @@ from aiohttp import web
 
 from fanlight.config import Settings
 from fanlight.domain.errors import DriverError, DriverUnavailable
+from fanlight.domain.image_archives import ImageArchives
 from fanlight.domain.ports import ImageStore, InstanceDriver
 from fanlight.drivers.incus import wire
+from fanlight.drivers.incus.archive_routes import archive_routes
+from fanlight.drivers.incus.archives import IncusImageArchives
 from fanlight.drivers.incus.engine_images import EngineImages
 from fanlight.drivers.incus.engines import IncusEngines
 from fanlight.drivers.incus.image_routes import image_routes
@@ -34,6 +37,7 @@ log = logging.getLogger(__name__)
 
 SHARED_GROUP = "fanlight"
 HEARTBEAT_IN_SECONDS = 15.0  # An empty line this often tells the listener that the stream still stands.
+ARCHIVE_DESK = "incoming"  # below DATA_DIR; archives on their way, readable for nobody else
 _BACKLOG = 128
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -46,7 +50,9 @@ async def run_compute_process(settings: Settings, *, guard_check_in_seconds: flo
     engines = IncusEngines.of(settings)
     try:
         # Should the upkeep ever end by a mistake of ours, the group ends the process, which is started again.
-        async with ComputeServer(settings, engines, EngineImages(engines)), asyncio.TaskGroup() as group:
+        images = EngineImages(engines)
+        archives = IncusImageArchives(settings.data_dir / ARCHIVE_DESK, images.store_in)
+        async with ComputeServer(settings, engines, images, archives), asyncio.TaskGroup() as group:
             upkeep = group.create_task(keep_prepared(engines, guard_check_in_seconds))
             await stop.wait()
             upkeep.cancel()
@@ -60,8 +66,10 @@ class ComputeServer:
     Until the driver is prepared, every request but the one to prepare it is answered with DriverUnavailable.
     """
 
-    def __init__(self, settings: Settings, driver: InstanceDriver, store: ImageStore) -> None:
-        self._settings, self._driver, self._store = settings, driver, store
+    def __init__(
+        self, settings: Settings, driver: InstanceDriver, store: ImageStore, archives: ImageArchives | None = None
+    ) -> None:
+        self._settings, self._driver, self._store, self._archives = settings, driver, store, archives
         self._runner: web.AppRunner | None = None
 
     async def __aenter__(self) -> Self:
@@ -79,6 +87,7 @@ class ComputeServer:
                 web.get("/v1/instances", self._observe),
                 web.get("/v1/changes", self._changes),
                 *image_routes(self._store, self._check_prepared, _json_of),
+                *(archive_routes(self._archives, self._check_prepared) if self._archives else ()),
             ]
         )
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)

@@ -53,6 +53,27 @@ class ComputeConnection:
                 async for line in answer.content:
                     yield json.loads(line)
 
+    async def upload(self, path: str, content: AsyncIterator[bytes], *, timeout_in_seconds: float) -> Any:
+        """Send a stream; return the answer. Raises as `ask` does."""
+        timeout = aiohttp.ClientTimeout(total=timeout_in_seconds, sock_connect=5)
+        with self._unavailable_when_broken():
+            async with self.open().post(f"http://compute/v1/{path}", data=content, timeout=timeout) as answer:
+                reply = await answer.json(content_type=None)
+                is_refusal = answer.status >= 400  # noqa: PLR2004
+        if is_refusal:
+            raise wire.read_error(reply)
+        return reply
+
+    async def download(self, path: str, *, timeout_in_seconds: float) -> AsyncIterator[bytes]:
+        """Yield what is answered. Raises as `ask` does."""
+        timeout = aiohttp.ClientTimeout(total=timeout_in_seconds, sock_connect=5)
+        with self._unavailable_when_broken():
+            async with self.open().get(f"http://compute/v1/{path}", timeout=timeout) as answer:
+                if answer.status >= 400:  # noqa: PLR2004
+                    raise wire.read_error(await answer.json(content_type=None))
+                async for chunk in answer.content.iter_chunked(1 << 20):
+                    yield chunk
+
     def open(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(self._path), limit=0))

@@ -4,6 +4,7 @@ The api process is less privileged than the compute process, so every field is r
 exactly the known members, of exactly their types, within their limits.
 """
 
+import base64
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -22,7 +23,8 @@ from fanlight.domain.errors import (
     SubnetMissing,
     SubnetUnusable,
 )
-from fanlight.domain.images import MADE_HERE
+from fanlight.domain.image_archives import ArchiveNotTaken, ArchiveReport
+from fanlight.domain.images import MADE_HERE, Application
 from fanlight.domain.networks import NetworkInterface
 from fanlight.domain.partial_sights import PartlyUnavailable
 from fanlight.domain.ports import Capabilities, InstanceRole, InstanceSpec, ObservedInstance, Power, StoredImage
@@ -99,6 +101,32 @@ def read_copy(body: Any) -> dict[str, Any]:
     return _read(body, {"ref": _is_match(IMAGE_REF), "new_ref": _is_match(MADE_REF), "region": _is_match(REGION)})
 
 
+def read_archive_taking(body: Any) -> dict[str, Any]:
+    """Return ref, region and properties of an archive to take. Raises MalformedRequest."""
+    return _read(body, {"ref": _is_match(MADE_REF), "region": _is_match(NETWORK_NAME), "properties": _are_labels})
+
+
+def read_archive_place(body: Any) -> dict[str, Any]:
+    """Return ref and region of an image to give. Raises MalformedRequest."""
+    return _read(body, {"ref": _is_match(MADE_REF), "region": _is_match(NETWORK_NAME)})
+
+
+def write_archive_report(report: ArchiveReport) -> dict[str, Any]:
+    return {
+        "applications": [asdict(application) for application in report.applications],
+        "icons": {name: base64.b64encode(picture).decode() for name, picture in report.icons.items()},
+        "size_in_bytes": report.size_in_bytes,
+    }
+
+
+def read_archive_report(body: Mapping[str, Any]) -> ArchiveReport:
+    return ArchiveReport(
+        applications=tuple(Application(**one) for one in body["applications"]),
+        icons={name: base64.b64decode(picture) for name, picture in body["icons"].items()},
+        size_in_bytes=body["size_in_bytes"],
+    )
+
+
 def write_stored(image: StoredImage) -> dict[str, Any]:
     return asdict(image) | {"properties": dict(image.properties)}
 
@@ -157,6 +185,7 @@ def read_error(body: Mapping[str, Any]) -> DriverError:
 
 _ERRORS: dict[str, type[DriverError]] = {
     "CapacityExhausted": CapacityExhausted,
+    "ArchiveNotTaken": ArchiveNotTaken,
     "DriverUnavailable": DriverUnavailable,
     "ImageMissing": ImageMissing,
     "InstanceMissing": InstanceMissing,

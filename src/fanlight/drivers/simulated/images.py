@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 
 from fanlight import __version__
 from fanlight.domain.errors import ImageMissing, PublishRefused
+from fanlight.domain.images import MADE_HERE
 from fanlight.domain.ports import Power, StoredImage
 from fanlight.drivers.simulated.records import Records
 
@@ -125,7 +126,7 @@ class SimulatedImageStore:
         """Take the properties; there is no root file system to keep."""
         home = self._images_dir / ref
         self._keep(ref, {"size_in_bytes": _size_of(archive), "properties": dict(properties)})
-        if not (home / "catalogue.json").exists():
+        if not ref.startswith(MADE_HERE) and not (home / "catalogue.json").exists():
             (home / "catalogue.json").write_text(json.dumps(_catalogue(ref, ref, None, [])), encoding="utf-8")
 
     async def observe(self) -> Sequence[StoredImage]:
