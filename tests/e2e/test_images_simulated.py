@@ -163,7 +163,7 @@ async def test_what_no_row_wants_is_swept_and_what_is_not_ours_stays(data_dir: P
     async with running_system(data_dir) as system:
         image = await make_image(system)
     store = SimulatedImageStore(data_dir / "images")
-    await store.copy(image.store_ref, "img-stray")
+    await store.copy(image.store_ref, "img-stray", SCOPE.region)
     store._keep("img-foreign", {"size_in_bytes": 1, "properties": {"fanlight.installation": "another"}})
     async with running_system(data_dir):
 
