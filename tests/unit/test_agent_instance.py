@@ -17,6 +17,7 @@ class NotedSeat:
         self.phase, self.detail = BOOTING, ""
         self.session_id: str | None = None
         self.has_script_failed = False
+        self.is_abandoned = False
 
     async def boot(self) -> None:
         if self.number in self._bench.failing:
@@ -41,9 +42,12 @@ class NotedSeat:
     async def idle_seconds(self) -> float:
         return 1.0
 
+    def abandon(self) -> None:
+        self.is_abandoned = True
+
 
 class Bench:
-    def __init__(self, places: int, numbers: int = 1_000) -> None:
+    def __init__(self, places: int, numbers: int = 1_000, *, is_for_many: bool = False) -> None:
         self.seats: dict[int, NotedSeat] = {}
         self.failing: set[int] = set()
         self.slow: set[int] = set()
@@ -54,6 +58,7 @@ class Bench:
             numbers=iter(range(numbers)),
             on_change=lambda: None,
             in_background=self._in_background,
+            is_for_many=is_for_many,
         )
 
     def _open(self, number: int) -> NotedSeat:
@@ -197,3 +202,26 @@ async def test_status_of_the_fullest_instance_fits_into_a_line() -> None:
     assert len(reports) == REMEMBERED_ENDS + 50
     status = Status(protocol=2, runtime_version="x" * 64, phase="READY", sessions=reports, detail="d" * 500)
     assert len(encode(status)) <= MAX_LINE_BYTES
+
+
+async def test_sessions_follow_one_another_in_an_image_builder() -> None:
+    bench = await Bench(1, is_for_many=True).booted()
+    for number, session_id in enumerate(("s1", "s2", "s3")):
+        await bench.begin(session_id)
+        await bench.begin("at-the-same-time")
+        assert (await bench.told())[-1] == (session_id, number, "IN_SESSION")
+        assert bench.life.detail == "all 1 places are taken"
+        await bench.end(session_id)
+    assert list(bench.seats) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("sessions", [[], ["s1"]])
+async def test_a_closed_instance_has_no_seat_and_takes_nobody(sessions: list[str]) -> None:
+    bench = await Bench(1, is_for_many=True).booted()
+    for session_id in sessions:
+        await bench.begin(session_id)
+    await bench.life.close()
+    assert [seat.is_abandoned for seat in bench.seats.values()] == [not sessions]
+    bench.life.become_prepared()
+    await bench.begin("s9")
+    assert (bench.life.phase, await bench.told()) == ("PREPARED", [(each, 0, "ENDED") for each in sessions])
