@@ -9,7 +9,7 @@ import pytest
 
 from fanlight.config import Settings
 from fanlight.domain.errors import DriverUnavailable, ImageMissing
-from fanlight.domain.partial_sights import PartlyUnavailable
+from fanlight.domain.partial_sights import PartlyUnavailable, observe_in
 from fanlight.domain.ports import Capabilities, InstanceSpec, ObservedInstance, Power
 from fanlight.drivers.incus import engines as module
 from fanlight.drivers.incus import wire
@@ -129,6 +129,9 @@ async def test_an_engine_that_is_away_hides_its_own_regions_only(rig: Rig) -> No
         await rig.engines.observe()
     assert {one.instance_id for one in told.value.seen} == {"i-east", "i-west"}
     assert told.value.regions == {"us-east-1", "us-west-2"}
+    assert list(await observe_in(rig.engines, "us-west-2")) == list(told.value.seen)
+    with pytest.raises(PartlyUnavailable):
+        await observe_in(rig.engines, "eu-west-1")
     await rig.engines.launch(spec("i-2", "us-east-1"))
     with pytest.raises(DriverUnavailable):
         await rig.engines.launch(spec("i-3", "eu-west-1"))

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from fanlight.domain.errors import DriverUnavailable
-from fanlight.domain.ports import ObservedInstance
+from fanlight.domain.ports import InstanceDriver, ObservedInstance
 
 
 class PartlyUnavailable(DriverUnavailable):
@@ -15,3 +15,16 @@ class PartlyUnavailable(DriverUnavailable):
     def __init__(self, text: str, *, seen: Sequence[ObservedInstance] = (), regions: Sequence[str] = ()) -> None:
         super().__init__(text)
         self.seen, self.regions = tuple(seen), frozenset(regions)
+
+
+async def observe_in(driver: InstanceDriver, region: str) -> Sequence[ObservedInstance]:
+    """Return all that is in a region, and perhaps more, whatever becomes of other regions.
+
+    Raises DriverUnavailable when the engine of this one is away.
+    """
+    try:
+        return await driver.observe()
+    except PartlyUnavailable as error:
+        if region not in error.regions:
+            raise
+        return error.seen

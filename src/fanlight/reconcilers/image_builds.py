@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from fanlight.domain.errors import CapacityExhausted, ImageMissing, PublishRefused
 from fanlight.domain.image_tasks import BuildTask
 from fanlight.domain.images import Image, ImageFailure
+from fanlight.domain.partial_sights import observe_in
 from fanlight.domain.ports import Clock, ImageStore, InstanceDriver, Power
 from fanlight.reconcilers.image_records import ImageRecords, MakingFailed
 from fanlight.reconcilers.image_sweeps import INSTALLATION_PROPERTY
@@ -60,7 +61,8 @@ class BuildMaker:
 
     async def _is_stopped(self, image: Image, task: BuildTask) -> bool:
         """Raises MakingFailed when it is gone, or does not stop in time."""
-        seen = next((one for one in await self.driver.observe() if one.instance_id == task.instance_id), None)
+        shown = await observe_in(self.driver, image.scope.region)
+        seen = next((one for one in shown if one.instance_id == task.instance_id), None)
         if seen is None:
             raise MakingFailed(ImageFailure.IMAGE_BUILDER_NOT_AVAILABLE, "The instance of the image builder is gone.")
         if seen.power is Power.STOPPED:

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from fanlight.agentwire.messages import BeginSession, Maintain
 from fanlight.domain.errors import AgentUnreachable, DomainError
 from fanlight.domain.instance_types import size_of
+from fanlight.domain.partial_sights import observe_in
 from fanlight.domain.places import Scope
 from fanlight.domain.ports import (
     AgentChannel,
@@ -122,7 +123,8 @@ class ImageWorkshop:
 
     async def _reach(self, spec: InstanceSpec, status: AgentStatus | None, asked_at: datetime) -> None:
         """Do what is missing for its agent to be heard."""
-        seen = next((one for one in await self.driver.observe() if one.instance_id == spec.instance_id), None)
+        shown = await observe_in(self.driver, spec.labels.get("region", ""))
+        seen = next((one for one in shown if one.instance_id == spec.instance_id), None)
         if seen is None:
             if status is not None:
                 raise WorkLost("The instance is gone.")
