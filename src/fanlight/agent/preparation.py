@@ -7,7 +7,7 @@ import os
 import signal
 from collections.abc import Awaitable, Callable, Coroutine
 
-from fanlight.agent import snapshots
+from fanlight.agent import font_caches, snapshots
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +57,7 @@ def end_everything_and_clean() -> None:
         raise OSError("only process 1 of an image builder may do this")
     os.kill(-1, signal.SIGKILL)
     snapshots.clean()
+    font_caches.keep_now()
 
 
 async def _in_child(work: Callable[[], None]) -> str:
