@@ -55,7 +55,8 @@ def end_everything_and_clean() -> None:
     """In a child of process 1: kill all but the two, then take away what must not be in an image. Raises OSError."""
     if os.getppid() != 1:
         raise OSError("only process 1 of an image builder may do this")
-    os.kill(-1, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):  # nobody else is left
+        os.kill(-1, signal.SIGKILL)
     snapshots.clean()
     font_caches.keep_now()
 
