@@ -63,16 +63,13 @@ class UpdateTask:
 class ImportTask:
     """Make it from an archive in S3: the version of the object `source` (bucket/key) that was there when it was asked.
 
-    `icons` are paths inside by application, None when applications are found. `instance_type` is what it is tried on
-    before it is offered, empty: it is not; `instance_id` is where it is tried. `is_taken` once it is in the store.
+    `icons` are paths inside by application, None when applications are found. `is_taken` once it is in the store.
     """
 
     kind: ClassVar[TaskKind] = TaskKind.IMPORT
     source: str
     version: str = ""
     icons: Mapping[str, str] | None = None
-    instance_type: str = ""
-    instance_id: str = ""
     is_taken: bool = False
 
 

@@ -5,10 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from uuid import uuid4
 
-from fanlight.domain.errors import DryRunPassed, InvalidCombination, NotFound, NotSupported, RoleRefused
+from fanlight.domain.errors import DryRunPassed, InvalidCombination, NotFound, RoleRefused
 from fanlight.domain.image_tasks import ImportTask
 from fanlight.domain.images import Application, Image, ImageState, made_ref
-from fanlight.domain.instance_types import INSTANCE_TYPES
 from fanlight.domain.places import Scope
 from fanlight.domain.ports import Clock, Transactions, Wake
 from fanlight.domain.quotas import PRIVATE_IMAGES
@@ -33,7 +32,7 @@ class GivenApplication:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewImport:
-    """What CreateImportedImage asks for. `catalogue` None: applications are found. `instance_type` empty: no validation."""
+    """What CreateImportedImage asks for. `catalogue` None: applications are found."""
 
     name: str
     ami_id: str
@@ -41,8 +40,6 @@ class NewImport:
     description: str | None = None
     display_name: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
-    validates: bool = False
-    instance_type: str = ""
     is_always_latest: bool = False
     catalogue: Sequence[GivenApplication] | None = None
     is_dry_run: bool = False
@@ -103,7 +100,6 @@ class ImageImportService:
             task=ImportTask(
                 source=f"{stored.place.bucket}/{stored.place.key}",
                 version=stored.version,
-                instance_type=new.instance_type,
                 icons=None if new.catalogue is None else {one.name: one.icon for one in new.catalogue},
             ),
         )
@@ -120,13 +116,7 @@ class ImageImportService:
 
 
 def _check(new: NewImport) -> None:
-    """Raises InvalidCombination, NotSupported."""
-    if new.validates:
-        raise NotSupported("RuntimeValidationConfig is not supported yet: start a fleet with the image instead.")
-    if new.instance_type and new.instance_type not in INSTANCE_TYPES:
-        raise InvalidCombination(
-            f"The instance type {new.instance_type} does not exist here. There are: {', '.join(INSTANCE_TYPES)}."
-        )
+    """Raises InvalidCombination."""
     names = [one.name for one in new.catalogue or ()]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise InvalidCombination(f"AppCatalogConfig names the application {twice} twice.")

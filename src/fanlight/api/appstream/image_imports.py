@@ -36,7 +36,10 @@ from fanlight.services.images import DescribedImage
     "CreateImportedImage",
     raises=(NotFound, AlreadyExists, InvalidCombination, LimitExceeded, RoleRefused, DryRunPassed),
     note="SourceAmiId is an archive in S3 that EC2's RegisterImage or an export named: an OCI archive or a tarball of a root file system. IamRoleArn must be a role of the account, and is not needed for more.",
-    refuses={"WorkspaceImageId": "there are no WorkSpaces here: give SourceAmiId."},
+    refuses={
+        "WorkspaceImageId": "there are no WorkSpaces here: give SourceAmiId.",
+        "RuntimeValidationConfig": "imported images are not booted before they are offered yet: start a fleet with one.",
+    },
 )
 async def create_imported_image(
     request: CreateImportedImageRequest, caller: Caller, services: AppStreamServices
@@ -100,7 +103,6 @@ def _new_import(request: CreateImportedImageRequest) -> NewImport:
         raise InvalidCombination(
             "SourceAmiId is missing: name the archive that EC2's RegisterImage or an export named."
         )
-    validation = request.runtime_validation_config
     return NewImport(
         name=request.name,
         ami_id=request.source_ami_id,
@@ -108,8 +110,6 @@ def _new_import(request: CreateImportedImageRequest) -> NewImport:
         description=request.description,
         display_name=request.display_name,
         tags=request.tags or {},
-        validates=validation is not None,
-        instance_type=(validation.intended_instance_type or "") if validation else "",
         is_always_latest=request.agent_software_version is types.AgentSoftwareVersion.ALWAYS_LATEST,
         catalogue=[_given(one) for one in request.app_catalog_config] if request.app_catalog_config else None,
         is_dry_run=bool(request.dry_run),
