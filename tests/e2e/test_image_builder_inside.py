@@ -113,7 +113,7 @@ async def test_an_administrator_makes_an_image_in_two_sessions(rig: IncusRig) ->
         await made.until_phase("PREPARED", timeout=60)
         left = await eve.as_root(
             "grep -c -e ImageBuilderAdmin -e TestUser -e display1 /etc/passwd /etc/group /etc/shadow;"
-            "ls /home /etc/sudoers.d /usr/local/appstream 2>&1; cat /etc/machine-id; ls /var/log/fanlight /tmp;"
+            "ls /home /etc/sudoers.d /usr/local/appstream 2>&1; cat /etc/machine-id; find /var/log/fanlight/ /tmp/ -mindepth 1 -name '*fanlight*';"
             "find / -xdev -uid 50110 -o -xdev -uid 50111"
         )
         assert [word for word in left.output.split() if "Admin" in word or "Test" in word or "fanlight" in word] == []
