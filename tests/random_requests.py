@@ -41,8 +41,8 @@ def _strings(metadata: Any, least: int, most: int | None) -> st.SearchStrategy[s
         return st.text(
             st.characters(exclude_categories=("Cs",), exclude_characters="\0"), min_size=least, max_size=most or 20
         )
-    if r"\p{" in metadata["pattern"]:
-        return st.text("aZ09é字_-", min_size=least, max_size=10).filter(bool)
+    if any(sign in metadata["pattern"] for sign in (r"\p{", r"\uD800")):  # what only Java reads
+        return st.text("aZ09é字_-", min_size=least, max_size=min(most or 10, least + 10)).filter(bool)
     pattern = re.compile(metadata["pattern"].removesuffix("$").replace("(?<!\\.)", ""), re.ASCII)
 
     def is_legal(text: str) -> bool:

@@ -5,6 +5,7 @@ python tools/generate_coverage.py --check   exits 1 when it is not what it would
 """
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -60,11 +61,18 @@ declares it, with the reason; empty values, which ask for nothing, are taken.
 | member | operations | because |
 | --- | --- | --- |"""
 
+LIMITED = """
+These are honoured but for some values, which are refused with the reason, and these change nothing, for the reason given.
+
+| member | operations | |
+| --- | --- | --- |"""
+
 MEMBERS = """
 ## Members of built operations
 
-Complete: every member of the request is honoured, or refused as the tables above say. A test holds that none is
-overlooked.
+Complete: every member of the request, and of every structure in it, is honoured, or it stands in the tables above. A test
+reads the source and holds that none is overlooked. That goes for the other services below, too,
+but for the machine images of EC2.
 
 | operation | members | refused whatever the value |
 | --- | --- | --- |"""
@@ -97,6 +105,8 @@ def render() -> str:
         *built,
         REFUSED,
         *refused,
+        LIMITED,
+        *_limited_members(registry),
         MEMBERS,
         *_members(registry, model),
         "\n## Not built\n\n| operations | answer |\n| --- | --- |",
@@ -116,12 +126,16 @@ def _neighbour(service: AwsService[AppStreamServices]) -> list[str]:
     lines = [heading, *(f"| {name} | {built[name].note} |" for name in sorted(built))]
     if refused := _refused_members(service.registry):
         lines += ["\n| refused member | operations | why |\n| --- | --- | --- |", *refused]
-    return lines
+    if limited := _limited_members(service.registry):
+        lines += ["\n| member | operations | |\n| --- | --- | --- |", *limited]
+    lines += ["\n| operation | members | refused whatever the value |\n| --- | --- | --- |"]
+    return lines + _members(service.registry, service.model)
 
 
 def _members(registry: Registry[Any], model: ServiceModel) -> list[str]:
     """Return a line for each operation whose request has members: all of them, and those that are refused."""
-    members = {name: list(model.operation_model(name).input_shape.members) for name in sorted(registry.built)}
+    shapes = {name: model.operation_model(name).input_shape for name in sorted(registry.built)}
+    members = {name: list(shape.members) if shape else [] for name, shape in shapes.items()}
     return [
         f"| {name} | complete: {', '.join(members[name])} | {', '.join(registry.built[name].refuses) or 'none'} |"
         for name in members
@@ -130,14 +144,31 @@ def _members(registry: Registry[Any], model: ServiceModel) -> list[str]:
 
 
 def _refused_members(registry: Registry[Any]) -> list[str]:
-    """Return the lines of the table, one for each member and reason."""
+    return _rows(
+        (member, because, name) for name, built in registry.built.items() for member, because in built.refuses.items()
+    )
+
+
+def _limited_members(registry: Registry[Any]) -> list[str]:
+    """Return the same for members of which some values are refused, and for those that change nothing."""
+    built = registry.built.items()
+    limits = ((member, f"limited: {why}", name) for name, entry in built for member, why in entry.limits.items())
+    idle = (
+        (member, f"without effect: {why}", name)
+        for name, entry in built
+        for member, why in entry.without_effect.items()
+    )
+    return _rows((*limits, *idle))
+
+
+def _rows(found: Iterable[tuple[str, str, str]]) -> list[str]:
+    """Return the lines of a table, one for each member and reason."""
     operations: dict[tuple[str, str], list[str]] = {}
-    for name in sorted(registry.built):
-        for refusal in registry.built[name].refuses.items():
-            operations.setdefault(refusal, []).append(name)
+    for member, because, name in sorted(found):
+        operations.setdefault((member, because), []).append(name)
     return [
         f"| {member} | {', '.join(names)} | {because[0].upper()}{because[1:]} |"
-        for (member, because), names in sorted(operations.items())
+        for (member, because), names in operations.items()
     ]
 
 

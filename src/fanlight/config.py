@@ -171,6 +171,13 @@ class Settings(BaseSettings):
             raise ValueError("must be BUCKET/PREFIX/ with {account} in the prefix, such as fanlight-images/{account}/")
         return pattern
 
+    @field_validator("data_dir", "run_dir", mode="before")
+    @classmethod
+    def _name_directories(cls, given: object) -> object:
+        if given == "":  # a variable that is set to nothing; Path would take it for the working directory
+            raise ValueError("must name a directory; leave it unset for the default")
+        return given
+
     @field_validator("access_endpoints")
     @classmethod
     def _name_networks(cls, entries: tuple[str, ...]) -> tuple[str, ...]:

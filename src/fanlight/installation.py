@@ -142,7 +142,12 @@ def drop_privileges(settings: Settings, role: str) -> None:
     """Become the user of `role` for good. Does nothing when the processes share one user, nor for compute, which is root's."""
     if role == "compute" or not is_split(settings) or os.geteuid() != 0:
         return
-    identity = identity_of(settings, role)
+    _become(identity_of(settings, role), settings)
+
+
+def _become(identity: Identity, settings: Settings) -> None:
+    if identity.uid == os.geteuid():
+        return
     os.setgroups([])
     os.setresgid(identity.gid, identity.gid, identity.gid)
     os.setresuid(identity.uid, identity.uid, identity.uid)
@@ -152,10 +157,16 @@ def drop_privileges(settings: Settings, role: str) -> None:
 def act_as_store_owner(settings: Settings) -> None:
     """Become the user who owns the database, so that a command run by root leaves no file there that the service cannot open.
 
-    Raises NotInstallable.
+    An installation that is there knows its owner itself, whatever engine the settings of this command name. Raises
+    NotInstallable.
     """
-    prepare_directories(settings)
-    drop_privileges(settings, "api")
+    state = settings.data_dir / "state"
+    if not state.is_dir():
+        prepare_directories(settings)
+        drop_privileges(settings, "api")
+    elif os.geteuid() == 0:
+        found = state.stat(follow_symlinks=False)
+        _become(Identity(found.st_uid, found.st_gid), settings)
 
 
 def _directory(path: Path, mode: int, owner: Identity | None = None) -> None:

@@ -194,6 +194,8 @@ class StoreScalingContract:
                 await work.scalable_targets.add(target(target_id="another"))
             assert await work.scalable_targets.find(HERE, "cad") == busy
             assert await work.scalable_targets.find(OTHER_ACCOUNT, "cad") is None
+            assert await work.scalable_targets.identified(busy.target_id) == busy
+            assert await work.scalable_targets.identified("another") is None
             assert await work.scalable_targets.page(HERE, limit=1) == [target("b")]
             assert await work.scalable_targets.page(HERE, after="b", limit=10) == [busy]
             saved = await work.scalable_targets.save(replace(busy, cooldown=None))

@@ -14,6 +14,7 @@ from fanlight.domain.instances import Instance
 from fanlight.domain.networks import Networks
 from fanlight.domain.places import Scope
 from fanlight.domain.ports import Transactions
+from fanlight.domain.quotas import NO_QUOTAS, Quotas
 from fanlight.domain.stacks import Stack
 from fanlight.domain.streaming_sessions import StreamingGrant, StreamingSession
 from fanlight.drivers.agents import AgentSockets
@@ -51,6 +52,8 @@ class System:
     changes: list[StreamingSession] = field(default_factory=list)
     idled: list[StreamingSession] = field(default_factory=list)
     reconcilers: Reconcilers = field(init=False)
+    services_with: Callable[[Quotas], AppStreamServices] = field(init=False)
+    """The same services over the same store, with quotas of one's own."""
 
     def __post_init__(self) -> None:
         self.reconcilers = self.make_reconcilers()
@@ -224,19 +227,25 @@ async def stopped_system(
             )
 
         system: System
-        services = AppStreamServices.build(
-            transactions=around(store.transactions),
-            clock=clock,
-            wake=lambda kind, key: system.reconcilers.wake(kind, key),  # noqa: PLW0108 - each run has reconcilers of its own
-            image_files=image_files,
-            signing_key=b"k" * 32,
-            portal_url="http://localhost:8080",
-            regions=regions,
-            workshop=workshop,
-        )
+
+        def services_with(quotas: Quotas) -> AppStreamServices:
+            return AppStreamServices.build(
+                transactions=around(store.transactions),
+                clock=clock,
+                wake=lambda kind, key: system.reconcilers.wake(kind, key),  # noqa: PLW0108 - each run has reconcilers of its own
+                image_files=image_files,
+                signing_key=b"k" * 32,
+                portal_url="http://localhost:8080",
+                regions=regions,
+                workshop=workshop,
+                quotas=quotas,
+            )
+
+        services = services_with(NO_QUOTAS)
         await _import_images(store.transactions, data_dir / "images", clock.now())
         await driver.prepare()
         system = System(store, services, make_reconcilers, driver, agents, clock, changes, idled)
+        system.services_with = services_with
         try:
             yield system
         finally:

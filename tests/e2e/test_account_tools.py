@@ -11,9 +11,9 @@ from botocore.exceptions import ClientError
 
 from e2e.administrators import SAMPLE_IMAGE
 from e2e.installation import Installation
+from e2e.programs import program
 from e2e.test_clients import environment
 
-ROOT = Path(__file__).parents[2]
 POLICIES = """
 policies:
   - name: long-sessions
@@ -38,14 +38,6 @@ REAL_PAGINATORS = {
     "list_associated_fleets": ({"StackName": "tools-strict"}, "Names"),
     "list_associated_stacks": ({"FleetName": "tools-strict"}, "Names"),
 }
-
-
-def program(name: str, command: str) -> str:
-    made = subprocess.run(
-        [ROOT / "scripts" / "client-setup", name], capture_output=True, text=True, check=False, timeout=280
-    )
-    assert made.returncode == 0, made.stderr[-2000:]
-    return f"{made.stdout.splitlines()[-1]}/bin/{command}"
 
 
 @pytest.fixture(scope="module")

@@ -2,18 +2,21 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore import xform_name
 from botocore.exceptions import ClientError
 
 from e2e.administrators import OFTEN, SAMPLE_IMAGE, Administrator
 from e2e.http_clients import ask
 from e2e.installation import KEY_ID, SECRET, Installation, wait_for
+from e2e.programs import program
+from fanlight.api.appstream import associations, fleets, stacks, streaming_sessions, tags
+from fanlight.api.registry import Registry
 
 JS_CLIENT = "@aws-sdk/client-appstream@3.1112.0"
 JS_PROGRAM = """
@@ -126,11 +129,11 @@ def test_accounts_of_other_regions_see_nothing(simulated: Installation) -> None:
 
 
 def test_the_aws_cli_speaks_to_it_as_it_is(simulated: Installation) -> None:
-    program = Path(sys.executable).with_name("aws")
+    command = Path(sys.executable).with_name("aws")
 
     def aws(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [program, "appstream", *words, "--output", "json"],
+            [command, "appstream", *words, "--output", "json"],
             env=environment(simulated),
             capture_output=True,
             text=True,
@@ -149,15 +152,39 @@ def test_the_aws_cli_speaks_to_it_as_it_is(simulated: Installation) -> None:
     assert "ResourceNotFoundException" in again.stderr
 
 
+def test_the_aws_cli_runs_every_operation_of_fleets_stacks_sessions_and_tags(simulated: Installation) -> None:
+    """Its own entry point, called in one process: a command after the other as an administrator would type them."""
+    done = subprocess.run(
+        [sys.executable, Path(__file__).with_name("cli_walk.py"), SAMPLE_IMAGE],
+        env=environment(simulated) | {"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    said = json.loads(done.stdout)
+    built = Registry.of_modules(associations, fleets, stacks, streaming_sessions, tags).built
+    assert {xform_name(name, "-") for name in built} <= said.keys()
+    assert said["describe-stacks"]["Stacks"][0]["DisplayName"] == "From the CLI"
+    settings = {one["Action"]: one["Permission"] for one in said["describe-stacks"]["Stacks"][0]["UserSettings"]}
+    assert (settings["FILE_DOWNLOAD"], settings["FILE_UPLOAD"]) == ("DISABLED", "ENABLED")
+    assert said["update-fleet"]["Fleet"]["IdleDisconnectTimeoutInSeconds"] == 70
+    assert said["list-tags-for-resource"]["Tags"] == {"team": "tests"}
+    assert said["list-associated-fleets"]["Names"] == said["list-associated-stacks"]["Names"] == ["cli-walk"]
+    assert said["create-streaming-url"]["StreamingURL"].startswith("http")
+    assert "ResourceNotFoundException" in said["drain-session-instance"]
+
+
 @pytest.fixture(scope="module")
 def node_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if shutil.which("npm") is None or shutil.which("node") is None:
-        pytest.skip("Node.js with npm is not installed here")
+    npm = program("node", "npm")
     directory = tmp_path_factory.mktemp("node")
     (directory / "package.json").write_text('{"type": "module", "private": true}')
     done = subprocess.run(
-        ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", JS_CLIENT],
+        [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", JS_CLIENT],
         cwd=directory,
+        env={**os.environ, "PATH": f"{Path(npm).parent}:{os.environ['PATH']}"},
         capture_output=True,
         text=True,
         check=False,
@@ -170,7 +197,7 @@ def node_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_javascript_sdk_speaks_to_it_as_it_is(simulated: Installation, node_project: Path) -> None:
     done = subprocess.run(
-        ["node", "program.js"],
+        [program("node", "node"), "program.js"],
         cwd=node_project,
         env=environment(simulated),
         capture_output=True,

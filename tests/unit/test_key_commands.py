@@ -1,8 +1,12 @@
 """`fanlight keys` from the command line, on a database of its own."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -47,6 +51,47 @@ def test_keys_are_made_listed_shown_and_deleted(run: Any, tmp_path: Path) -> Non
     assert limited not in run("list")
     run("delete", limited, code=1)
     run("policy", limited, code=2)
+
+
+def test_an_installation_knows_whose_it_is_whatever_engine_the_command_thinks_of(run: Any, tmp_path: Path) -> None:
+    """As beside a simulated installation that was started with a flag, which the environment does not repeat."""
+    everything = made(run("create"))
+    state = tmp_path / "data" / "state"
+    before = state.stat()
+    beside = CliRunner().invoke(
+        keys_app, ["list"], env={"FANLIGHT_COMPUTE": "incus", "FANLIGHT_DATA_DIR": str(tmp_path / "data")}
+    )
+    assert beside.exit_code == 0, beside.output
+    assert everything in beside.output
+    assert (before.st_uid, before.st_gid) == (state.stat().st_uid, state.stat().st_gid)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_root_leaves_no_file_of_its_own_in_the_state_of_another_user(run: Any) -> None:
+    with TemporaryDirectory(dir="/var/tmp") as place:  # where that user may go
+        Path(place).chmod(0o755)
+        environment = {**os.environ, "FANLIGHT_DATA_DIR": f"{place}/data"}
+        run("create", "--data-dir", f"{place}/data")
+        state = Path(place) / "data" / "state"
+        for path in (state, *state.iterdir()):
+            os.chown(path, 12345, 12345)
+
+        def keys(*words: str) -> str:
+            # In a process of its own: what it gives up, this one keeps.
+            done = subprocess.run(
+                [sys.executable, "-m", "fanlight", "keys", *words],
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=60,
+            )
+            assert done.returncode == 0, done.stderr
+            return done.stdout
+
+        key = made(keys("create"))
+        assert {path.stat().st_uid for path in state.iterdir()} == {12345}
+        assert key in keys("list")
 
 
 @pytest.mark.parametrize(

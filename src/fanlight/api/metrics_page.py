@@ -9,6 +9,9 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from fanlight.domain.fleet_metrics import METRICS, FleetObservation
 from fanlight.domain.places import Scope
@@ -26,7 +29,6 @@ def add_metrics_page(app: web.Application, token: str, observe: Observe, refused
 
     `observe` says what every fleet shows now, `refused` how many sessions each refused since the process began.
     """
-    from prometheus_client import CONTENT_TYPE_LATEST
 
     async def page(request: web.Request) -> web.Response:
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
@@ -46,9 +48,6 @@ def add_metrics_page(app: web.Application, token: str, observe: Observe, refused
 
 def exposition(seen: Sequence[FleetObservation], refused: Mapping[tuple[Scope, str], int]) -> bytes:
     """Return the page: one gauge for each metric of CloudWatch's, and a counter of refused sessions."""
-    from prometheus_client import CollectorRegistry, generate_latest
-    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-    from prometheus_client.registry import Collector
 
     class Fleets(Collector):
         def collect(self) -> Iterator[Any]:

@@ -48,6 +48,8 @@ class Operation(Generic[RequestT, ServicesT, ResultT]):
     note: str = ""
     is_pure_read: bool = False
     refuses: Mapping[str, str] = field(default_factory=dict)
+    limits: Mapping[str, str] = field(default_factory=dict)
+    without_effect: Mapping[str, str] = field(default_factory=dict)
 
     async def __call__(self, request: RequestT, caller: Caller, services: ServicesT) -> ResultT:
         """Raises NotSupported for a member that is refused, and what the handler raises."""
@@ -70,6 +72,8 @@ def operation(
     note: str = "",
     is_pure_read: bool = False,
     refuses: Mapping[str, str] | None = None,
+    limits: Mapping[str, str] | None = None,
+    without_effect: Mapping[str, str] | None = None,
 ) -> Callable[[Handler[RequestT, ServicesT, ResultT]], Operation[RequestT, ServicesT, ResultT]]:
     """Mark a handler.
 
@@ -77,10 +81,13 @@ def operation(
     result depends on request, account, region and the store alone (no clock, no random, no file) and that nothing is
     written: its answer may then be given again for as long as the store does not change. `refuses` maps wire names of
     members (`ComputeCapacity.DesiredSessions` for one inside a structure) to the reason, the end of a sentence.
+
+    Two more tables are for the coverage page alone: `limits` names members of which the handler itself refuses some values,
+    and says which and why; `without_effect` names members that may be given and change nothing, and says why that is right.
     """
 
     def mark(handler: Handler[RequestT, ServicesT, ResultT]) -> Operation[RequestT, ServicesT, ResultT]:
-        return Operation(name, handler, raises, note, is_pure_read, refuses or {})
+        return Operation(name, handler, raises, note, is_pure_read, refuses or {}, limits or {}, without_effect or {})
 
     return mark
 

@@ -64,6 +64,10 @@ class ScalableTargets(Protocol):
 
     async def find(self, scope: Scope, fleet_name: str) -> ScalableTarget | None: ...
 
+    async def identified(self, target_id: str) -> ScalableTarget | None:
+        """Return the target of this id, whose account ever it is."""
+        ...
+
     async def page(self, scope: Scope, *, after: str = "", limit: int) -> Sequence[ScalableTarget]:
         """Return them by the name of the fleet."""
         ...

@@ -3,6 +3,7 @@
 import secrets
 import string
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from fanlight.domain.access_keys import AccessKey
@@ -37,7 +38,10 @@ class AccessKeyService:
         return key
 
     async def ensure(self, access_key_id: str, secret_access_key: str, account_id: str) -> AccessKey:
-        """Make the stored key of this id be exactly this one: the operator's bootstrap key may change between starts."""
+        """Make the stored key of this id be exactly this one: the operator's bootstrap key may change between starts.
+
+        It may do everything and never expires, whatever a key of this id could do before.
+        """
         key = AccessKey(
             access_key_id=access_key_id,
             secret_access_key=secret_access_key,
@@ -47,7 +51,7 @@ class AccessKeyService:
         async with self._transactions.begin(write=True) as work:
             present = await work.access_keys.find(access_key_id)
             if present is not None:
-                if (present.secret_access_key, present.account_id) == (secret_access_key, account_id):
+                if replace(present, created_at=key.created_at) == key:
                     return present
                 await work.access_keys.remove(access_key_id)
             await work.access_keys.add(key)

@@ -9,6 +9,7 @@ from fanlight.domain.errors import InvalidCombination, LimitExceeded, NotFound
 from fanlight.domain.metric_statistics import check_statistic
 from fanlight.domain.places import Scope
 from fanlight.domain.ports import Clock, Transactions, UnitOfWork
+from fanlight.domain.tags import check_tags
 from fanlight.services.metrics import fleet_of
 from fanlight.services.page_tokens import PageTokens, cut
 from fanlight.services.resource_tags import ResourceTags
@@ -74,6 +75,7 @@ class AlarmService:
     async def put(self, scope: Scope, wish: AlarmWish) -> None:
         """Make an alarm or replace the one of that name, whose state stays. Raises InvalidCombination, LimitExceeded."""
         _check(wish)
+        check_tags(wish.tags or {})
         now = self._clock.now()
         alarm = MetricAlarm(
             arn=alarm_arn(scope, wish.name),

@@ -15,6 +15,7 @@ from fanlight.domain.fleets import FLEET, Fleet, FleetEvent, FleetState, FleetTy
 from fanlight.domain.images import Image
 from fanlight.domain.places import Scope
 from fanlight.domain.ports import Clock, Transactions, UnitOfWork, Wake
+from fanlight.domain.tags import check_tags
 from fanlight.services.fleet_changes import changed, check_image, check_state
 from fanlight.services.fleet_wishes import FleetChange, NewFleet, check_capacity, check_numbers, check_vpc
 from fanlight.services.names import all_named
@@ -56,6 +57,7 @@ class FleetService:
         check_numbers(wanted)
         await check_root_volume(wanted.root_volume_in_gib, self._sizes_root_volumes)
         check_vpc(wanted.vpc_config)
+        check_tags(wanted.tags or {})
         desired_instances = _instances_asked_for(wanted)
         async with self._transactions.begin(write=True) as work:
             image = await find_image(work, scope, wanted.image_name, wanted.image_arn)

@@ -19,7 +19,7 @@ from fanlight.domain.scaling import (
 )
 from fanlight.services.page_tokens import PageTokens, cut
 from fanlight.services.resource_tags import ResourceTags
-from fanlight.services.scaling_records import MANY, begin_activity, forget_target, where, wished_capacity
+from fanlight.services.scaling_records import begin_activity, forget_target, where, wished_capacity
 
 PAGE_SIZE = 50
 LARGEST_CAPACITY = 10_000  # of fleets, in sessions or instances; a larger number is a slip of the hand
@@ -180,5 +180,6 @@ def _or(value: bool | None, present: bool) -> bool:  # noqa: FBT001 - two values
 
 
 async def _check_arn(work: UnitOfWork, scope: Scope, arn: str) -> None:
-    if not any(target.arn == arn for target in await work.scalable_targets.page(scope, limit=MANY)):
+    target = await work.scalable_targets.identified(arn.rpartition("/")[2])
+    if target is None or target.scope != scope or target.arn != arn:
         raise NotFound("scalable target", arn)

@@ -11,6 +11,8 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import count, takewhile
 from zoneinfo import ZoneInfo
 
+from cronsim import CronSim, CronSimError
+
 from fanlight.domain.errors import InvalidCombination
 
 _FORMATS = "at(yyyy-mm-ddThh:mm:ss), rate(value unit) or cron(minutes hours day-of-month month day-of-week year)"
@@ -79,8 +81,6 @@ def _at(text: str, zone: tzinfo) -> NextAfter:
 
 
 def _cron(schedule: str, fields: list[str], zone: tzinfo) -> NextAfter:
-    from cronsim import CronSim, CronSimError
-
     if len(fields) != _CRON_FIELDS:
         raise InvalidCombination(f"The schedule {schedule} has {len(fields)} fields, not six. Write {_FORMATS}.")
     minutes, hours, day, month, weekday, year = (field.upper() for field in fields)

@@ -9,6 +9,7 @@ from fanlight.domain.errors import InUse, InvalidCombination
 from fanlight.domain.places import Scope
 from fanlight.domain.ports import Clock, Transactions, UnitOfWork
 from fanlight.domain.stacks import PreferredProtocol, Stack, StackError
+from fanlight.domain.tags import check_tags
 from fanlight.services.names import all_named
 from fanlight.services.page_tokens import PageTokens, cut
 from fanlight.services.quotas import QuotaKeeper
@@ -65,6 +66,7 @@ class StackService:
         """Raises AlreadyExists, LimitExceeded, InvalidCombination, NotSupported (see `stack_members`)."""
         blank = Stack(stack_id=uuid4().hex, scope=scope, name=wanted.name, created_at=self._clock.now())
         stack = applied(blank, wanted, self._known_endpoints)
+        check_tags(wanted.tags or {})
         async with self._transactions.begin(write=True) as work:
             stack = await work.stacks.add(stack)
             await self._quotas.admit_stack(work, scope)

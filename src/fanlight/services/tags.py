@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from fanlight.domain.errors import NotFound
 from fanlight.domain.places import Scope
 from fanlight.domain.ports import Transactions, UnitOfWork
-from fanlight.domain.tags import Tags, TagSearch, check_keys, check_tags
+from fanlight.domain.tags import Tags, TagSearch
 from fanlight.services.page_tokens import PageTokens, cut
 from fanlight.services.resource_tags import ResourceTags
 
@@ -25,12 +25,10 @@ class TagService:
 
         Raises NotFound, LimitExceeded (50 per resource), InvalidCombination (keys, values).
         """
-        check_tags(tags)
         await self._tags.tag(scope, arn, tags)
 
     async def untag(self, scope: Scope, arn: str, keys: Sequence[str]) -> None:
         """Remove tags; absent keys are success. Raises NotFound, InvalidCombination (keys)."""
-        check_keys(keys)
         await self._tags.untag(scope, arn, keys)
 
     async def of(self, scope: Scope, arn: str) -> Mapping[str, str]:

@@ -205,6 +205,7 @@ _TARGETS, _POLICIES, _ACTIONS = (
 _TARGET_STATEMENTS = Statements.of(TARGETS)
 _POLICY_STATEMENTS = Statements.of(POLICIES)
 _ACTION_STATEMENTS = Statements.of(ACTIONS)
+_TARGET_BY_ID = select(scalable_targets).where(scalable_targets.c.target_id == bindparam("target_id"))
 _DUE = select(scheduled_actions).where(scheduled_actions.c.next_run_at <= bindparam("now"))
 
 
@@ -226,6 +227,9 @@ class SqlScalableTargets(Rows[ScalableTarget]):
 
     async def find(self, scope: Scope, fleet_name: str) -> ScalableTarget | None:
         return await self._one(_TARGETS.of_fleet, _at(scope, fleet_name=fleet_name))
+
+    async def identified(self, target_id: str) -> ScalableTarget | None:
+        return await self._one(_TARGET_BY_ID, {"target_id": target_id})
 
     async def page(self, scope: Scope, *, after: str = "", limit: int) -> Sequence[ScalableTarget]:
         return await self._many(_TARGETS.targets, _at(scope, after=after, page_size=limit))

@@ -12,6 +12,7 @@ from service_rig import ELSEWHERE, HERE, NOW, OTHER_REGION, SAMPLE, SAMPLE_ARN, 
 from fanlight.domain.errors import InvalidCombination, InvalidPageToken, LimitExceeded, NotFound
 from fanlight.domain.images import Application, Image, ImageState, Visibility
 from fanlight.domain.places import Scope
+from fanlight.domain.policies import read_only_policy
 from fanlight.services.image_catalogues import ImageManifest, read_catalogues
 from fanlight.services.stacks import NewStack
 
@@ -275,3 +276,13 @@ async def test_the_bootstrap_key_is_what_the_operator_says(rig: Rig) -> None:
     changed = await keys.ensure("AKIABOOT", "changed", "000000000000")
     assert await keys.all() == [changed]
     assert changed.secret_access_key == "changed"
+
+
+async def test_the_bootstrap_key_is_not_held_by_what_a_key_of_its_id_could_do(rig: Rig) -> None:
+    keys = rig.services.access_keys
+    limited = await keys.create(
+        "000000000000", policy=read_only_policy(), expires_at=rig.clock.now() + timedelta(hours=1)
+    )
+    free = await keys.ensure(limited.access_key_id, limited.secret_access_key, limited.account_id)
+    assert (free.policy, free.expires_at) == (None, None)
+    assert await keys.all() == [free]

@@ -45,6 +45,7 @@ _REFUSED = {
     "UsbDeviceFilterStrings": "a browser passes no USB devices. Leave it out.",
 }
 _ELASTIC_ONLY = ("MaxConcurrentSessions", "SessionScriptS3Location")
+_LIMITS = dict.fromkeys(_ELASTIC_ONLY, "it belongs to ELASTIC fleets: InvalidParameterCombinationException.")
 # The attributes of a fleet behind AttributesToDelete; no fleet here has the others, so they are deleted already.
 _DELETABLE = {
     types.FleetAttribute.VPC_CONFIGURATION: "vpc_config",
@@ -57,10 +58,14 @@ _DELETABLE = {
 @operation(
     "CreateFleet",
     raises=(AlreadyExists, NotFound, NotAvailable, NotPermitted, IncompatibleImage, InvalidCombination, LimitExceeded),
-    note="An omitted FleetType means ALWAYS_ON (undocumented); ELASTIC is refused, it comes later. RootVolumeConfig is "
-    "returned only if it was given. DisableIMDSV1 is returned as given: instances have no metadata service. "
-    "MaxConcurrentSessions and SessionScriptS3Location belong to ELASTIC fleets: InvalidParameterCombinationException.",
+    note="An omitted FleetType means ALWAYS_ON (undocumented). RootVolumeConfig is returned only if it was given. "
+    "DisableIMDSV1 is returned as given: instances have no metadata service.",
     refuses=_REFUSED,
+    limits=_LIMITS
+    | {
+        "FleetType": "ELASTIC is refused: it comes later, with app blocks.",
+        "InstanceType": "Graphics and imported types are refused: no host here has them.",
+    },
 )
 async def create_fleet(request: CreateFleetRequest, caller: Caller, services: AppStreamServices) -> CreateFleetResult:
     described = await services.fleets.create(caller.scope, _new_fleet(request))
@@ -90,9 +95,9 @@ async def describe_fleets(
         ChangedMeanwhile,
     ),
     note="A change that needs a STOPPED fleet answers ResourceInUseException; values that stay as they are need "
-    "nothing. Of VpcConfig, the half that is left out stays as it is. MaxConcurrentSessions and SessionScriptS3Location "
-    "belong to ELASTIC fleets: InvalidParameterCombinationException.",
+    "nothing. Of VpcConfig, the half that is left out stays as it is.",
     refuses=_REFUSED,
+    limits=_LIMITS | {"InstanceType": "Graphics and imported types are refused: no host here has them."},
 )
 async def update_fleet(request: UpdateFleetRequest, caller: Caller, services: AppStreamServices) -> UpdateFleetResult:
     if request.name is None:

@@ -65,6 +65,7 @@ _REFUSED = {
     "time becomes FAILED; what ran before goes back to STOPPED with the reason, so that its disk can be tried again. "
     "On the simulated engine states move and nothing is installed.",
     refuses=_REFUSED,
+    without_effect={"AccessEndpoints.EndpointType": "STREAMING is the only kind there is."},
 )
 async def create_image_builder(
     request: CreateImageBuilderRequest, caller: Caller, services: AppStreamServices

@@ -29,16 +29,26 @@ from fanlight.services import AppStreamServices
 from fanlight.services.stack_members import AgentAccess, ApplicationSettings, StorageConnector
 from fanlight.services.stacks import NewStack, StackChange
 
+# Refused after the rules between members: who is refused for one of these has asked correctly.
+_LIMITS = {
+    "StorageConnectors": "there are no home folders and drives yet.",
+    "StorageConnectorAuthentication": "FORCE_REAUTHENTICATION is refused: it is about drives, and there are none yet.",
+    "ContentRedirection": "Enabled true is refused: links open in the session.",
+    "AgentAccessConfig": "there is no access for agents yet.",
+    "AccessEndpoints": "ids that the operator did not configure are refused: users could not be kept to them.",
+    "UserSettings": "DOMAIN_SMART_CARD_SIGNIN and SMART_CARD_REDIRECTION cannot be ENABLED.",
+}
+_WITHOUT_EFFECT = {"AccessEndpoints.EndpointType": "STREAMING is the only kind there is."}
+
 
 @operation(
     "CreateStack",
     raises=(AlreadyExists, InvalidCombination, LimitExceeded),
-    note="Refused with a reason: StorageConnectors, StorageConnectorAuthentication FORCE_REAUTHENTICATION, ContentRedirection "
-    "with Enabled true, AgentAccessConfig, DOMAIN_SMART_CARD_SIGNIN and SMART_CARD_REDIRECTION ENABLED. "
-    "DOMAIN_PASSWORD_SIGNIN has no effect, as on Linux fleets of the service. "
+    note="DOMAIN_PASSWORD_SIGNIN has no effect, as on Linux fleets of the service. "
     "PreferredProtocol UDP is stored; browsers are streamed to over TCP, as in the service. ApplicationSettings are stored "
-    "and returned; nothing is kept for users before there are home folders. AccessEndpoints are ids that the operator "
-    "configured; others are refused.",
+    "and returned; nothing is kept for users before there are home folders.",
+    limits=_LIMITS,
+    without_effect=_WITHOUT_EFFECT,
 )
 async def create_stack(request: CreateStackRequest, caller: Caller, services: AppStreamServices) -> CreateStackResult:
     stack = await services.stacks.create(caller.scope, _new_stack(request))
@@ -67,7 +77,9 @@ async def describe_stacks(
     "UpdateStack",
     raises=(NotFound, InvalidCombination, ChangedMeanwhile),
     note="UserSettings replaces all settings: actions that are not given go back to their defaults. It holds for sessions that begin later. A member that is both "
-    "given and in AttributesToDelete is InvalidParameterCombinationException. Refused members as in CreateStack.",
+    "given and in AttributesToDelete is InvalidParameterCombinationException.",
+    limits=_LIMITS,
+    without_effect=_WITHOUT_EFFECT,
 )
 async def update_stack(request: UpdateStackRequest, caller: Caller, services: AppStreamServices) -> UpdateStackResult:
     stack = await services.stacks.update(caller.scope, request.name, _stack_change(request))

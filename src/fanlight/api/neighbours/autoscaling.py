@@ -41,7 +41,10 @@ SCALABLE_DIMENSION = types.ScalableDimension(DIMENSION)
 @operation(
     "RegisterScalableTarget",
     raises=(InvalidCombination, LimitExceeded, ChangedMeanwhile),
-    note="RoleARN is not used: the answer names the service-linked role, as for every fleet. Tags given with a change are added.",
+    note="Tags given with a change are added.",
+    without_effect={
+        "RoleARN": "fleets are scaled with the service-linked role, which the answer names whatever is given, as in the service."
+    },
 )
 async def register_scalable_target(
     request: types.RegisterScalableTargetRequest, caller: Caller, services: AppStreamServices
@@ -90,7 +93,12 @@ async def deregister_scalable_target(
 @operation(
     "PutScalingPolicy",
     raises=(InvalidCombination, ScalingObjectMissing, LimitExceeded, ChangedMeanwhile, AlreadyExists),
-    note="A change makes new alarms for a target tracking policy. Customized metrics are those of the fleet itself.",
+    note="A change makes new alarms for a target tracking policy.",
+    limits={
+        "PredictiveScalingPolicyConfiguration": "fleets have no predictive scaling, as in the service.",
+        "TargetTrackingScalingPolicyConfiguration.CustomizedMetricSpecification": "metrics are those of the fleet itself.",
+        "TargetTrackingScalingPolicyConfiguration.CustomizedMetricSpecification.Metrics": "there is no metric math.",
+    },
 )
 async def put_scaling_policy(
     request: types.PutScalingPolicyRequest, caller: Caller, services: AppStreamServices
@@ -199,7 +207,7 @@ async def describe_scaling_activities(
     return types.DescribeScalingActivitiesResult(scaling_activities=tuple(map(_shown_activity, page)), next_token=token)
 
 
-@operation("TagResource", raises=(NotFound, LimitExceeded))
+@operation("TagResource", raises=(NotFound, LimitExceeded, InvalidCombination))
 async def tag_resource(
     request: types.TagResourceRequest, caller: Caller, services: AppStreamServices
 ) -> types.TagResourceResult:
@@ -207,7 +215,7 @@ async def tag_resource(
     return types.TagResourceResult()
 
 
-@operation("UntagResource", raises=(NotFound,))
+@operation("UntagResource", raises=(NotFound, InvalidCombination))
 async def untag_resource(
     request: types.UntagResourceRequest, caller: Caller, services: AppStreamServices
 ) -> types.UntagResourceResult:

@@ -39,6 +39,7 @@ _REFUSED = {
     **dict.fromkeys(("OKActions", "InsufficientDataActions", "ActionConfiguration"), _ONE_ACTION),
     "WarmUpConfiguration": "an alarm is evaluated from its first minute on; TreatMissingData says what missing data mean",
     "EvaluateLowSampleCountPercentile": "percentiles are evaluated however few data there are",
+    "EvaluationWindow.WallClockWindow": "alarms look back from now (SlidingWindow)",
 }
 
 _STATIC = frozenset(comparison.value for comparison in Comparison)
@@ -47,10 +48,14 @@ _STATIC = frozenset(comparison.value for comparison in Comparison)
 @operation(
     "PutMetricAlarm",
     raises=(InvalidCombination, LimitExceeded, ChangedMeanwhile, AlreadyExists),
-    note="Alarms on one metric with a fixed threshold; AlarmActions take ARNs of scaling policies. Comparisons with an "
-    "anomaly band and wall clock windows are refused. An alarm that looks back for more than four hours is evaluated "
+    note="Alarms on one metric with a fixed threshold; AlarmActions take ARNs of scaling policies. An alarm that looks back for more than four hours is evaluated "
     "less often than each minute, one of a week every 42 minutes.",
     refuses=_REFUSED,
+    limits={
+        "ComparisonOperator": "comparisons with an anomaly band are refused.",
+        "AlarmActions": "ARNs of scaling policies.",
+    },
+    without_effect={"EvaluationWindow.SlidingWindow": "it is how every alarm looks back."},
 )
 async def put_metric_alarm(
     request: types.PutMetricAlarmInput, caller: Caller, services: AppStreamServices
@@ -150,7 +155,7 @@ async def set_alarm_state(
     return types.SetAlarmStateResult()
 
 
-@operation("TagResource", raises=(NotFound, LimitExceeded))
+@operation("TagResource", raises=(NotFound, LimitExceeded, InvalidCombination))
 async def tag_resource(
     request: types.TagResourceInput, caller: Caller, services: AppStreamServices
 ) -> types.TagResourceResult:
@@ -158,7 +163,7 @@ async def tag_resource(
     return types.TagResourceResult()
 
 
-@operation("UntagResource", raises=(NotFound,))
+@operation("UntagResource", raises=(NotFound, InvalidCombination))
 async def untag_resource(
     request: types.UntagResourceInput, caller: Caller, services: AppStreamServices
 ) -> types.UntagResourceResult:
@@ -211,8 +216,6 @@ def _wish(request: types.PutMetricAlarmInput) -> AlarmWish:
 
 def _refuse(request: types.PutMetricAlarmInput) -> None:
     """Raise NotSupported for values that cannot be honoured, with what to do instead."""
-    if request.evaluation_window is not None and request.evaluation_window.wall_clock_window is not None:
-        raise NotSupported("WallClockWindow is not available: alarms look back from now (SlidingWindow).")
     operator = request.comparison_operator
     if operator is not None and operator.value not in _STATIC:
         raise NotSupported(f"{operator.value} needs anomaly detection, which is not available. Give a Threshold.")

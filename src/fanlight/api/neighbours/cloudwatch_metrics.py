@@ -96,7 +96,13 @@ async def get_metric_statistics(
 @operation(
     "GetMetricData",
     raises=(InvalidPageToken, InvalidCombination),
-    note="Expressions are refused. Labels are given back as they are, without their dynamic parts.",
+    refuses={"LabelOptions": "labels have no dynamic parts here, so there are no times in them to have a zone"},
+    limits={
+        "MetricDataQueries.Expression": "there is no metric math.",
+        "MetricDataQueries.Label": "one with dynamic parts (${MAX}) is refused.",
+        "MetricDataQueries.Period": "it belongs to expressions; MetricStat has its own.",
+        "MetricDataQueries.AccountId": "there are no linked accounts.",
+    },
 )
 async def get_metric_data(
     request: types.GetMetricDataInput, caller: Caller, services: AppStreamServices
@@ -185,21 +191,27 @@ def _check_queries(queries: Sequence[types.MetricDataQuery], caller: Caller) -> 
     if len(set(ids)) < len(ids):
         raise InvalidCombination("The Id of each of the MetricDataQueries must be unique.")
     for query in queries:
-        if query.expression is not None:
-            raise NotSupported(
-                f"The expression of {query.id} is not available: ask for MetricStat, and compute yourself."
-            )
-        if query.metric_stat is None:
-            raise InvalidCombination(f"The query {query.id} has neither MetricStat nor Expression.")
-        if query.account_id not in (None, caller.account_id):
-            raise NotSupported(f"The query {query.id} names another account, and there are no linked accounts.")
-        if not query.id[0].islower() or not query.id.replace("_", "a").isalnum():
-            raise InvalidCombination(
-                f"The Id {query.id} is not valid: letters, digits and underscores, the first one a lower case letter."
-            )
-        if query.metric_stat.period % 60:
-            raise InvalidCombination(f"The Period of {query.id} must be a multiple of 60.")
-        check_statistic(query.metric_stat.stat)
+        _check_query(query, caller)
+
+
+def _check_query(query: types.MetricDataQuery, caller: Caller) -> None:
+    if query.expression is not None:
+        raise NotSupported(f"The expression of {query.id} is not available: ask for MetricStat, and compute yourself.")
+    if query.metric_stat is None:
+        raise InvalidCombination(f"The query {query.id} has neither MetricStat nor Expression.")
+    if query.period is not None:
+        raise InvalidCombination(f"The Period of {query.id} belongs to expressions. Give MetricStat.Period alone.")
+    if "${" in (query.label or ""):
+        raise NotSupported(f"The Label of {query.id} has dynamic parts, which are not available. Give a plain text.")
+    if query.account_id not in (None, caller.account_id):
+        raise NotSupported(f"The query {query.id} names another account, and there are no linked accounts.")
+    if not query.id[0].islower() or not query.id.replace("_", "a").isalnum():
+        raise InvalidCombination(
+            f"The Id {query.id} is not valid: letters, digits and underscores, the first one a lower case letter."
+        )
+    if query.metric_stat.period % 60:
+        raise InvalidCombination(f"The Period of {query.id} must be a multiple of 60.")
+    check_statistic(query.metric_stat.stat)
 
 
 def _check_work(request: types.GetMetricDataInput) -> None:

@@ -24,6 +24,8 @@ OPTED_IN = "opt-in-not-required"
     "DescribeRegions",
     raises=(NotFound, InvalidCombination, DryRunPassed),
     note="The configured regions; each is usable at once.",
+    limits={"Filters": "names are endpoint, opt-in-status and region-name."},
+    without_effect={"AllRegions": "no region needs to be opted in, so all are listed anyway."},
 )
 async def describe_regions(
     request: types.DescribeRegionsRequest,
