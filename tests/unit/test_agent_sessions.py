@@ -55,6 +55,7 @@ class NotedProcesses:
 class NotedDesktop:
     booted: asyncio.Event = field(default_factory=asyncio.Event)
     streaming: asyncio.Event = field(default_factory=asyncio.Event)
+    managed: asyncio.Event = field(default_factory=asyncio.Event)
     fault: Exception | None = None
     begun: list[tuple[str, Mapping[str, str]]] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
@@ -75,6 +76,9 @@ class NotedDesktop:
         if self.fault:
             raise self.fault
 
+    async def until_managed(self) -> None:
+        await self.managed.wait()
+
     async def idle_seconds(self) -> float:
         return 7.0
 
@@ -93,6 +97,7 @@ class Bench:
             (root / directory).mkdir(parents=True)
         self.root = root
         self.desktop = NotedDesktop()
+        self.desktop.managed.set()
         self.processes = NotedProcesses()
         self.slept = 0.0
         self.patience_ends = asyncio.Event()
@@ -212,6 +217,25 @@ async def test_end_of_another_session_is_refused(bench: Bench) -> None:
     await bench.settle()
     assert bench.life.phase == "IN_SESSION"
     assert bench.processes.signals == []
+
+
+async def test_the_first_application_waits_for_the_window_manager(bench: Bench) -> None:
+    bench.desktop.managed.clear()
+    await bench.in_session(begin(application=EDITOR))
+    assert not bench.processes.started
+    bench.desktop.managed.set()
+    await bench.settle()
+    assert bench.processes.started
+
+
+async def test_a_session_that_ends_meanwhile_launches_nothing(bench: Bench) -> None:
+    bench.desktop.managed.clear()
+    await bench.in_session(begin(application=EDITOR))
+    bench.life.handle(EndSession(session_id="s1"))
+    await bench.settle()
+    bench.desktop.managed.set()
+    await bench.settle()
+    assert not bench.processes.started
 
 
 async def test_launch_id_starts_once(bench: Bench) -> None:

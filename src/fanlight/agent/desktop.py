@@ -1,7 +1,9 @@
 """Display, sound, window manager and stream server of a seat: which programs, started how, ready when."""
 
 import asyncio
+import contextlib
 import json
+import logging
 import signal
 import socket
 import time
@@ -17,12 +19,15 @@ from fanlight.agent.services import Service
 from fanlight.agent.stream import WARM
 from fanlight.agentwire import RUNTIME_DIRECTORY
 
+log = logging.getLogger(__name__)
+
 # Bounds every later resize; memory is taken only for pixels that were ever drawn.
 LARGEST_SCREEN = "4096x4096x24"
 BACKGROUND = 0x3A4A5E
 POLL_IN_SECONDS = 0.005
 BOOT_LIMIT_IN_SECONDS = 30.0
 STREAM_LIMIT_IN_SECONDS = 20.0
+MANAGED_LIMIT_IN_SECONDS = 5.0
 # The stream server alone may load modules, at boot; what it asks for later (a sink, a microphone) is made here already,
 # because a program of the user could ask the same.
 # Whoever gets into the socket's directory may come: that are the two accounts of the seat.
@@ -117,6 +122,19 @@ class Desktop:
         self._write_config("panel.conf", wm.panel_config(directory))
         self._write_config("menu.xml", menu)
         return f"{self._seat.directory}/menu.xml"
+
+    async def until_managed(self) -> None:
+        """Wait until the window manager knows of windows: one that comes while it starts, it may never show.
+
+        Not for long: a session without a window manager is better than none.
+        """
+        deadline = time.monotonic() + MANAGED_LIMIT_IN_SECONDS
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError):  # a display that is busy
+                if await self._screen.client_windows() is not None:
+                    return
+            await asyncio.sleep(POLL_IN_SECONDS)
+        log.warning("the window manager is not there; what is launched now may stay out of sight")
 
     async def idle_seconds(self) -> float:
         """Return seconds since the last key or pointer event, negative when unknown."""

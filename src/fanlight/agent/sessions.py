@@ -43,6 +43,7 @@ class SessionDesktop(Protocol):
     def begin(
         self, stream_view: str, stream_settings: Mapping[str, str], environment: Mapping[str, str]
     ) -> Awaitable[None]: ...
+    async def until_managed(self) -> None: ...
     async def idle_seconds(self) -> float: ...
     def release(self) -> None: ...
     def end(self) -> None: ...
@@ -164,7 +165,9 @@ class SeatLife:
             stream = self._desktop.begin(message.stream_view, message.stream_settings, self._environment())
             try:
                 if message.application is not None:
-                    self._launch(message.application)
+                    await self._desktop.until_managed()
+                    if not self._is_ending:
+                        self._launch(message.application)
             except (Refused, OSError) as error:
                 # The session is there nevertheless: the user may choose another application.
                 detail = "; ".join(text for text in (str(error), report.text) if text)
