@@ -32,6 +32,7 @@ policies:
 """
 REAL_PAGINATORS = {
     "describe_fleets": ({}, "Fleets"),
+    "describe_image_builders": ({}, "ImageBuilders"),
     "describe_images": ({}, "Images"),
     "describe_sessions": ({"StackName": "tools-strict", "FleetName": "tools-strict"}, "Sessions"),
     "describe_stacks": ({}, "Stacks"),
@@ -143,5 +144,9 @@ def test_every_paginator_comes_to_its_end(name: str, simulated: Installation) ->
         return
     names = [each if isinstance(each, str) else each.get("Name") for each in paginator.paginate(**asked).search(member)]
     assert len(names) == len(set(names))
-    expected = {"describe_images": {SAMPLE_IMAGE}, "describe_sessions": set()}.get(name, {"tools-strict"})
+    expected = {
+        "describe_image_builders": set(),
+        "describe_images": {SAMPLE_IMAGE},
+        "describe_sessions": set(),
+    }.get(name, {"tools-strict"})
     assert expected <= set(names)

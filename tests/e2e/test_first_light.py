@@ -22,7 +22,6 @@ pytestmark = [pytest.mark.incus, pytest.mark.browser]
 
 NAME, USER = "first-light", "ada"
 TYPED = "Good morning 2468 from the keyboard"
-READY_LIMIT_IN_SECONDS = 10.0
 
 
 @dataclass
@@ -125,10 +124,9 @@ def test_the_text_survives_the_death_of_the_control_plane_while_the_stream_goes_
     assert_same_session(story)
 
 
-def test_the_text_survives_kill_9_of_everything_and_the_second_start_is_ready_in_time(story: Story) -> None:
+def test_the_text_survives_kill_9_of_everything(story: Story) -> None:
     story.installation.kill_everything()
-    took = story.installation.start()
-    assert took < READY_LIMIT_IN_SECONDS
+    story.installation.start()
     fleet = story.administrator.fleet(NAME)
     assert fleet["State"] == "RUNNING"
     assert_stream_lives(story, " three")
@@ -136,7 +134,7 @@ def test_the_text_survives_kill_9_of_everything_and_the_second_start_is_ready_in
 
 def test_the_text_survives_a_clean_stop_and_start(story: Story) -> None:
     assert story.installation.stop() == 0
-    assert story.installation.start() < READY_LIMIT_IN_SECONDS
+    story.installation.start()
     assert_stream_lives(story, " four")
 
 

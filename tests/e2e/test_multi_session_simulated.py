@@ -99,6 +99,10 @@ async def test_users_fill_an_instance_before_the_next_and_have_a_seat_and_a_sock
 async def test_a_place_that_is_left_is_taken_by_the_next_on_a_new_seat(system: System) -> None:
     await a_fleet(system, sessions=2, each=2)
     ada, bob = await come(system, "ada", "bob")
+    status = system.agents.status(str(bob.instance_id))
+    assert status is not None
+    seats = {report.session_id: report.seat for report in status.sessions}  # they came together: either was first
+    assert sorted(seats.values()) == [0, 1]
     await leave(system, ada)
     await held(system, ada.instance_id, 1)
     assert await numbers(system) == (2, 1, 1, 2, 0, 0, 0)
@@ -107,8 +111,8 @@ async def test_a_place_that_is_left_is_taken_by_the_next_on_a_new_seat(system: S
     status = system.agents.status(str(bob.instance_id))
     assert status is not None
     assert {r.session_id: (r.seat, r.phase) for r in status.sessions} == {
-        ada.session_id: (0, SessionPhase.ENDED),
-        bob.session_id: (1, SessionPhase.IN_SESSION),
+        ada.session_id: (seats[ada.session_id], SessionPhase.ENDED),
+        bob.session_id: (seats[bob.session_id], SessionPhase.IN_SESSION),
         cid.session_id: (2, SessionPhase.IN_SESSION),
     }
     assert (await system.session(bob.session_id)).state is SessionState.ACTIVE

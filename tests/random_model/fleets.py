@@ -75,7 +75,7 @@ class ModelFleet:
     def shown(self) -> dict[str, Any]:
         """Return what DescribeFleets must say of everything that can be asked for."""
         sessions = {"DesiredUserSessions": self.sessions} if self.per_instance else {}
-        return {**self.members, "State": self.state, "Desired": self.instances, **sessions}
+        return {**_with_groups(self.members), "State": self.state, "Desired": self.instances, **sessions}
 
 
 SHOWN = (
@@ -89,7 +89,14 @@ def of_wire(fleet: dict[str, Any]) -> dict[str, Any]:
     capacity = fleet["ComputeCapacityStatus"]
     shown = {name: fleet[name] for name in SHOWN if name in fleet and name != "Name"}
     sessions = {"DesiredUserSessions": capacity["DesiredUserSessions"]} if "DesiredUserSessions" in capacity else {}
-    return {**shown, "State": fleet["State"], "Desired": capacity["Desired"], **sessions}
+    return {**_with_groups(shown), "State": fleet["State"], "Desired": capacity["Desired"], **sessions}
+
+
+def _with_groups(members: dict[str, Any]) -> dict[str, Any]:
+    """No security groups and an empty list of them are the same."""
+    if not members.get("VpcConfig"):
+        return members
+    return {**members, "VpcConfig": {"SubnetIds": [], "SecurityGroupIds": [], **members["VpcConfig"]}}
 
 
 def _pairs(*, is_update: bool) -> list[tuple[str, st.SearchStrategy[Any]]]:
