@@ -15,15 +15,15 @@ from rich.table import Table
 
 from fanlight.config import Settings
 from fanlight.domain.errors import DomainError
-from fanlight.drivers.incus.engine_images import RecipeImages
-from fanlight.drivers.incus.engines import IncusEngines
 from fanlight.flags import with_settings
 from fanlight.images import BuiltImage, OnProgress, Progress, RecipeInvalid, list_images
 from fanlight.images import build as build_images
 from fanlight.images.building import RECIPES
 from fanlight.images.runtime import prune
 from fanlight.installation import NotInstallable
-from fanlight.made_images import made_images, pinned_versions
+
+# Engine and store are imported by the commands that need them: every process of a service goes through this module,
+# and takes no longer to start for what it never uses.
 
 images_app = typer.Typer(no_args_is_help=True, help="Build and list the images that instances are made from.")
 _INCUS = (
@@ -97,6 +97,9 @@ def build(
 async def _build(
     settings: Settings, recipes: Path, show: OnProgress, *, force: bool, cache: Path | None
 ) -> list[BuiltImage]:
+    from fanlight.drivers.incus.engine_images import RecipeImages
+    from fanlight.drivers.incus.engines import IncusEngines
+
     engines = IncusEngines.of(settings)
     try:
         await engines.prepare_store()
@@ -130,6 +133,8 @@ async def _pinned(settings: Settings) -> set[str] | None:
 @with_settings("data_dir", "database_url")
 def pins_command(settings: Settings) -> None:
     """Print the versions of the runtime that images pin, one a line."""
+    from fanlight.made_images import made_images, pinned_versions
+
     try:
         found = pinned_versions(made_images(settings))
     except (DomainError, NotInstallable, OSError) as error:
@@ -143,6 +148,8 @@ def pins_command(settings: Settings) -> None:
 @with_settings("data_dir", "database_url")
 def list_command(settings: Settings) -> None:
     """List the images: those from recipes, and those made by image builders, copies and imports, with how far they are."""
+    from fanlight.made_images import made_images
+
     recipes = Table("From recipes", "Made", "Applications", box=None, pad_edge=False)
     for built in list_images(settings):
         recipes.add_row(built.name, f"{built.built_at:%Y-%m-%d %H:%M}", ", ".join(a.name for a in built.applications))

@@ -21,7 +21,6 @@ from fanlight.domain.policies import InvalidPolicy, Policy, parse_policy, read_o
 from fanlight.flags import with_settings
 from fanlight.installation import NotInstallable, act_as_store_owner
 from fanlight.services.access_keys import AccessKeyService
-from fanlight.store import open_store
 
 keys_app = typer.Typer(no_args_is_help=True, help="Make, limit, list and delete access keys.")
 T = TypeVar("T")
@@ -140,6 +139,8 @@ def _time(text: str, now: datetime) -> datetime:
 
 def _with_service(settings: Settings, act: Callable[[AccessKeyService], Awaitable[T]]) -> T:
     async def run() -> T:
+        from fanlight.store import open_store  # SQLAlchemy takes longer to load than all else here
+
         async with open_store(settings.effective_database_url) as store:
             await store.upgrade()
             return await act(AccessKeyService(store.transactions, _SystemClock()))
