@@ -128,7 +128,7 @@ async def test_own_servers_have_a_key_of_their_own(endpoint: str) -> None:
 
 async def test_comes_back_when_it_was_killed(endpoint: str) -> None:
     await answering(endpoint)
-    os.kill(child(), signal.SIGKILL)
+    os.kill(server_at(endpoint), signal.SIGKILL)
     client = await answering(endpoint)
     assert (await asyncio.to_thread(client.list_buckets))["Buckets"] == []
 
@@ -140,6 +140,9 @@ def test_shows_no_secret_on_its_command_line(tmp_path: Path) -> None:
     assert OPERATOR.secret_access_key not in repr(OPERATOR)
 
 
-def child() -> int:
-    (pid,) = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+def server_at(endpoint: str) -> int:
+    """Return the process id of the rclone that serves there."""
+    address = endpoint.removeprefix("http://").encode()
+    children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+    (pid,) = [pid for pid in children if address in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")]
     return int(pid)
