@@ -1,5 +1,6 @@
 """The agent channel over real Unix sockets, and on uvloop too, which production runs."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -52,6 +53,18 @@ class TestAgentSockets(AgentChannelContract):
         with pytest.raises(AgentUnreachable):
             await channel.open("i-3", os.getuid())
         assert list(tmp_path.iterdir()) == []
+
+    async def test_a_close_that_is_cancelled_leaves_no_socket_open(
+        self, channel: AgentSockets, run_dir: Path, socket_of: Callable[[str], Path]
+    ) -> None:
+        path = socket_of("i-4")
+        await channel.open("i-4", os.getuid())
+        closing = asyncio.create_task(channel.close("i-4"))
+        await asyncio.sleep(0)  # it has begun, and waits for the acceptor
+        closing.cancel()
+        await asyncio.gather(closing, return_exceptions=True)
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_unix_connection(path)
 
     @pytest.mark.skipif(os.getuid() != 0, reason="only root may become another user")
     async def test_another_user_is_turned_away(

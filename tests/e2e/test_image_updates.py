@@ -35,6 +35,8 @@ class Engine:
 
     def __init__(self, installation: Installation) -> None:
         self.project, self.pool = installation.settings["incus_project"], installation.settings["incus_pool"]
+        self._of_others: frozenset[str] = frozenset()  # the installation is shared with tests that made images too
+        self._of_others = frozenset(self.images())
 
     def incus(self, *words: str) -> str:
         done = subprocess.run(
@@ -52,7 +54,8 @@ class Engine:
         """Return the fingerprints of the images that were made here, by name."""
         found = json.loads(self.incus("image", "list", "--format", "json"))
         named = {alias["name"]: one["fingerprint"] for one in found for alias in one["aliases"]}
-        return {name: fingerprint for name, fingerprint in named.items() if name.startswith("img-")}
+        own = {name for name in named if name.startswith("img-")} - self._of_others
+        return {name: named[name] for name in own}
 
     def version_in(self, image: str) -> str:
         """Return the version of the package in an image."""

@@ -103,12 +103,14 @@ class AgentSockets:
         line = self._lines.pop(instance_id, None)
         if line is None:
             return
-        if line.acceptor is not None:
-            line.acceptor.cancel()
-            await asyncio.gather(line.acceptor, return_exceptions=True)
-        line.listener.close()
-        if line.connection is not None:
-            line.connection.drop()
+        try:
+            if line.acceptor is not None:
+                line.acceptor.cancel()
+                await asyncio.gather(line.acceptor, return_exceptions=True)
+        finally:  # also when who asked is cancelled meanwhile: nobody else knows this line any more
+            line.listener.close()
+            if line.connection is not None:
+                line.connection.drop()
 
     async def close_all(self) -> None:
         """For the end of the process."""
