@@ -20,10 +20,20 @@ from instance_driver import eventually
 from fanlight.agentwire import MAX_LINE_BYTES, MAX_MESSAGES_PER_SECOND, MAX_SEATS, PROTOCOL
 from fanlight.agentwire import messages as wire
 from fanlight.agentwire.image_requests import ImageRequest, RequestedApplication
-from fanlight.agentwire.messages import EndSession, MalformedMessage, SessionReport, Status, WorkReport, decode, encode
+from fanlight.agentwire.messages import (
+    EndSession,
+    MalformedMessage,
+    SessionReport,
+    Status,
+    StorageReport,
+    WorkReport,
+    decode,
+    encode,
+)
 from fanlight.domain.errors import AgentUnreachable
 from fanlight.domain.image_requests import ImageAnswer
-from fanlight.domain.ports import AgentChannel, AgentPhase, AgentStatus, SessionPhase, WorkPhase
+from fanlight.domain.ports import AgentChannel, AgentPhase, AgentStatus, SessionPhase, StorageState, WorkPhase
+from fanlight.domain.user_storage import StorageKind
 
 SocketOf = Callable[[str], Path]
 END = {"type": EndSession.TYPE, "session_id": "s-1"}
@@ -35,6 +45,10 @@ def status(**members: Any) -> bytes:
 
 def report(**members: Any) -> SessionReport:
     return SessionReport(**{"session_id": "s-1", "seat": 0, "phase": "IN_SESSION"} | members)
+
+
+def stored(**members: Any) -> StorageReport:
+    return StorageReport(**{"kind": "HOMEFOLDERS", "state": "MOUNTED"} | members)
 
 
 def asking(request_id: str) -> bytes:
@@ -131,7 +145,11 @@ class AgentChannelContract:
         hint = asyncio.create_task(anext(hints))
         await asyncio.sleep(0)
         peer = await connect(path)
-        reports = (report(idle_seconds=7.0, detail="e" * 600), report(session_id="s-2", seat=3, phase="ENDED"))
+        home = stored(state="OFFLINE", unsent_files=2, unsent_bytes=5_000)
+        reports = (
+            report(idle_seconds=7.0, detail="e" * 600, storage=(home,)),
+            report(session_id="s-2", seat=3, phase="ENDED"),
+        )
         await peer.say(status(sessions=reports, detail="d" * 600))
         said = await self.heard(channel, "i-1", lambda s: True)
         assert (said.phase, said.runtime_version) == (AgentPhase.READY, "1")
@@ -145,6 +163,9 @@ class AgentChannelContract:
         assert said.is_connected
         assert len(said.detail) == 500
         assert len(first.detail) == 500
+        assert [(one.kind, one.state, one.unsent_files, one.unsent_bytes) for one in first.storage] == [
+            (StorageKind.HOMEFOLDERS, StorageState.OFFLINE, 2, 5_000)
+        ]
         assert first.idle_since is not None
         assert round((said.reported_at - first.idle_since).total_seconds()) == 7
         assert second.idle_since is None
@@ -287,7 +308,8 @@ class AgentChannelContract:
         self, channel: AgentChannel, path: Path, connect: Callable[[Path], Awaitable[Peer]]
     ) -> None:
         await (await connect(path)).say(status(protocol=2))
-        await self.heard(channel, "i-1", lambda s: s.is_connected)
+        heard = await self.heard(channel, "i-1", lambda s: s.is_connected)
+        assert heard.protocol == 2
 
     # Hostile peers
 
@@ -309,6 +331,10 @@ class AgentChannelContract:
             status(sessions=(report(phase="READY"),)),
             status(sessions=(report(session_id="s" * 129),)),
             status(sessions=(report(seat=-1),)),
+            status(sessions=(report(storage=(stored(kind="FLOPPY"),)),)),
+            status(sessions=(report(storage=(stored(state="LOST"),)),)),
+            status(sessions=(report(storage=(stored(unsent_files=-1),)),)),
+            status(sessions=(report(storage=(stored(), stored())),)),
             status(sessions=(report(seat=MAX_SEATS),)),
             status(sessions=(report(),)).replace(b"-1.0", b"1e999"),
             status(sessions=(report(),)).replace(b"-1.0", b"NaN"),

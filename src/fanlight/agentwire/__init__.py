@@ -7,10 +7,12 @@ anything it does not understand, and takes at most MAX_MESSAGES_PER_SECOND. Stan
 part of the runtime that is mounted into every instance.
 """
 
-PROTOCOL = 3
+PROTOCOL = 4
 # The host still listens to agents of runtimes that running instances had mounted before an upgrade. Protocol 2 is the
 # same without what image builders and instances that do work for the host say and hear; those have agents of today.
-SPOKEN_PROTOCOLS = frozenset({2, PROTOCOL})
+# Up to protocol 3 nothing is said of users' files: such an instance has no home folders.
+SPOKEN_PROTOCOLS = frozenset({2, 3, PROTOCOL})
+FIRST_PROTOCOL_WITH_STORAGE = 4
 MAX_LINE_BYTES = 65_536
 MAX_MESSAGES_PER_SECOND = 50
 STATUS_INTERVAL_IN_SECONDS = 5.0
@@ -21,6 +23,7 @@ HOST_SOCKETS = "/run/fanlight/host"  # read-only mount of RUN_DIR/instances/<id>
 GUEST_SOCKETS = "/run/fanlight/guest"  # the 1 MiB tmpfs RUN_DIR/instances/<id>/guest
 RUNTIME_DIRECTORY = "/opt/fanlight/runtime"  # read-only mount of the pinned runtime
 AGENT_SOCKET_NAME = "agent.sock"
+STORAGE_SOCKETS = f"{HOST_SOCKETS}/storage"  # where the storage process listens for the sessions of the instance
 
 # Members of BeginSession.stream_settings that are the agent's and not Selkies': the longest copy into and out of the
 # session, in characters of text, in bytes of anything else.

@@ -1,7 +1,7 @@
 """The messages, as frozen dataclasses with strict readers.
 
-Host to agent: BeginSession, LaunchApplication, EndSession, Maintain; to an image builder's also PrepareSnapshot and
-ImageAnswer. Agent to host: Status; an image builder's also ImageRequestPart (see `image_requests`). A reader accepts
+Host to agent: BeginSession, LaunchApplication, RefreshStorage, EndSession, Maintain; to an image builder's also
+PrepareSnapshot and ImageAnswer. Agent to host: Status; an image builder's also ImageRequestPart (see `image_requests`). A reader accepts
 exactly the members it knows, of exactly their types, and raises MalformedMessage for all else.
 """
 
@@ -26,6 +26,25 @@ class ApplicationToLaunch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StorageMount:
+    """One place of a user's files: WebDAV at `socket` (a name in STORAGE_SOCKETS), opened by `token`.
+
+    `kind` is HOMEFOLDERS, GOOGLE_DRIVE, ONE_DRIVE (a folder with the name `folder` in the user's MyFiles) or
+    APPLICATION_SETTINGS (no folder: an archive that is unpacked into the home before the first application starts and
+    packed again at the end, `max_bytes` long at most, 0: no limit). A door that does not answer holds up no session.
+    """
+
+    kind: str
+    socket: str
+    token: str
+    folder: str = ""
+    max_bytes: int = 0
+
+    def __repr__(self) -> str:
+        return f"StorageMount({self.kind!r}, {self.folder!r})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BeginSession:
     """Give a seat of the instance to one user, once. Repeating it with the same session id changes nothing.
 
@@ -45,6 +64,15 @@ class BeginSession:
     session_context: str = ""
     stream_settings: Mapping[str, str] = field(default_factory=dict)
     application: ApplicationToLaunch | None = None
+    storage: tuple[StorageMount, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefreshStorage:
+    """Look anew at what is in the session's folders: somebody else has changed it."""
+
+    TYPE: ClassVar[str] = "refresh_storage"
+    session_id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +85,10 @@ class LaunchApplication:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndSession:
-    """Stop the session's programs, flush what has to be flushed, and leave nothing of it in the instance."""
+    """Stop the session's programs, flush what has to be flushed, and leave nothing of it in the instance.
+
+    While files remain to be sent the phase is FLUSHING and the report counts them; it is ENDED only when none is left.
+    """
 
     TYPE: ClassVar[str] = "end_session"
     session_id: str
@@ -125,8 +156,22 @@ class ImageAnswer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StorageReport:
+    """`state` is MOUNTING, MOUNTED, or OFFLINE (it does not answer, or what is saved cannot be sent; tried again).
+
+    `unsent_files` and `unsent_bytes` are what was saved in the instance and has not arrived yet.
+    """
+
+    kind: str
+    state: str
+    unsent_files: int = 0
+    unsent_bytes: int = 0
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SessionReport:
-    """`phase` is one of STARTING_SESSION, IN_SESSION, ENDED, FAILED; `seat` says where its stream is.
+    """`phase` is one of STARTING_SESSION, IN_SESSION, FLUSHING, ENDED, FAILED; `seat` says where its stream is.
 
     `idle_seconds` counts from the last key or pointer event, -1 when unknown; `detail` is at most 500 characters for
     the log; `has_script_failed` when a script that the image runs at the start of a session did not do what it should.
@@ -138,6 +183,7 @@ class SessionReport:
     idle_seconds: float = -1.0
     detail: str = ""
     has_script_failed: bool = False
+    storage: tuple[StorageReport, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,19 +206,31 @@ class Status:
 
 
 Message = (
-    BeginSession | LaunchApplication | EndSession | Maintain | PrepareSnapshot | ImageAnswer | ImageRequestPart | Status
+    BeginSession
+    | LaunchApplication
+    | RefreshStorage
+    | EndSession
+    | Maintain
+    | PrepareSnapshot
+    | ImageAnswer
+    | ImageRequestPart
+    | Status
 )
 _BY_TYPE: dict[str, type[Any]] = {
     m.TYPE: m
     for m in (
-        BeginSession, LaunchApplication, EndSession, Maintain, PrepareSnapshot, ImageAnswer, ImageRequestPart, Status,
+        BeginSession, LaunchApplication, RefreshStorage, EndSession, Maintain, PrepareSnapshot, ImageAnswer,
+        ImageRequestPart, Status,
     )
 }  # fmt: skip
 
 
 def encode(message: Message) -> bytes:
     """Return the message as one line. Raises MalformedMessage when it would be longer than the peer accepts."""
-    line = json.dumps({"type": message.TYPE, **asdict(message)}, separators=(",", ":")).encode() + b"\n"
+    members = asdict(message)
+    if not members.get("storage", True):
+        del members["storage"]  # agents of before protocol 4 do not know it
+    line = json.dumps({"type": message.TYPE, **members}, separators=(",", ":")).encode() + b"\n"
     if len(line) > MAX_LINE_BYTES:
         raise MalformedMessage(f"a {message.TYPE} message of {len(line)} bytes is over the limit of {MAX_LINE_BYTES}")
     return line
@@ -208,6 +266,8 @@ _PARTS: dict[Any, Callable[[Any], Any]] = {
     ),
     tuple[str, ...]: lambda value: tuple(_checked_text(each) for each in _checked_list(value)),
     WorkReport | None: lambda value: None if value is None else read(WorkReport, value),
+    tuple[StorageMount, ...]: lambda value: tuple(read(StorageMount, each) for each in _checked_list(value)),
+    tuple[StorageReport, ...]: lambda value: tuple(read(StorageReport, each) for each in _checked_list(value)),
     tuple[SessionReport, ...]: lambda value: tuple(read(SessionReport, each) for each in _checked_list(value)),
 }
 

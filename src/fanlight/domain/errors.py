@@ -176,3 +176,11 @@ class AgentUnreachable(DriverError):
         seen = f"; last heard of at {last_seen_at:%H:%M:%S} UTC" if last_seen_at else ""
         super().__init__(f"The agent of instance {instance_id} is not connected{seen}.")
         self.instance_id = instance_id
+
+
+class StorageUnusable(Exception):
+    """The endpoint of S3 is away, refuses the bucket, or has no room. The text says which, for administrators."""
+
+
+class StorageUnavailable(Exception):
+    """The storage process does not answer, or the instance has no place for users' files any more."""

@@ -32,6 +32,7 @@ from fanlight.domain.scaling_ports import (
 )
 from fanlight.domain.stacks import Stack
 from fanlight.domain.streaming_sessions import StreamingSession
+from fanlight.domain.user_storage import StorageDoor, StorageKind
 
 # ── Compute ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -199,8 +200,26 @@ class AgentPhase(StrEnum):
 class SessionPhase(StrEnum):
     STARTING_SESSION = "STARTING_SESSION"
     IN_SESSION = "IN_SESSION"
+    FLUSHING = "FLUSHING"  # its programs have ended; files that its user saved are being sent
     ENDED = "ENDED"  # nothing of it is left
     FAILED = "FAILED"
+
+
+class StorageState(StrEnum):
+    MOUNTING = "MOUNTING"
+    MOUNTED = "MOUNTED"
+    OFFLINE = "OFFLINE"  # it cannot be reached; tried again
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StorageReport:
+    """What an agent says of one place of the user's files; unsent is what was saved there and has not arrived yet."""
+
+    kind: StorageKind
+    state: StorageState
+    unsent_files: int = 0
+    unsent_bytes: int = 0
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,6 +232,7 @@ class SessionReport:
     detail: str = ""
     idle_since: datetime | None = None
     has_script_failed: bool = False  # one that the image runs at the start of a session
+    storage: tuple[StorageReport, ...] = ()
 
 
 class WorkPhase(StrEnum):
@@ -248,6 +268,7 @@ class AgentStatus:
     reported_at: datetime
     is_connected: bool
     work: WorkReport | None = None
+    protocol: int = 0  # the version of `agentwire` that it speaks
 
     def session(self, session_id: str) -> SessionReport | None:
         return next((report for report in self.sessions if report.session_id == session_id), None)
@@ -280,6 +301,27 @@ class AgentChannel(Protocol):
 
     async def answer(self, request: ImageRequest, answer: ImageAnswer) -> None:
         """Tell the builder that asked. Raises AgentUnreachable; then it will ask again."""
+
+
+class UserStorage(Protocol):
+    """The storage process: it alone has the keys of the buckets. Every call may be repeated."""
+
+    async def open(self, door: StorageDoor) -> None:
+        """Let the instance reach those files, and nothing else.
+
+        Raises StorageUnusable (the bucket; the door is open all the same, and works once the bucket does),
+        StorageUnavailable (the process, or the instance has no place for a door any more).
+        """
+
+    async def close(self, session_id: str) -> None:
+        """Close all doors of a session: whatever its instance still holds opens nothing. Raises StorageUnavailable."""
+
+    async def ensure_bucket(self, bucket: str) -> None:
+        """Make the bucket unless it is there. Raises StorageUnusable, StorageUnavailable."""
+
+    async def usage(self, bucket: str, prefix: str) -> int:
+        """Return the bytes of everything below the prefix. Raises StorageUnusable, StorageUnavailable."""
+        ...
 
 
 class Clock(Protocol):

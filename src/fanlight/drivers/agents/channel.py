@@ -14,10 +14,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from fanlight.agentwire import AGENT_SOCKET_NAME, MAX_LINE_BYTES, MAX_MESSAGES_PER_SECOND
+from fanlight.agentwire import AGENT_SOCKET_NAME, MAX_MESSAGES_PER_SECOND
 from fanlight.agentwire import messages as wire
 from fanlight.agentwire.image_requests import ImageRequest as WireImageRequest
-from fanlight.agentwire.messages import MalformedMessage, Status, decode
+from fanlight.agentwire.messages import Status, decode, encode
 from fanlight.domain.errors import AgentUnreachable
 from fanlight.domain.image_requests import ImageAnswer, ImageRequest, RequestedApplication
 from fanlight.domain.ports import (
@@ -26,9 +26,12 @@ from fanlight.domain.ports import (
     Clock,
     SessionPhase,
     SessionReport,
+    StorageReport,
+    StorageState,
     WorkPhase,
     WorkReport,
 )
+from fanlight.domain.user_storage import StorageKind
 from fanlight.drivers.agents.connection import AgentConnection, Allowance
 from fanlight.drivers.hints import Hints
 from fanlight.unix_sockets import listen_in, uid_of_peer
@@ -122,10 +125,7 @@ class AgentSockets:
 
     async def send(self, instance_id: str, message: Mapping[str, Any]) -> None:
         """Send one message. Raises AgentUnreachable, and MalformedMessage for what no agent would accept."""
-        data = json.dumps(dict(message), separators=(",", ":")).encode() + b"\n"
-        if len(data) > MAX_LINE_BYTES:
-            raise MalformedMessage(f"a message of {len(data)} bytes is over the limit of {MAX_LINE_BYTES}")
-        decode(data)
+        data = encode(decode(json.dumps(dict(message), separators=(",", ":")).encode() + b"\n"))
         line = self._lines.get(instance_id)
         if line is None or line.connection is None or not line.connection.write(data):
             last_seen_at = line.status.reported_at if line and line.status else None
@@ -200,6 +200,7 @@ class AgentSockets:
             reported_at=now,
             is_connected=True,
             work=_work_of(status),
+            protocol=status.protocol,
         )
         if before is None or _said(before) != _said(line.status):
             self._tell(line, before)
@@ -257,7 +258,10 @@ def _printable(text: str) -> str:
 
 def _said(status: AgentStatus) -> tuple[object, ...]:
     """Return what a listener wants to be woken for; the time of the last key is not among it."""
-    sessions = tuple((report.session_id, report.seat, report.phase) for report in status.sessions)
+    sessions = tuple(
+        (report.session_id, report.seat, report.phase, [(one.kind, one.state) for one in report.storage])
+        for report in status.sessions
+    )
     return (status.phase, sessions, status.is_connected)
 
 
@@ -270,8 +274,19 @@ def _reports_of(status: Status, now: datetime) -> tuple[SessionReport, ...]:
             detail=_printable(said.detail[:_MAX_DETAIL]),
             idle_since=now - timedelta(seconds=min(said.idle_seconds, 1e8)) if said.idle_seconds >= 0 else None,
             has_script_failed=said.has_script_failed,
+            storage=tuple(_storage_of(one) for one in said.storage),
         )
         for said in status.sessions
+    )
+
+
+def _storage_of(said: wire.StorageReport) -> StorageReport:
+    return StorageReport(
+        kind=StorageKind(said.kind),
+        state=StorageState(said.state),
+        unsent_files=said.unsent_files,
+        unsent_bytes=said.unsent_bytes,
+        detail=_printable(said.detail[:_MAX_DETAIL]),
     )
 
 

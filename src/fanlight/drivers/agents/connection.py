@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 from fanlight.agentwire import MAX_LINE_BYTES, MAX_SEATS, SPOKEN_PROTOCOLS
 from fanlight.agentwire.image_requests import ImageRequest, PartsOfRequests
-from fanlight.agentwire.messages import ImageRequestPart, MalformedMessage, Status, WorkReport, decode
-from fanlight.domain.ports import AgentPhase, SessionPhase, WorkPhase
+from fanlight.agentwire.messages import ImageRequestPart, MalformedMessage, Status, StorageReport, WorkReport, decode
+from fanlight.domain.ports import AgentPhase, SessionPhase, StorageState, WorkPhase
+from fanlight.domain.user_storage import StorageKind
 
 log = logging.getLogger(__name__)
 
@@ -17,6 +18,9 @@ MAX_UNREAD_BYTES = 4 * MAX_LINE_BYTES
 _PHASES = frozenset(phase.value for phase in AgentPhase)
 _SESSION_PHASES = frozenset(phase.value for phase in SessionPhase)
 _WORK_PHASES = frozenset(phase.value for phase in WorkPhase)
+_STORAGE_STATES = frozenset(state.value for state in StorageState)
+_STORAGE_KINDS = frozenset(kind.value for kind in StorageKind)
+_MAX_UNSENT = 2**50
 _MAX_SESSION_ID = _MAX_WORK_ID = 128
 
 
@@ -121,11 +125,26 @@ def _problem_of(message: object) -> str | None:
         return f"protocol {message.protocol}, here {sorted(SPOKEN_PROTOCOLS)}"
     if message.phase not in _PHASES or any(report.phase not in _SESSION_PHASES for report in message.sessions):
         return "unknown phase"
-    if any(len(report.session_id) > _MAX_SESSION_ID for report in message.sessions):
-        return "session id too long"
-    if any(not 0 <= report.seat < MAX_SEATS for report in message.sessions):
-        return "no such seat"
-    return "no such work" if message.work and not _is_work(message.work) else None
+    return next(
+        (
+            why
+            for is_wrong, why in (
+                (any(len(report.session_id) > _MAX_SESSION_ID for report in message.sessions), "session id too long"),
+                (not all(0 <= report.seat < MAX_SEATS for report in message.sessions), "no such seat"),
+                (not all(_is_storage(report.storage) for report in message.sessions), "no such storage"),
+                (message.work is not None and not _is_work(message.work), "no such work"),
+            )
+            if is_wrong
+        ),
+        None,
+    )
+
+
+def _is_storage(said: Sequence[StorageReport]) -> bool:
+    kinds = [one.kind for one in said]
+    is_known = _STORAGE_KINDS.issuperset(kinds) and _STORAGE_STATES.issuperset(one.state for one in said)
+    counts = [count for one in said for count in (one.unsent_files, one.unsent_bytes)]
+    return is_known and len(set(kinds)) == len(kinds) and all(0 <= count <= _MAX_UNSENT for count in counts)
 
 
 def _is_work(said: WorkReport) -> bool:

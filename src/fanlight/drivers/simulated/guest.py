@@ -23,6 +23,7 @@ from fanlight.agentwire.messages import (
     MalformedMessage,
     Message,
     PrepareSnapshot,
+    RefreshStorage,
     SessionReport,
     Status,
     WorkReport,
@@ -158,6 +159,8 @@ class SimulatedGuest:
                 self._launch(message)
             case EndSession(session_id=session_id):
                 await self._end(session_id)
+            case RefreshStorage():
+                pass  # there are no folders here
             case PrepareSnapshot() if self._record.spec.role is InstanceRole.IMAGE_BUILDER:
                 for session in self._record.sessions:
                     await self._end(session.session_id)

@@ -1,0 +1,67 @@
+"""Where users' files are: names of buckets and prefixes, and the doors through which an instance reaches them.
+
+The names are those of the service, so that what administrators have for their buckets works on these.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from hashlib import sha256
+
+from fanlight.domain.places import Scope
+
+# Constant in the service too.
+_HOME_INFIX = "36fb080bb8"
+_FOLDERS_OF = {"API": "custom", "SAML": "federated", "AWS_AD": "federated", "USERPOOL": "userpool"}
+
+
+class StorageKind(StrEnum):
+    """A connector of a stack, or the settings of applications."""
+
+    HOMEFOLDERS = "HOMEFOLDERS"
+    GOOGLE_DRIVE = "GOOGLE_DRIVE"
+    ONE_DRIVE = "ONE_DRIVE"
+    APPLICATION_SETTINGS = "APPLICATION_SETTINGS"
+
+
+def home_bucket(scope: Scope) -> str:
+    """Return the bucket of all home folders of an account in a region."""
+    return f"appstream2-{_HOME_INFIX}-{scope.region}-{scope.account_id}"
+
+
+def user_folder(authentication_type: str, user_id: str) -> str:
+    """Return `<type>/<digest>/`: the user id is taken as it is, capitals matter."""
+    return f"{_FOLDERS_OF[authentication_type]}/{sha256(user_id.encode()).hexdigest()}/"
+
+
+def home_prefix(authentication_type: str, user_id: str) -> str:
+    """Return what the keys of all files of a user begin with; the same whatever stack the user comes through."""
+    return f"user/{user_folder(authentication_type, user_id)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StorageDoor:
+    """One way of one instance to one place of its session's user. `token` opens it, for the instance's root only.
+
+    `first_uid` is the host's uid of that root. No quota: None.
+    """
+
+    session_id: str
+    kind: StorageKind
+    instance_id: str
+    first_uid: int
+    token: str
+    bucket: str
+    prefix: str
+    quota_in_bytes: int | None = None
+
+    def __repr__(self) -> str:
+        return f"StorageDoor({self.session_id!r}, {self.kind.value}, {self.instance_id!r})"
+
+    @property
+    def door_id(self) -> str:
+        return f"{self.session_id}/{self.kind}"
+
+    @property
+    def socket_name(self) -> str:
+        """The name of its socket; short, for paths of sockets have at most 107 bytes."""
+        return sha256(self.door_id.encode()).hexdigest()[:16] + ".sock"
