@@ -15,13 +15,20 @@ import aiohttp
 import pytest
 from image_store import ImageStoreContract, StopBehind
 from instance_driver import InstanceDriverContract, MakeSpec, eventually
+from instance_snapshots import InstanceSnapshotsContract
 from PIL import Image
 
 from fanlight.agentwire.messages import ApplicationToLaunch, BeginSession, EndSession, LaunchApplication
 from fanlight.domain.errors import CapacityExhausted, DriverUnavailable, ImageMissing
 from fanlight.domain.ports import AgentPhase, AgentStatus, InstanceSpec, Power, SessionPhase, SessionReport
 from fanlight.drivers.agents import AgentSockets
-from fanlight.drivers.simulated import Faults, SimulatedDriver, SimulatedImageStore, write_catalogues
+from fanlight.drivers.simulated import (
+    Faults,
+    SimulatedDriver,
+    SimulatedImageStore,
+    SimulatedSnapshots,
+    write_catalogues,
+)
 from fanlight.drivers.simulated.keys import typed_after
 from fanlight.services.image_catalogues import read_catalogues
 
@@ -70,6 +77,18 @@ async def driver(tmp_path: Path) -> AsyncIterator[SimulatedDriver]:
     await made.prepare()
     yield made
     await made.close()
+
+
+class TestSimulatedSnapshots(InstanceSnapshotsContract):
+    settle_seconds = 10.0
+
+    @pytest.fixture
+    def snapshots(self, driver: SimulatedDriver) -> SimulatedSnapshots:
+        return SimulatedSnapshots(driver)
+
+    @pytest.fixture
+    def spec(self) -> Callable[..., InstanceSpec]:
+        return make_spec
 
 
 class TestSimulatedDriver(InstanceDriverContract):

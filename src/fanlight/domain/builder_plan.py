@@ -10,20 +10,38 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import TypeAlias
 
-from fanlight.domain.clock_corrections import is_due
 from fanlight.domain.fleet_errors import FleetErrorCause, Problem
 from fanlight.domain.image_builders import ImageBuilder, ImageBuilderEvent, ImageBuilderState
 from fanlight.domain.images import ImageState
 from fanlight.domain.instance_plan import BOOT_GRACE, Sight
-from fanlight.domain.ports import AgentPhase, AgentStatus, Power, SessionPhase
+from fanlight.domain.own_instances import (
+    SETTLE_LIMIT,
+    SOON,
+    Destroy,
+    Discard,
+    EndStray,
+    Listen,
+    LookAgain,
+    PowerOff,
+    PowerOn,
+    Submit,
+    await_agent,
+    bring_up,
+    is_gone,
+    is_on,
+    is_ready,
+    late,
+    listen,
+    settle,
+    strays,
+    trouble,
+)
+from fanlight.domain.ports import AgentPhase, Power
 
 # The agent is process 1: it is away when the instance restarts, or for a moment when this process began anew.
 AWAY_GRACE = timedelta(seconds=2)
 # How long a restart from within may show a stopped instance.
 HALT_GRACE = timedelta(seconds=5)
-# How long a session's programs, the image's scripts and the agent's cleaning may take before the instance is stopped.
-SETTLE_LIMIT = timedelta(seconds=90)
-_SOON = timedelta(seconds=1)
 _LATER = timedelta(seconds=10)
 
 SHUT_DOWN = (
@@ -36,38 +54,11 @@ NO_REBOOT = "The instance was restarted from within and did not come up again. I
 
 
 @dataclass(frozen=True, slots=True)
-class Submit:
-    """Hand the launch to the engine: again, if a crash left open whether it was taken."""
-
-
-@dataclass(frozen=True, slots=True)
-class PowerOn:
-    """Start the instance that is there, on its own disk."""
-
-
-@dataclass(frozen=True, slots=True)
-class PowerOff:
-    """Stop the instance and keep its disk."""
-
-
-@dataclass(frozen=True, slots=True)
-class Listen:
-    first_uid: int
-
-
-@dataclass(frozen=True, slots=True)
 class Become:
     """`problem` is what led there, when it was not what the administrator asked for."""
 
     event: ImageBuilderEvent
     problem: Problem | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class EndStray:
-    """A session that is over, or that nobody knows, is still there."""
-
-    session_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,22 +69,6 @@ class CleanUp:
 @dataclass(frozen=True, slots=True)
 class NotePrepared:
     """Nothing of the builder's own is left: an image may be made of its disk once the instance stands still."""
-
-
-@dataclass(frozen=True, slots=True)
-class Discard:
-    """Terminate the instance; the builder stays."""
-
-
-@dataclass(frozen=True, slots=True)
-class Destroy:
-    """Terminate the instance and, once the engine does not show it any more, forget the builder."""
-
-
-@dataclass(frozen=True, slots=True)
-class LookAgain:
-    until: datetime
-    is_engine_asked: bool = False
 
 
 BuilderStep: TypeAlias = (
@@ -126,67 +101,36 @@ def _plan_failed(facts: BuilderFacts, now: datetime) -> list[BuilderStep]:  # no
 
 
 def _plan_stopped(facts: BuilderFacts, now: datetime) -> list[BuilderStep]:  # noqa: ARG001
-    return [PowerOff()] if _is_on(facts.sight) else []
+    return [PowerOff()] if is_on(facts.sight) else []
 
 
 def _plan_stopping(facts: BuilderFacts, now: datetime) -> list[BuilderStep]:
     return _plan_stop(facts, ImageBuilderEvent.INSTANCE_STOPPED, now)
 
 
-def _is_on(sight: Sight) -> bool:
-    return sight.observed is not None and sight.observed.power in (Power.STARTING, Power.RUNNING)
-
-
-def _is_gone(facts: BuilderFacts) -> bool:
-    """Return whether a look that began after the engine accepted the instance did not find it."""
-    sight, accepted_at = facts.sight, facts.builder.accepted_at
-    if sight.observed is not None or sight.looked_at is None:
-        return False
-    return accepted_at is not None and sight.looked_at > accepted_at
-
-
 def _plan_stop(facts: BuilderFacts, event: ImageBuilderEvent, now: datetime) -> list[BuilderStep]:
     """Let sessions end in order, then stop the instance."""
-    if not _is_on(facts.sight):
+    if not is_on(facts.sight):
         if facts.sight.looked_at is None:
-            return [LookAgain(now + _SOON, is_engine_asked=True)]
+            return [LookAgain(now + SOON, is_engine_asked=True)]
         reason = facts.builder.reason
         return [Become(event, Problem(FleetErrorCause.BOOT_FAILED, reason.message) if reason else None)]
-    ending = _endings(facts, now)
-    return ending or [PowerOff()]
-
-
-def _endings(facts: BuilderFacts, now: datetime) -> list[BuilderStep]:
-    """Return what has to happen before the instance may be stopped; nothing once it may, or has taken too long."""
-    deadline = facts.builder.begun_at + SETTLE_LIMIT
-    agent = facts.sight.agent
-    if deadline <= now or agent is None or not agent.is_connected:
-        return []
-    strays = _strays(facts)
-    return [*strays, LookAgain(min(deadline, now + _SOON))] if strays else []
+    return [*settle(facts.builder, facts.sight, now)] or [PowerOff()]
 
 
 def _strays(facts: BuilderFacts) -> list[BuilderStep]:
-    agent = facts.sight.agent
-    if agent is None or not agent.is_connected:
-        return []
-    keeps = facts.live_sessions if facts.builder.has_desktop else ()
-    return [
-        EndStray(report.session_id)
-        for report in agent.sessions
-        if report.session_id not in keeps and report.phase not in (SessionPhase.ENDED, SessionPhase.FAILED)
-    ]
+    return [*strays(facts.sight, facts.live_sessions if facts.builder.has_desktop else ())]
 
 
 def _plan_snapshot(facts: BuilderFacts, now: datetime) -> list[BuilderStep]:
     if facts.image_state is not ImageState.PENDING:
         # Made, failed or given up. One that failed early leaves the instance running.
         return _plan_stop(facts, ImageBuilderEvent.SNAPSHOT_OVER, now)
-    if not _is_on(facts.sight):
+    if not is_on(facts.sight):
         if facts.sight.looked_at is None:
-            return [LookAgain(now + _SOON, is_engine_asked=True)]
+            return [LookAgain(now + SOON, is_engine_asked=True)]
         return [LookAgain(now + _LATER)] if facts.builder.is_prepared else _unprepared()
-    return [PowerOff()] if facts.builder.is_prepared else _listen(facts.sight) or _plan_preparation(facts, now)
+    return [PowerOff()] if facts.builder.is_prepared else [*listen(facts.sight)] or _plan_preparation(facts, now)
 
 
 def _plan_preparation(facts: BuilderFacts, now: datetime) -> list[BuilderStep]:
@@ -197,7 +141,7 @@ def _plan_preparation(facts: BuilderFacts, now: datetime) -> list[BuilderStep]:
         return [NotePrepared()]
     if deadline <= now:
         return _unprepared()
-    return [*([CleanUp()] if is_there else []), LookAgain(min(deadline, now + _SOON))]
+    return [*([CleanUp()] if is_there else []), LookAgain(min(deadline, now + SOON))]
 
 
 def _unprepared() -> list[BuilderStep]:
@@ -208,53 +152,30 @@ def _plan_start(facts: BuilderFacts, now: datetime) -> list[BuilderStep]:
     builder = facts.builder
     if builder.accepted_at is not None:
         return _if_gone(facts) or _if_broken(facts) or _plan_boot(facts, builder.accepted_at, now)
-    if builder.retry_at is not None and not is_due(builder.retry_at, now):
-        return [LookAgain(builder.retry_at)]
-    return [PowerOn() if builder.has_run else Submit()]
+    return [bring_up(builder, now)]
 
 
 def _if_gone(facts: BuilderFacts) -> list[BuilderStep]:
-    if not _is_gone(facts):
+    if not is_gone(facts.builder, facts.sight):
         return []
     return [Become(ImageBuilderEvent.INSTANCE_LOST, Problem(FleetErrorCause.BOOT_FAILED, LOST))]
 
 
 def _if_broken(facts: BuilderFacts) -> list[BuilderStep]:
-    """Give up a start of which engine or agent say that it failed. A look from before the start says nothing."""
-    observed, agent, accepted_at = facts.sight.observed, facts.sight.agent, facts.builder.accepted_at
-    looked_at = facts.sight.looked_at
-    is_fresh = looked_at is not None and accepted_at is not None and looked_at > accepted_at
-    if observed is not None and observed.power in (Power.STOPPED, Power.FAILED) and is_fresh:
-        detail = f": {observed.detail}" if observed.detail else ""
-        return _give_up(facts.builder, f"The engine reports {observed.power}{detail}.")
-    if facts.sight.listening_since is not None and agent is not None and agent.phase is AgentPhase.FAILED:
-        return _give_up(facts.builder, f"Its agent failed: {agent.detail}.")
-    return []
+    """Give up a start of which engine or agent say that it failed."""
+    why = trouble(facts.builder, facts.sight)
+    return _give_up(facts.builder, why) if why else []
 
 
 def _plan_boot(facts: BuilderFacts, accepted_at: datetime, now: datetime) -> list[BuilderStep]:
     sight = facts.sight
-    if listening := _listen(sight):
-        return listening
-    if sight.listening_since is not None and _is_ready(sight.agent):
+    if listening := listen(sight):
+        return [*listening]
+    if sight.listening_since is not None and is_ready(sight.agent):
         return [Become(ImageBuilderEvent.AGENT_READY)]
-    deadline = accepted_at + BOOT_GRACE
-    if deadline <= now:
-        return _give_up(facts.builder, f"No agent reported within {BOOT_GRACE.total_seconds():.0f} s.")
-    if sight.listening_since is None:
-        return [LookAgain(min(deadline, now + timedelta(milliseconds=250)), is_engine_asked=True)]
-    return [LookAgain(deadline)]
-
-
-def _listen(sight: Sight) -> list[BuilderStep]:
-    """Listen for the agent as soon as the engine shows whose it must be."""
-    if sight.listening_since is None and sight.observed is not None and sight.observed.first_uid is not None:
-        return [Listen(sight.observed.first_uid)]
-    return []
-
-
-def _is_ready(agent: AgentStatus | None) -> bool:
-    return agent is not None and agent.is_connected and agent.phase is AgentPhase.READY
+    if why := late(accepted_at, now):
+        return _give_up(facts.builder, why)
+    return [await_agent(accepted_at, sight, now)]
 
 
 def _give_up(builder: ImageBuilder, why: str) -> list[BuilderStep]:
@@ -266,16 +187,16 @@ def _plan_running(facts: BuilderFacts, now: datetime) -> list[BuilderStep]:
     observed = facts.sight.observed
     if observed is not None and observed.power in (Power.STOPPED, Power.FAILED):
         return [Become(ImageBuilderEvent.REBOOTED)]
-    return _if_gone(facts) or _listen(facts.sight) or _watch(facts, now)
+    return _if_gone(facts) or [*listen(facts.sight)] or _watch(facts, now)
 
 
 def _watch(facts: BuilderFacts, now: datetime) -> list[BuilderStep]:
     sight, agent = facts.sight, facts.sight.agent
     if sight.listening_since is None:
-        return [LookAgain(now + _SOON, is_engine_asked=True)]
+        return [LookAgain(now + SOON, is_engine_asked=True)]
     if agent is not None and agent.is_connected:
         strays = _strays(facts)
-        return [*strays, LookAgain(now + _SOON)] if strays else []
+        return [*strays, LookAgain(now + SOON)] if strays else []
     away_since = max(agent.reported_at, sight.listening_since) if agent else sight.listening_since
     if away_since + AWAY_GRACE <= now:
         return [Become(ImageBuilderEvent.REBOOTED)]
@@ -283,24 +204,24 @@ def _watch(facts: BuilderFacts, now: datetime) -> list[BuilderStep]:
 
 
 def _plan_reboot(facts: BuilderFacts, now: datetime) -> list[BuilderStep]:
-    return _if_gone(facts) or _if_halted(facts, now) or _listen(facts.sight) or _await_reboot(facts, now)
+    return _if_gone(facts) or _if_halted(facts, now) or [*listen(facts.sight)] or _await_reboot(facts, now)
 
 
 def _if_halted(facts: BuilderFacts, now: datetime) -> list[BuilderStep]:
     """A restart passes through "stopped"; what stays so was shut down."""
-    if _is_on(facts.sight):
+    if is_on(facts.sight):
         return []
     if facts.builder.begun_at + HALT_GRACE <= now and facts.sight.observed is not None:
         return [Become(ImageBuilderEvent.INSTANCE_STOPPED, Problem(FleetErrorCause.BOOT_FAILED, SHUT_DOWN))]
-    return [LookAgain(now + _SOON, is_engine_asked=True)]
+    return [LookAgain(now + SOON, is_engine_asked=True)]
 
 
 def _await_reboot(facts: BuilderFacts, now: datetime) -> list[BuilderStep]:
-    if _is_ready(facts.sight.agent):
+    if is_ready(facts.sight.agent):
         return [Become(ImageBuilderEvent.AGENT_READY)]
     if facts.builder.begun_at + BOOT_GRACE <= now:
         return [Become(ImageBuilderEvent.REBOOT_FAILED, Problem(FleetErrorCause.BOOT_FAILED, NO_REBOOT))]
-    return [LookAgain(now + _SOON, is_engine_asked=True)]
+    return [LookAgain(now + SOON, is_engine_asked=True)]
 
 
 _PLANS: Mapping[ImageBuilderState, Callable[[BuilderFacts, datetime], list[BuilderStep]]] = MappingProxyType(

@@ -165,6 +165,14 @@ class InstanceMissing(DriverError):
     """The engine does not have the instance that was to be started: whatever was on its disk is gone."""
 
 
+class SnapshotMissing(DriverError):
+    """The engine does not have the snapshot that was to be restored."""
+
+
+class SnapshotRefused(DriverError):
+    """The engine makes or restores no snapshot of this instance now: it runs, or the engine says why not."""
+
+
 class LaunchRefused(DriverError):
     """The engine refused the instance for a reason that a repetition does not mend."""
 

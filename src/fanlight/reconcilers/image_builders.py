@@ -17,15 +17,7 @@ from fanlight.domain.builder_plan import (
     BuilderFacts,
     BuilderStep,
     CleanUp,
-    Destroy,
-    Discard,
-    EndStray,
-    Listen,
-    LookAgain,
     NotePrepared,
-    PowerOff,
-    PowerOn,
-    Submit,
     plan_builder,
 )
 from fanlight.domain.errors import (
@@ -48,6 +40,7 @@ from fanlight.domain.image_builders import (
 from fanlight.domain.images import Image
 from fanlight.domain.instance_plan import Sight
 from fanlight.domain.instance_types import size_of
+from fanlight.domain.own_instances import Destroy, Discard, EndStray, Listen, LookAgain, PowerOff, PowerOn, Submit
 from fanlight.domain.ports import (
     AgentChannel,
     Clock,

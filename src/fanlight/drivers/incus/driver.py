@@ -10,7 +10,7 @@ import asyncio
 import logging
 import pwd
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from fanlight.domain.errors import (
     ImageMissing,
     InstanceMissing,
     LaunchRefused,
+    SnapshotRefused,
     SubnetUnusable,
 )
 from fanlight.domain.networks import Networks
@@ -216,6 +217,26 @@ class IncusDriver:
                 if refused.says(*NO_ROOM):
                     raise CapacityExhausted(f"No room for {instance_id}: {refused.text}.") from refused
                 raise LaunchRefused(f"The engine does not start {instance_id}: {refused.text}.") from refused
+
+    @asynccontextmanager
+    async def standing_still(self, instance_id: str) -> AsyncIterator[IncusClient]:
+        """Keep others from a stopped instance while the block runs; its socket directories are there meanwhile.
+
+        Incus takes no change of an instance whose mounts have no source. Raises InstanceMissing, SnapshotRefused,
+        DriverUnavailable.
+        """
+        async with self._lock(instance_id):
+            found = await self._find(instance_id) if instances.INSTANCE_ID.fullmatch(instance_id) else None
+            if found is None:
+                raise InstanceMissing(f"The engine has no instance {instance_id}.")
+            if found["status"] != "Stopped":
+                raise SnapshotRefused(f"The instance {instance_id} is {found['status']}: stop it first.")
+            self._make_directories(instance_id)
+            try:
+                yield self._client
+            finally:
+                with suppress(OSError):  # `remove_leftovers` looks again
+                    self._sockets().remove(instance_id)
 
     def _with_runtime(self, found: Mapping[str, Any], version: str) -> dict[str, Any]:
         """Return the change that mounts another runtime. Raises LaunchRefused when it is not installed."""

@@ -136,7 +136,7 @@ def project_config_of(bridges: tuple[str, ...], disk_paths: tuple[Path, ...]) ->
         "restricted.devices.nic": "managed",
         "restricted.networks.access": ",".join(bridges),
         "restricted.backups": "block",
-        "restricted.snapshots": "block",
+        "restricted.snapshots": "allow",  # backups of instances that outlive a stop
     }
 
 

@@ -23,6 +23,7 @@ from aiohttp import web
 from fanlight.config import Settings
 from fanlight.domain.errors import DriverError, DriverUnavailable
 from fanlight.domain.image_archives import ImageArchives
+from fanlight.domain.instance_snapshots import InstanceSnapshots
 from fanlight.domain.ports import ImageStore, InstanceDriver
 from fanlight.drivers.incus import wire
 from fanlight.drivers.incus.archive_routes import archive_routes
@@ -30,6 +31,8 @@ from fanlight.drivers.incus.archives import IncusImageArchives
 from fanlight.drivers.incus.engine_images import EngineImages
 from fanlight.drivers.incus.engines import IncusEngines
 from fanlight.drivers.incus.image_routes import image_routes
+from fanlight.drivers.incus.snapshot_routes import snapshot_routes
+from fanlight.drivers.incus.snapshots import IncusSnapshots
 from fanlight.drivers.incus.upkeep import GUARD_CHECK_IN_SECONDS, keep_prepared
 from fanlight.unix_sockets import listen_in, uid_of_peer
 
@@ -52,7 +55,8 @@ async def run_compute_process(settings: Settings, *, guard_check_in_seconds: flo
         # Should the upkeep ever end by a mistake of ours, the group ends the process, which is started again.
         images = EngineImages(engines)
         archives = IncusImageArchives(settings.data_dir / ARCHIVE_DESK, images.store_in)
-        async with ComputeServer(settings, engines, images, archives), asyncio.TaskGroup() as group:
+        server = ComputeServer(settings, engines, images, archives, IncusSnapshots(engines.driver_of))
+        async with server, asyncio.TaskGroup() as group:
             upkeep = group.create_task(keep_prepared(engines, guard_check_in_seconds))
             await stop.wait()
             upkeep.cancel()
@@ -67,9 +71,15 @@ class ComputeServer:
     """
 
     def __init__(
-        self, settings: Settings, driver: InstanceDriver, store: ImageStore, archives: ImageArchives | None = None
+        self,
+        settings: Settings,
+        driver: InstanceDriver,
+        store: ImageStore,
+        archives: ImageArchives | None = None,
+        snapshots: InstanceSnapshots | None = None,
     ) -> None:
-        self._settings, self._driver, self._store, self._archives = settings, driver, store, archives
+        self._settings, self._driver, self._store = settings, driver, store
+        self._archives, self._snapshots = archives, snapshots
         self._runner: web.AppRunner | None = None
 
     async def __aenter__(self) -> Self:
@@ -88,6 +98,7 @@ class ComputeServer:
                 web.get("/v1/changes", self._changes),
                 *image_routes(self._store, self._check_prepared, _json_of),
                 *(archive_routes(self._archives, self._check_prepared) if self._archives else ()),
+                *(snapshot_routes(self._snapshots, self._check_prepared, _json_of) if self._snapshots else ()),
             ]
         )
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)

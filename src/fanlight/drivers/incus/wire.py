@@ -19,6 +19,8 @@ from fanlight.domain.errors import (
     LaunchRefused,
     PublishRefused,
     SecurityGroupMissing,
+    SnapshotMissing,
+    SnapshotRefused,
     SubnetExhausted,
     SubnetMissing,
     SubnetUnusable,
@@ -35,6 +37,7 @@ MAX_BODY_IN_BYTES = 128 * 1024
 IMAGE_REF = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 MADE_REF = re.compile(rf"{MADE_HERE}[a-z0-9-]{{1,58}}")
 RUNTIME_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+SNAPSHOT = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 REGION = re.compile(r"[a-z0-9-]{1,32}")
 MAX_LABELS = 64
 MAX_NAMES = 1024
@@ -99,6 +102,11 @@ def read_publish(body: Any) -> dict[str, Any]:
 def read_copy(body: Any) -> dict[str, Any]:
     """Return the arguments of `ImageStore.copy`. Raises MalformedRequest."""
     return _read(body, {"ref": _is_match(IMAGE_REF), "new_ref": _is_match(MADE_REF), "region": _is_match(REGION)})
+
+
+def read_snapshot(body: Any) -> dict[str, Any]:
+    """Return instance and name of a snapshot. Raises MalformedRequest."""
+    return _read(body, {"instance_id": _is_match(INSTANCE_ID), "name": _is_match(SNAPSHOT)})
 
 
 def read_archive_taking(body: Any) -> dict[str, Any]:
@@ -192,6 +200,8 @@ _ERRORS: dict[str, type[DriverError]] = {
     "LaunchRefused": LaunchRefused,
     "PublishRefused": PublishRefused,
     "SecurityGroupMissing": SecurityGroupMissing,
+    "SnapshotMissing": SnapshotMissing,
+    "SnapshotRefused": SnapshotRefused,
     "SubnetExhausted": SubnetExhausted,
     "SubnetMissing": SubnetMissing,
     "SubnetUnusable": SubnetUnusable,

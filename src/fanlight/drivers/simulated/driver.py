@@ -165,6 +165,17 @@ class SimulatedDriver:
         await self._power_off(instance_id)
         self._records.remove(instance_id)
 
+    def record_of(self, instance_id: str) -> Record | None:
+        """Return what is remembered of an instance, for the snapshots beside this driver. Raises as the driver does."""
+        record = self._known.get(instance_id)
+        self._check(record.spec if record else None)
+        return record
+
+    def save(self, record: Record) -> None:
+        """Make a change of a record durable, as long as its instance is there."""
+        if record.spec.instance_id in self._known:
+            self._records.save(record)
+
     def _seat_for(self, spec: InstanceSpec) -> tuple[str, str]:
         """Return subnet and address, chosen as the real engine does. Raises NetworkUnusable, SubnetExhausted."""
         self._networks.check(spec.subnet_ids, spec.security_group_ids)
@@ -194,13 +205,9 @@ class SimulatedDriver:
             directory.mkdir(exist_ok=True)
             directory.chmod(mode)
         is_updated = self._images.properties_of(record.spec.image_ref).get(UPDATED_PROPERTY) == "true"
-        guest = SimulatedGuest(record, home, self.faults, lambda: self._save(record), is_updated=is_updated)
+        guest = SimulatedGuest(record, home, self.faults, lambda: self.save(record), is_updated=is_updated)
         instance_id = record.spec.instance_id
         self._guests[instance_id] = asyncio.create_task(guest.run(), name=f"simulated instance {instance_id}")
-
-    def _save(self, record: Record) -> None:
-        if record.spec.instance_id in self._known:
-            self._records.save(record)
 
     async def _power_off(self, instance_id: str) -> None:
         if task := self._guests.pop(instance_id, None):

@@ -37,6 +37,7 @@ class Record:
     address: str = ""  # "": no network interface
     subnet_id: str = ""
     sessions: list[SessionRecord] = field(default_factory=list)
+    snapshots: list[str] = field(default_factory=list)  # names, the oldest first
 
     def session(self, session_id: str) -> SessionRecord | None:
         return next((session for session in self.sessions if session.session_id == session_id), None)
@@ -77,6 +78,7 @@ class Records:
                 address=members.get("address", ""),
                 subnet_id=members.get("subnet_id", ""),
                 sessions=[SessionRecord(**session) for session in members.get("sessions", ())],
+                snapshots=members.get("snapshots", []),
             )
 
     def _path(self, instance_id: str) -> Path:
