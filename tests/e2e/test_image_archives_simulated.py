@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import struct
 import subprocess
 import tarfile
 from collections.abc import Iterator
@@ -16,7 +17,8 @@ import zstandard
 from botocore.exceptions import ClientError
 from installation import KEY_ID, SECRET, Installation, free_port, wait_for
 
-from archive_samples import directory, gzipped, member, oci, program, symlink, tar, usable
+from archive_samples import ENTRY, PASSWD, directory, gzipped, member, oci, program, symlink, tar, usable
+from disk_samples import ext4, gpt, qcow2
 from fanlight.config import Settings
 from fanlight.storage.embedded_s3 import KeyPair, server_of
 from fanlight.storage.rclone import PROGRAM
@@ -141,13 +143,24 @@ def test_an_oci_archive_becomes_an_image_with_the_given_catalogue(server: Instal
     assert (application["LaunchParameters"], application["WorkingDirectory"]) == ("--full", "/tmp")
 
 
+def test_a_disk_becomes_an_image(server: Installation, s3: Any, tmp_path: Path) -> None:
+    programs = {f"usr/bin/{name}": b"#!/bin/sh\n" for name in ("Xvfb", "openbox", "pulseaudio", "dbus-daemon", "edit")}
+    entry = {"usr/share/applications/edit.desktop": ENTRY}
+    system = ext4(tmp_path, {"etc/passwd": PASSWD, "bin/sh": b"#!"} | programs | entry)
+    ami = registered(server, s3, "disk.qcow2", qcow2(gpt(system), compression="zlib"))
+    server.client().create_imported_image(Name="Disk", SourceAmiId=ami, IamRoleArn=ROLE)
+    image = finished(server, "Disk")
+    assert image["State"] == "AVAILABLE", image.get("StateChangeReason")
+    assert [one["Name"] for one in image["Applications"]] == ["edit"]
+
+
 @pytest.mark.parametrize(
     ("name", "archive", "says"),
     [
         ("Evil-Link", tar([symlink("etc", "/etc"), member("etc/passwd", b"x")]), "Something stands below 'etc'"),
         ("Evil-Path", tar([member("../../root/.ssh/authorized_keys", b"x")]), "leads out of its directory"),
         ("Evil-Device", tar([*usable(), member("srv/sda", type=tarfile.BLKTYPE)]), "is a device"),
-        ("Evil-Disk", b"QFI\xfb" + bytes(600), "is a qcow2 disk"),
+        ("Evil-Disk", struct.pack(">4sIQ", b"QFI\xfb", 3, 4096) + bytes(600), "a backing file"),
         (
             "Poor",
             tar([directory("etc"), program("usr/bin/Xvfb")]),

@@ -1,7 +1,8 @@
 """What kind of archive it is, and where its layers stand.
 
 A plain tarball is one layer. An OCI image archive is an uncompressed tar with `oci-layout`, `index.json` and blobs, each
-named by its digest; everything that is read of it is compared with that digest.
+named by its digest; everything that is read of it is compared with that digest. A qcow2 disk has its root file system
+for its one layer.
 """
 
 import json
@@ -13,9 +14,12 @@ from typing import Any
 
 from fanlight.archives import ArchiveRefused, limits
 from fanlight.archives.compression import FilePart, is_compressed, magic_of
+from fanlight.archives.ext4 import Ext4
+from fanlight.archives.partitions import find_root
+from fanlight.archives.qcow2 import MAGIC as QCOW2_MAGIC
+from fanlight.archives.qcow2 import Qcow2Disk
 from fanlight.archives.tar_reader import Kind, read_members
 
-_QCOW2 = b"QFI\xfb"
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _INDEX_TYPES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
 _MANIFEST_TYPES = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
@@ -40,11 +44,15 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Layers:
-    """`prefix` is what stands before the paths that count; with one, the archive is an engine's own."""
+    """`prefix` is what stands before the paths that count; with one, the archive is an engine's own.
+
+    A `disk` is one layer that is no tar.
+    """
 
     layers: tuple[Layer, ...]
     has_whiteouts: bool
     prefix: str = ""
+    disk: Ext4 | None = None
 
 
 class _Counting:
@@ -64,11 +72,8 @@ def find_layers(descriptor: int, size: int, prefix: str = "") -> Layers:
     magic = magic_of(descriptor)
     if prefix:
         return Layers((Layer(0, size),), has_whiteouts=False, prefix=prefix)
-    if magic.startswith(_QCOW2):
-        raise ArchiveRefused(
-            "The file is a qcow2 disk. Disks are not read: make a tarball of its root file system (virt-tar-out -a disk.qcow2 "
-            "/ rootfs.tar) and import that."
-        )
+    if magic.startswith(QCOW2_MAGIC):
+        return Layers((Layer(0, size),), has_whiteouts=False, disk=find_root(Qcow2Disk(descriptor, size)))
     whole = Layers((Layer(0, size),), has_whiteouts=False)
     if is_compressed(magic):
         return whole

@@ -3,6 +3,7 @@
 MAX_MEMBERS = 500_000  # a full desktop has some 150,000
 MAX_TOTAL_IN_BYTES = 32 * 2**30  # of all contents together, decompressed
 MAX_FILE_IN_BYTES = 16 * 2**30
+MAX_DISK_IN_BYTES = 2**40  # what the guest would see of a disk; most of it holes
 MAX_PATH = 1024
 MAX_COMPONENT = 255
 MAX_DEPTH = 64

@@ -99,6 +99,10 @@ def normalise(
 
 
 def _members(descriptor: int, layers: Layers, number: int) -> Iterator[tuple[Member, Content, Inode]]:
+    if layers.disk is not None:
+        for index, (member, content) in enumerate(layers.disk.members()):
+            yield member, content, Inode(number, index)
+        return
     layer = layers.layers[number]
     part = FilePart(descriptor, layer.offset, layer.size)
     stream = decompressed(part, magic_of(descriptor, layer.offset))

@@ -105,7 +105,7 @@ def read_members(stream: Readable) -> Iterator[tuple[Member, Content]]:
         else:
             member = _member(header, extension)
             count, total = count + 1, total + member.size
-            _check_totals(member, count, total)
+            check_totals(member, count, total)
             content = Content(stream, member.size)
             yield member, content
             for _ in content.chunks():
@@ -189,7 +189,7 @@ def _number(value: bytes) -> int:
 
 
 def _member(header: tarfile.TarInfo, extension: _Extension) -> Member:
-    path = _path(extension.path if extension.path is not None else header.name)
+    path = checked_path(extension.path if extension.path is not None else header.name)
     kind = _KINDS.get(header.type)
     if kind is None:
         raise ArchiveRefused(
@@ -208,24 +208,33 @@ def _member(header: tarfile.TarInfo, extension: _Extension) -> Member:
         gid=extension.gid if extension.gid is not None else header.gid,
         modified_at=max(0, extension.modified_at if extension.modified_at is not None else int(header.mtime)),
         size=size,
-        capability=_capability(path, kind, extension.capability),
+        capability=checked_capability(path, kind, extension.capability),
         dropped_attributes=extension.dropped,
     )
-    if not (0 <= member.uid <= limits.MAX_ID and 0 <= member.gid <= limits.MAX_ID):
-        raise ArchiveRefused(
-            f"{path!r} belongs to {member.uid}:{member.gid}; an instance has ids up to {limits.MAX_ID}."
-        )
+    check_owner(member)
     target = extension.target if extension.target is not None else header.linkname
     if kind is Kind.HARD_LINK:
-        return replace(member, target=_path(target))
+        return replace(member, target=checked_path(target))
     if kind is Kind.SYMLINK:
-        if not target or len(target) > limits.MAX_LINK or "\0" in target:
-            raise ArchiveRefused(f"{path!r} is a link to nowhere, or its target is longer than {limits.MAX_LINK}.")
-        return replace(member, target=target)
+        return replace(member, target=checked_target(path, target))
     return member
 
 
-def _capability(path: str, kind: Kind, value: bytes) -> bytes:
+def check_owner(member: Member) -> None:
+    if not (0 <= member.uid <= limits.MAX_ID and 0 <= member.gid <= limits.MAX_ID):
+        raise ArchiveRefused(
+            f"{member.path!r} belongs to {member.uid}:{member.gid}; an instance has ids up to {limits.MAX_ID}."
+        )
+
+
+def checked_target(path: str, target: str) -> str:
+    """Return the target of a symbolic link."""
+    if not target or len(target) > limits.MAX_LINK or "\0" in target:
+        raise ArchiveRefused(f"{path!r} is a link to nowhere, or its target is longer than {limits.MAX_LINK}.")
+    return target
+
+
+def checked_capability(path: str, kind: Kind, value: bytes) -> bytes:
     """Return file capabilities as the kernel writes them for a whole system (revision 2); others are refused."""
     if not value:
         return b""
@@ -234,7 +243,7 @@ def _capability(path: str, kind: Kind, value: bytes) -> bytes:
     return value
 
 
-def _path(name: str) -> str:
+def checked_path(name: str) -> str:
     if name.startswith("/"):
         raise ArchiveRefused(f"{name!r} is an absolute path.")
     parts = [part for part in name.split("/") if part not in ("", ".")]
@@ -250,7 +259,7 @@ def _path(name: str) -> str:
     return path
 
 
-def _check_totals(member: Member, count: int, total: int) -> None:
+def check_totals(member: Member, count: int, total: int) -> None:
     if member.size < 0 or member.size > limits.MAX_FILE_IN_BYTES:
         raise ArchiveRefused(f"{member.path!r} is larger than {limits.MAX_FILE_IN_BYTES // 2**30} GiB.")
     if count > limits.MAX_MEMBERS:

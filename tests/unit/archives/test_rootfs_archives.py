@@ -278,7 +278,7 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "nothing": (b"", "ends too early"),
     "an empty tar": (tar([]), "The archive is empty"),
     "something behind the end": (tar(usable()) + b"x" * 5 * 2**20, "stands behind the end"),
-    "a qcow2 disk": (b"QFI\xfb\0\0\0\x03" + bytes(600), "is a qcow2 disk"),
+    "a qcow2 disk that is cut off": (b"QFI\xfb\0\0\0\x03" + bytes(60), "is cut off"),
     "a layer through a link below": (
         oci([tar([symlink("srv", "/etc")]), tar([member("srv/passwd", b"x")])]),
         "A layer writes through 'srv'",

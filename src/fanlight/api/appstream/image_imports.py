@@ -35,7 +35,7 @@ from fanlight.services.images import DescribedImage
 @operation(
     "CreateImportedImage",
     raises=(NotFound, AlreadyExists, InvalidCombination, LimitExceeded, RoleRefused, DryRunPassed),
-    note="SourceAmiId is an archive in S3 that EC2's RegisterImage or an export named: an OCI archive or a tarball of a root file system. IamRoleArn must be a role of the account, and is not needed for more.",
+    note="SourceAmiId is an archive in S3 that EC2's RegisterImage or an export named: an OCI archive, a tarball of a root file system, or a qcow2 disk with an ext4 one. IamRoleArn must be a role of the account, and is not needed for more.",
     refuses={
         "WorkspaceImageId": "there are no WorkSpaces here: give SourceAmiId.",
         "RuntimeValidationConfig": "imported images are not booted before they are offered yet: start a fleet with one.",
