@@ -10,7 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 from playwright.sync_api import Browser
 
-from e2e.administrators import SAMPLE_IMAGE
+from e2e.administrators import SAMPLE_IMAGE, Administrator
 from e2e.browsers import Visitor, visitor
 from e2e.installation import Installation, wait_for
 from e2e.instances import Instances
@@ -19,6 +19,27 @@ pytestmark = [pytest.mark.incus, pytest.mark.browser]
 
 NAME = "e2e-workshop"
 KEPT = "/opt/kept-by-the-builder"
+IMAGE, USER = "e2e-made-by-hand", "grace"
+# Start a terminal as the administrator's own panel does: as a child of nobody, with the desktop's variables.
+TERMINAL = """pid=$(pgrep -u 50110 -x openbox | head -1)
+xargs -0 -a /proc/$pid/environ sh -c 'exec setsid env -i "$@" setpriv --reuid 50110 --regid 50110 --init-groups xfce4-terminal' sh >/dev/null 2>&1 &
+"""
+# A package that no image has, in a repository that needs no network. Its window is bright: a black one that fills the
+# screen is no picture to a test that looks for lit pixels.
+REPOSITORY = """set -e
+mkdir -p /opt/repository/quick-note/DEBIAN /opt/repository/quick-note/usr/bin
+cd /opt/repository
+printf '#!/bin/sh\\nexec xfce4-terminal --hide-menubar --color-bg=white --color-text=black -x sh -c "echo QUICK NOTE; sleep 3600"\\n' >quick-note/usr/bin/quick-note
+chmod 755 quick-note/usr/bin/quick-note
+printf 'Package: quick-note\\nVersion: 1.0\\nArchitecture: all\\nMaintainer: tests <tests@localhost>\\nDescription: notes\\n' >quick-note/DEBIAN/control
+dpkg-deb --root-owner-group --build quick-note quick-note.deb
+{ cat quick-note/DEBIAN/control
+  printf 'Filename: ./quick-note.deb\\nSize: %s\\nSHA256: %s\\n' "$(stat -c %s quick-note.deb)" "$(sha256sum quick-note.deb | cut -d' ' -f1)"
+} >Packages
+rm -r quick-note
+echo 'deb [trusted=yes] file:/opt/repository ./' >/etc/apt/sources.list.d/local.list
+apt-get update -o Dir::Etc::sourcelist=/etc/apt/sources.list.d/local.list -o Dir::Etc::sourceparts=-
+"""
 
 
 class Story:
@@ -43,6 +64,36 @@ class Story:
             return found if found["State"] == state else None
 
         return dict(wait_for(probe, timeout=timeout, what=f"{NAME} {state}; it is {self.builder()}"))
+
+    def image(self) -> dict[str, Any] | None:
+        found = [one for one in self.client.describe_images(Type="PRIVATE")["Images"] if one["Name"] == IMAGE]
+        return dict(found[0]) if found else None
+
+    def image_becomes(self, state: str, timeout: float = 180) -> dict[str, Any]:
+        def probe() -> dict[str, Any] | None:
+            found = self.image()
+            assert found is None or found["State"] != "FAILED", found
+            return found if found and found["State"] == state else None
+
+        return dict(wait_for(probe, timeout=timeout, what=f"{IMAGE} {state}; it is {self.image()}"))
+
+    def has_file(self, path: str) -> bool:
+        return self.instances.run(self.instance_id, "test", "-e", path).returncode == 0
+
+    def runs(self, program: str) -> bool:
+        """Return whether the administrator runs it."""
+        return self.instances.run(self.instance_id, "pgrep", "-u", "50110", "-x", program).returncode == 0
+
+    def wait_for_prompt(self) -> None:
+        """Wait until sudo is done: it hands what is typed meanwhile to the program that it runs."""
+        wait_for(
+            lambda: self.instances.run(self.instance_id, "pgrep", "-x", "sudo").returncode != 0,
+            timeout=20,
+            what="sudo done",
+        )
+
+    def catalogue(self) -> str:
+        return (self.instances.read(self.instance_id, "/etc/fanlight/catalog.json") or b"").decode()
 
     def open(self) -> None:
         self.visitor.open(self.client.create_image_builder_streaming_url(Name=NAME)["StreamingURL"])
@@ -132,6 +183,47 @@ def test_a_killed_fanlight_finds_builder_and_session_again(story: Story) -> None
     story.installation.start()
     story.visitor.wait_for_state("stream")
     story.becomes("RUNNING")
+
+
+def test_what_is_installed_and_registered_there_becomes_an_image(story: Story) -> None:
+    assert story.instances.run(story.instance_id, "test", "-e", "/usr/bin/quick-note").returncode != 0
+    offered = story.instances.run(story.instance_id, "sh", "-c", REPOSITORY)
+    assert offered.returncode == 0, offered.stderr
+    story.instances.run(story.instance_id, "sh", "-c", TERMINAL)
+    wait_for(lambda: story.runs("bash"), timeout=20, what="a shell in a terminal")
+    story.open()  # a page that is only about to notice the kill would lose what is typed
+    story.visitor.click_stream()
+    story.visitor.type("sudo apt-get install -y quick-note\n")
+    wait_for(lambda: story.has_file("/usr/bin/quick-note"), timeout=60, what="quick-note installed")
+    story.wait_for_prompt()
+    assistant = "sudo AppStreamImageAssistant"
+    story.visitor.type(f"{assistant} add-application --name quick-note --absolute-app-path /usr/bin/quick-note\n")
+    wait_for(lambda: "quick-note" in story.catalogue(), timeout=20, what="quick-note in the catalogue")
+    story.wait_for_prompt()
+    story.visitor.type(f"{assistant} create-image --name {IMAGE} --display-name Notes\n")
+    story.visitor.wait_for_state("ended", timeout=30)
+    assert "an image is being made of it" in story.visitor.words()
+    image = story.image_becomes("AVAILABLE")
+    assert (image["Visibility"], image["ImageBuilderName"], image["DisplayName"]) == ("PRIVATE", NAME, "Notes")
+    assert "quick-note" in [application["Name"] for application in image["Applications"]]
+    story.becomes("STOPPED")
+
+
+def test_a_user_s_session_runs_the_application(story: Story, browser: Browser) -> None:
+    administrator = Administrator(story.client)
+    administrator.make("e2e-notes", image=IMAGE)
+    try:
+        with visitor(browser) as grace:
+            grace.open(administrator.url("e2e-notes", USER, "quick-note"))
+            grace.wait_for_picture()
+            grace.wait_for_text("QUICK NOTE")
+        instance = administrator.instance_of("e2e-notes", USER)
+        found = story.instances.run(instance, "sh", "-c", "grep -c ImageBuilderAdmin /etc/passwd; ls -A /home")
+        assert found.stdout.split() == [b"0", b"user"]
+    finally:
+        administrator.remove("e2e-notes")
+    story.client.delete_image(Name=IMAGE)
+    wait_for(lambda: story.image() is None, timeout=30, what="the image gone")
 
 
 def test_a_deleted_builder_leaves_nothing(story: Story) -> None:
