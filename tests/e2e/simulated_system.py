@@ -19,7 +19,9 @@ from fanlight.domain.stacks import Stack
 from fanlight.domain.streaming_sessions import StreamingGrant, StreamingSession
 from fanlight.drivers.agents import AgentSockets
 from fanlight.drivers.simulated import Faults, SimulatedDriver, SimulatedImageStore, write_catalogues
+from fanlight.drivers.simulated.archives import SimulatedImageArchives
 from fanlight.reconcilers import Reconcilers, ReconcilerSettings
+from fanlight.reconcilers.image_imports import ArchiveTools
 from fanlight.services.bundle import AppStreamServices
 from fanlight.services.image_catalogues import read_catalogues
 from fanlight.services.image_files import ImageFiles
@@ -47,8 +49,10 @@ class System:
     services: AppStreamServices
     make_reconcilers: Callable[[], Reconcilers]
     driver: SimulatedDriver
+    images: SimulatedImageStore
     agents: AgentSockets
     clock: MovableClock
+    data_dir: Path
     changes: list[StreamingSession] = field(default_factory=list)
     idled: list[StreamingSession] = field(default_factory=list)
     reconcilers: Reconcilers = field(init=False)
@@ -196,6 +200,7 @@ async def stopped_system(
     clock = MovableClock()
     write_catalogues(data_dir / "images")
     images = SimulatedImageStore(data_dir / "images")
+    archives = SimulatedImageArchives(data_dir / "archives", images)
     driver = SimulatedDriver(
         data_dir=data_dir, run_dir=run_dir, images=images, boot_seconds=boot_seconds, faults=faults, networks=networks
     )
@@ -219,6 +224,7 @@ async def stopped_system(
                 clock=clock,
                 networks=networks,
                 workshop=workshop,
+                archives=ArchiveTools(archives=archives, objects=None, icons=image_files),
                 settings=ReconcilerSettings(
                     **{"shortest_backoff": timedelta(milliseconds=50), "capacity_wait": timedelta(seconds=5)} | settings
                 ),
@@ -244,7 +250,7 @@ async def stopped_system(
         services = services_with(NO_QUOTAS)
         await _import_images(store.transactions, data_dir / "images", clock.now())
         await driver.prepare()
-        system = System(store, services, make_reconcilers, driver, agents, clock, changes, idled)
+        system = System(store, services, make_reconcilers, driver, images, agents, clock, data_dir, changes, idled)
         system.services_with = services_with
         try:
             yield system

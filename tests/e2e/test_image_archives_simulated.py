@@ -154,6 +154,20 @@ def test_a_disk_becomes_an_image(server: Installation, s3: Any, tmp_path: Path) 
     assert [one["Name"] for one in image["Applications"]] == ["edit"]
 
 
+def test_an_image_that_is_to_be_validated_is_tried_first(server: Installation, s3: Any) -> None:
+    ami = registered(server, s3, "tried.tar", tar(usable()))
+    asked = {"SourceAmiId": ami, "IamRoleArn": ROLE}
+    server.client().create_imported_image(
+        Name="Tried", RuntimeValidationConfig={"IntendedInstanceType": "stream.standard.large"}, **asked
+    )
+    image = finished(server, "Tried")
+    assert image["State"] == "AVAILABLE", image.get("StateChangeReason")
+    unknown = {"RuntimeValidationConfig": {"IntendedInstanceType": "stream.graphics.g4dn.xlarge"}}
+    code, says = refusal(server.client().create_imported_image, Name="Graphics", **asked, **unknown)
+    assert code == "OperationNotPermittedException"
+    assert "stream.graphics.g4dn.xlarge is not offered here" in says
+
+
 @pytest.mark.parametrize(
     ("name", "archive", "says"),
     [

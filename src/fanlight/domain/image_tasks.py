@@ -64,6 +64,8 @@ class ImportTask:
     """Make it from an archive in S3: the version of the object `source` (bucket/key) that was there when it was asked.
 
     `icons` are paths inside by application, None when applications are found. `is_taken` once it is in the store.
+    `instance_type` is what it is tried on before it is offered, empty: it is not tried. `instance_id` and `attempts` are
+    the trial's, as an update has them.
     """
 
     kind: ClassVar[TaskKind] = TaskKind.IMPORT
@@ -71,7 +73,13 @@ class ImportTask:
     version: str = ""
     icons: Mapping[str, str] | None = None
     is_taken: bool = False
+    instance_type: str = ""
+    instance_id: str = ""
+    attempts: int = 0
 
+
+# A host that restarted, an instance that ran out of memory: once more. What fails twice will fail again.
+MOST_ATTEMPTS = 2
 
 ImageTask = BuildTask | CopyTask | UpdateTask | ImportTask
 _CLASSES: Mapping[str, type[ImageTask]] = {

@@ -1,7 +1,7 @@
 """Make an image of an archive in S3: stream it through the confined reader into the store.
 
 The archive is fetched, read and stored in one go, which is begun anew after any interruption. What the reader found is in
-the row before the next step is taken.
+the row before the next step is taken. An image that the request wants tried is VALIDATING until that is done.
 """
 
 import asyncio
@@ -12,14 +12,18 @@ from typing import Protocol
 
 from fanlight.domain.errors import CapacityExhausted, DriverError, DriverUnavailable, ImageMissing
 from fanlight.domain.image_archives import ArchiveNotTaken, ArchiveReport, GivenCatalogue, ImageArchives
-from fanlight.domain.image_tasks import ImportTask
-from fanlight.domain.images import Application, Image, ImageFailure
+from fanlight.domain.image_tasks import MOST_ATTEMPTS, ImportTask
+from fanlight.domain.images import Application, Image, ImageEvent, ImageFailure, ImageState
+from fanlight.domain.instances import new_instance_id
 from fanlight.domain.machine_images import read_place
 from fanlight.domain.objects import ObjectStore, StoredObject
-from fanlight.domain.ports import Clock, ImageStore
+from fanlight.domain.ports import Clock, ImageStore, WorkPhase
 from fanlight.reconcilers.image_records import ImageRecords, MakingFailed
 from fanlight.reconcilers.image_sweeps import INSTALLATION_PROPERTY
+from fanlight.reconcilers.image_trials import ImageTrial
+from fanlight.services.image_workshop import ImageWorkshop, WorkLost
 
+LOOK_AGAIN = timedelta(seconds=0.5)
 ROOM_RETRY = timedelta(seconds=15)
 LONGEST_IMPORT = timedelta(hours=4)
 LARGEST_ARCHIVE_IN_BYTES = 16 * 2**30
@@ -45,6 +49,7 @@ class ImportMaker:
     """ImageMaker of `ImportTask`. `installation` marks what it stores, for the sweep of strays."""
 
     tools: ArchiveTools
+    workshop: ImageWorkshop
     store: ImageStore
     records: ImageRecords
     clock: Clock
@@ -55,26 +60,73 @@ class ImportMaker:
         task = image.task
         if not isinstance(task, ImportTask):
             raise TypeError(f"not an import: {task}")
-        if self.clock.now() - image.created_at > LONGEST_IMPORT:
-            raise _failed(f"It was not finished within {LONGEST_IMPORT.total_seconds() / 3600:.0f} hours.")
         try:
-            if not task.is_taken:
-                image = await self._take(image, task)
-            image = await self.records.note(image, "unpacking it for fleets")
-            await self.store.warm(image.store_ref)
+            if self.clock.now() - image.created_at > LONGEST_IMPORT:
+                raise _failed(f"It was not finished within {LONGEST_IMPORT.total_seconds() / 3600:.0f} hours.")
+            return await self._step(image, task)
         except DriverUnavailable:
             raise
         except CapacityExhausted as error:
             await self.records.note(image, f"waiting for room: {error}")
             return self.clock.now() + ROOM_RETRY
         except ImageMissing:  # somebody took it out of the store meanwhile
+            if image.state is ImageState.VALIDATING:
+                raise await self._given_up(task, _failed("Somebody removed it from the store.")) from None
             await self.records.note(image, "once more", task=replace(task, is_taken=False))
             return self.clock.now()
         except DriverError as error:
-            raise _failed(str(error)) from error
+            raise await self._given_up(task, _failed(str(error))) from error
+        except MakingFailed as failure:
+            raise await self._given_up(task, failure) from failure
+
+    async def _step(self, image: Image, task: ImportTask) -> datetime | None:
+        if image.state is ImageState.VALIDATING:
+            return await self._validate(image, task)
+        if not task.is_taken:
+            image = await self._take(image, task)
+        image = await self.records.note(image, "unpacking it for fleets")
+        await self.store.warm(image.store_ref)
+        if task.instance_type:
+            await self.records.move(image, ImageEvent.IMPORTED, "trying it")
+            return self.clock.now()
+        await self._finish(image)
+        return None
+
+    async def _finish(self, image: Image) -> None:
         sizes = {stored.ref: stored.size_in_bytes for stored in await self.store.observe()}
         await self.records.finish(image, size_in_bytes=sizes.get(image.store_ref, 0))
+
+    async def _given_up(self, task: ImportTask, failure: MakingFailed) -> MakingFailed:
+        if task.instance_id:
+            await self.workshop.dismiss(task.instance_id)
+        return failure
+
+    # ── Trial ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _validate(self, image: Image, task: ImportTask) -> datetime | None:
+        if not task.instance_id:  # chosen before it is launched, so that a crash does not lose it
+            await self.records.note(image, "starting an instance", task=replace(task, instance_id=new_instance_id()))
+            return self.clock.now()
+        trial = ImageTrial(
+            workshop=self.workshop, failure=ImageFailure.IMAGE_IMPORT_FAILURE, occasion=f"on {task.instance_type}"
+        )
+        try:
+            report = await trial.ask(image, task.instance_id, task.instance_type)
+        except WorkLost as error:
+            if task.attempts + 1 >= MOST_ATTEMPTS:
+                raise _failed(f"In the trial of the new image: {error}") from error
+            await self.workshop.dismiss(task.instance_id)
+            again = replace(task, instance_id="", attempts=task.attempts + 1)
+            await self.records.note(image, f"once more: {error}", task=again)
+            return self.clock.now()
+        if report is None or report.phase is WorkPhase.RUNNING:
+            return self.clock.now() + LOOK_AGAIN
+        trial.judge(report)
+        await self.workshop.dismiss(task.instance_id)
+        await self._finish(image)
         return None
+
+    # ── Archive ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _take(self, image: Image, task: ImportTask) -> Image:
         """Raises MakingFailed, DriverError."""

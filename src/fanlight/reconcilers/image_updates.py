@@ -1,33 +1,27 @@
 """Make an updated image: upgrade an instance of the source, publish it, and try what was published before it is offered.
 
-The trial runs in an instance of the new image itself, without a network, as a fleet's would: it boots, its desktop comes
-up, and every application of the catalogue starts. So nothing that the trial leaves behind is in the image, and what was
-tried is what will run. The source is only ever read.
+The source is only ever read. How the new image is tried: `image_trials`.
 """
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from fanlight.agentwire.messages import BeginSession, Maintain
+from fanlight.agentwire.messages import Maintain
 from fanlight.domain.errors import CapacityExhausted, DriverError, DriverUnavailable, PublishRefused
 from fanlight.domain.image_builders import ImageBuilderEvent, ImageBuilderState
-from fanlight.domain.image_tasks import UpdateStep, UpdateTask
+from fanlight.domain.image_tasks import MOST_ATTEMPTS, UpdateStep, UpdateTask
 from fanlight.domain.images import UPDATED_PROPERTY, Image, ImageFailure
 from fanlight.domain.instances import new_instance_id
 from fanlight.domain.ports import Clock, ImageStore, InstanceRole, WorkPhase, WorkReport
-from fanlight.domain.stacks import UserSettings
-from fanlight.reconcilers.begin_messages import as_launch
 from fanlight.reconcilers.image_records import ImageRecords, MakingFailed
 from fanlight.reconcilers.image_sweeps import INSTALLATION_PROPERTY
-from fanlight.reconcilers.stream_settings import stream_settings_of
+from fanlight.reconcilers.image_trials import ImageTrial
 from fanlight.services.image_workshop import ImageWorkshop, WorkLost
 
 LOOK_AGAIN = timedelta(seconds=0.5)
 ROOM_RETRY = timedelta(seconds=15)
 # The agent itself gives up earlier; this is for one that claims to work for ever.
 LONGEST_UPDATE = timedelta(hours=4)
-# A host that restarted, an instance that ran out of memory: once more. What fails twice will fail again.
-MOST_ATTEMPTS = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +49,11 @@ class UpdateMaker:
             await self._take_builder_away(task)
             raise
 
+    @property
+    def _trial(self) -> ImageTrial:
+        failure = ImageFailure.IMAGE_UPDATE_FAILURE
+        return ImageTrial(workshop=self.workshop, failure=failure, occasion="after the update")
+
     async def _step(self, image: Image, task: UpdateTask) -> datetime | None:
         if task.step == UpdateStep.PUBLISH:
             return await self._publish(image, task)
@@ -64,7 +63,7 @@ class UpdateMaker:
             return self.clock.now()
         is_upgrade = task.step == UpdateStep.UPGRADE
         try:
-            report = await (self._upgrade(image, task) if is_upgrade else self._check(image, task))
+            report = await (self._upgrade(image, task) if is_upgrade else self._trial.ask(image, task.instance_id))
         except WorkLost as error:
             return await self._again(image, task, error)
         except DriverError as error:
@@ -136,21 +135,8 @@ class UpdateMaker:
 
     # ── Check ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _check(self, image: Image, task: UpdateTask) -> WorkReport | None:
-        spec = self.workshop.spec(task.instance_id, image.store_ref, image.scope, InstanceRole.QUALIFICATION)
-        applications = tuple(as_launch(application) for application in image.applications if application.enabled)
-        message = Maintain(work_id=f"check-{task.instance_id}", task="check", applications=applications)
-        return await self.workshop.ask(spec, message, _trial_session(image, task))
-
     async def _checked(self, image: Image, task: UpdateTask, report: WorkReport) -> datetime | None:
-        if report.phase is not WorkPhase.DONE:
-            raise _failed(f"The new image could not be tried: {report.detail}")
-        if report.problems:
-            raise MakingFailed(
-                ImageFailure.IMAGE_UPDATE_FAILURE,
-                f"{len(report.problems)} of its applications do not start after the update.",
-                [f"The application {problem}." for problem in report.problems],
-            )
+        self._trial.judge(report)
         await self.workshop.dismiss(task.instance_id)
         await self._take_builder_away(task)
         sizes = {stored.ref: stored.size_in_bytes for stored in await self.store.observe()}
@@ -176,19 +162,3 @@ class UpdateMaker:
 
 def _failed(why: str) -> MakingFailed:
     return MakingFailed(ImageFailure.IMAGE_UPDATE_FAILURE, why)
-
-
-def _trial_session(image: Image, task: UpdateTask) -> BeginSession:
-    session_id = f"trial-{task.instance_id}"
-    return BeginSession(
-        session_id=session_id,
-        user_id="image-trial",
-        stream_view="APP",
-        environment={"AppStream_UserName": "image-trial", "AppStream_Session_ID": session_id},
-        machine_environment={
-            "AppStream_Image_Arn": image.arn_in(image.scope.region),
-            "AppStream_Resource_Type": "image-builder",
-            "AppStream_Resource_Name": image.name,
-        },
-        stream_settings=stream_settings_of(UserSettings()),
-    )

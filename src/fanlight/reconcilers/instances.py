@@ -21,7 +21,7 @@ from fanlight.domain.errors import (
 )
 from fanlight.domain.fleet_errors import FleetErrorCause, Problem, problem_of
 from fanlight.domain.fleets import Fleet
-from fanlight.domain.image_tasks import UpdateTask
+from fanlight.domain.image_tasks import ImportTask, UpdateTask
 from fanlight.domain.images import Visibility
 from fanlight.domain.instance_plan import (
     Destroy,
@@ -268,7 +268,7 @@ class InstanceReconciler:
             return True
         async with self.transactions.begin() as work:
             tasks = [image.task for image in await work.images.everywhere() if image.is_unfinished]
-        return any(isinstance(task, UpdateTask) and task.instance_id == instance_id for task in tasks)
+        return any(isinstance(task, UpdateTask | ImportTask) and task.instance_id == instance_id for task in tasks)
 
     async def _hang_up(self, instance_id: str) -> None:
         self.listening_since.pop(instance_id, None)

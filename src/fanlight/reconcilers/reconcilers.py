@@ -146,6 +146,7 @@ class Reconcilers:
         if archives is not None:
             images.makers[TaskKind.IMPORT] = ImportMaker(
                 tools=archives,
+                workshop=workshop,
                 store=image_store,
                 records=records,
                 clock=clock,

@@ -8,6 +8,7 @@ from uuid import uuid4
 from fanlight.domain.errors import DryRunPassed, InvalidCombination, NotFound, RoleRefused
 from fanlight.domain.image_tasks import ImportTask
 from fanlight.domain.images import Application, Image, ImageState, made_ref
+from fanlight.domain.instance_types import size_of
 from fanlight.domain.places import Scope
 from fanlight.domain.ports import Clock, Transactions, Wake
 from fanlight.domain.quotas import PRIVATE_IMAGES
@@ -32,7 +33,7 @@ class GivenApplication:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewImport:
-    """What CreateImportedImage asks for. `catalogue` None: applications are found."""
+    """What CreateImportedImage asks for. `catalogue` None: applications are found; `trial_type` None: it is not tried."""
 
     name: str
     ami_id: str
@@ -42,6 +43,7 @@ class NewImport:
     tags: Mapping[str, str] = field(default_factory=dict)
     is_always_latest: bool = False
     catalogue: Sequence[GivenApplication] | None = None
+    trial_type: str | None = None
     is_dry_run: bool = False
 
 
@@ -101,6 +103,7 @@ class ImageImportService:
                 source=f"{stored.place.bucket}/{stored.place.key}",
                 version=stored.version,
                 icons=None if new.catalogue is None else {one.name: one.icon for one in new.catalogue},
+                instance_type=new.trial_type or "",
             ),
         )
         async with self._transactions.begin(write=True) as work:
@@ -116,7 +119,9 @@ class ImageImportService:
 
 
 def _check(new: NewImport) -> None:
-    """Raises InvalidCombination."""
+    """Raises InvalidCombination, NotSupported."""
+    if new.trial_type is not None:
+        size_of(new.trial_type)
     names = [one.name for one in new.catalogue or ()]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise InvalidCombination(f"AppCatalogConfig names the application {twice} twice.")

@@ -65,9 +65,11 @@ class ImageWorkshop:
         finally:
             self._kept.discard(instance_id)
 
-    def spec(self, instance_id: str, image_ref: str, scope: Scope, role: InstanceRole) -> InstanceSpec:
+    def spec(
+        self, instance_id: str, image_ref: str, scope: Scope, role: InstanceRole, instance_type: str = INSTANCE_TYPE
+    ) -> InstanceSpec:
         """Return what is launched: with a way out to package repositories for maintenance, with none for a trial."""
-        size, has_way_out = size_of(INSTANCE_TYPE), role is InstanceRole.MAINTENANCE
+        size, has_way_out = size_of(instance_type), role is InstanceRole.MAINTENANCE
         return InstanceSpec(
             instance_id=instance_id,
             image_ref=image_ref,

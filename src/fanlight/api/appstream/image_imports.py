@@ -29,16 +29,16 @@ from fanlight.domain.image_exports import ExportState, ImageExport
 from fanlight.services import AppStreamServices
 from fanlight.services.image_exports import NewExport
 from fanlight.services.image_imports import GivenApplication, NewImport
+from fanlight.services.image_workshop import INSTANCE_TYPE
 from fanlight.services.images import DescribedImage
 
 
 @operation(
     "CreateImportedImage",
     raises=(NotFound, AlreadyExists, InvalidCombination, LimitExceeded, RoleRefused, DryRunPassed),
-    note="SourceAmiId is an archive in S3 that EC2's RegisterImage or an export named: an OCI archive, a tarball of a root file system, or a qcow2 disk with an ext4 one. IamRoleArn must be a role of the account, and is not needed for more.",
+    note="SourceAmiId is an archive in S3 that EC2's RegisterImage or an export named: an OCI archive, a tarball of a root file system, or a qcow2 disk with an ext4 one. IamRoleArn must be a role of the account, and is not needed for more. With RuntimeValidationConfig the image is VALIDATING until an instance of it booted, its desktop came up and every application started.",
     refuses={
         "WorkspaceImageId": "there are no WorkSpaces here: give SourceAmiId.",
-        "RuntimeValidationConfig": "imported images are not booted before they are offered yet: start a fleet with one.",
     },
 )
 async def create_imported_image(
@@ -112,8 +112,13 @@ def _new_import(request: CreateImportedImageRequest) -> NewImport:
         tags=request.tags or {},
         is_always_latest=request.agent_software_version is types.AgentSoftwareVersion.ALWAYS_LATEST,
         catalogue=[_given(one) for one in request.app_catalog_config] if request.app_catalog_config else None,
+        trial_type=_trial_type(request.runtime_validation_config),
         is_dry_run=bool(request.dry_run),
     )
+
+
+def _trial_type(config: types.RuntimeValidationConfig | None) -> str | None:
+    return None if config is None else config.intended_instance_type or INSTANCE_TYPE
 
 
 def _given(one: types.ApplicationConfig) -> GivenApplication:
