@@ -85,6 +85,24 @@ told by what its clients send (X-Amz-Target, the path, or the service that a for
 of these services answers UnsupportedOperation."""
 
 
+NIMBLE = """
+## Nimble Studio
+
+**{built} of {total}** operations of Nimble Studio ({version}), REST-JSON, on the same listener: told by the service that a request
+is signed for, or by the path. What is not built answers ValidationException. Where no source settles it, we chose:
+
+- An error names itself in the header `x-amzn-ErrorType`; the body has `message`, for NotFound and Conflict `context.resourceId`,
+  and no `code`.
+- What cannot be read (JSON, numbers, UTF-8) is ValidationException; whatever is our fault InternalServerErrorException.
+- Client tokens count for account, region and operation, for 24 hours. A call that failed is not remembered. A call that comes
+  again gives what its resource is now.
+- Lists leave out what is DELETED unless `states` asks for it. An empty id is ValidationException.
+- A change of something that is `..._IN_PROGRESS` is ConflictException. UPDATE_FAILED and DELETE_FAILED become READY after 10
+  minutes; DELETED and CREATE_FAILED vanish after `nimble_deleted_kept_in_seconds`.
+- `createdBy`, `updatedBy` and the owner of what nobody was named for are the id of the access key that called.
+"""
+
+
 def render() -> str:
     """Return the whole page."""
     import botocore
@@ -96,10 +114,6 @@ def render() -> str:
     )
     built = [f"| {name} | {registry.built[name].note} |" for name in sorted(registry.built)]
     refused = _refused_members(registry)
-    reasons: dict[str, list[str]] = {}
-    for name in sorted(registry.not_built):
-        reasons.setdefault(registry.not_built[name].because, []).append(name)
-    waiting = [f"| {', '.join(names)} | {because} |" for because, names in sorted(reasons.items())]
     tables = [
         "## Built\n\n| operation | where sources are silent, we chose |\n| --- | --- |",
         *built,
@@ -110,10 +124,37 @@ def render() -> str:
         MEMBERS,
         *_members(registry, model),
         "\n## Not built\n\n| operations | answer |\n| --- | --- |",
-        *waiting,
+        *_waiting(registry),
     ]
-    neighbours = [line for service in aws_services()[1:] for line in _neighbour(service)]
-    return introduction + "\n" + "\n".join([*tables, NEIGHBOURS, *neighbours]) + "\n"
+    *others, nimble = aws_services()[1:]
+    neighbours = [line for service in others for line in _neighbour(service)]
+    return introduction + "\n" + "\n".join([*tables, *_nimble(nimble), NEIGHBOURS, *neighbours]) + "\n"
+
+
+def _nimble(service: AwsService[AppStreamServices]) -> list[str]:
+    """Return the lines about Nimble Studio."""
+    registry = service.registry
+    registry.verify_complete(frozenset(service.model.operation_names))
+    heading = NIMBLE.format(built=len(registry.built), total=len(registry), version=service.model.api_version)
+    lines = [heading, "| operation | where sources are silent, we chose |\n| --- | --- |"]
+    lines += [f"| {name} | {registry.built[name].note} |" for name in sorted(registry.built)]
+    if refused := _refused_members(registry):
+        lines += ["\n| refused member | operations | why |\n| --- | --- | --- |", *refused]
+    if limited := _limited_members(registry):
+        lines += ["\n| member | operations | |\n| --- | --- | --- |", *limited]
+    lines += ["\n| operation | members | refused whatever the value |\n| --- | --- | --- |"]
+    lines += _members(registry, service.model)
+    if waiting := _waiting(registry):
+        lines += ["\n| operations not built | answer |\n| --- | --- |", *waiting]
+    return lines
+
+
+def _waiting(registry: Registry[Any]) -> list[str]:
+    """Return a line for each reason why operations are not built."""
+    reasons: dict[str, list[str]] = {}
+    for name in sorted(registry.not_built):
+        reasons.setdefault(registry.not_built[name].because, []).append(name)
+    return [f"| {', '.join(names)} | {because} |" for because, names in sorted(reasons.items())]
 
 
 def _neighbour(service: AwsService[AppStreamServices]) -> list[str]:

@@ -148,6 +148,7 @@ async def _assemble(settings: Settings, stack: AsyncExitStack) -> _Parts:
             installation=installation,
             capacity_wait=timedelta(seconds=settings.capacity_wait_in_seconds),
             expired_sessions_kept=timedelta(seconds=settings.expired_sessions_kept_in_seconds),
+            nimble_deleted_kept=timedelta(seconds=settings.nimble_deleted_kept_in_seconds),
         ),
         session_changed=changes.notify,
         session_idled=changes.disconnect,

@@ -94,6 +94,12 @@ class Settings(BaseSettings):
     capacity_wait_in_seconds: float = Field(
         30.0, ge=0, description="How long a user waits for a free instance before the refusal."
     )
+    nimble_deleted_kept_in_seconds: float = Field(
+        1800.0,
+        gt=0,
+        description="How long what was deleted from Nimble Studio stays readable as DELETED. The longest waiter of "
+        "its clients waits half an hour, and takes an error for a failure.",
+    )
     expired_sessions_kept_in_seconds: float = Field(
         3600.0, ge=0, description="How long DescribeSessions lists EXPIRED sessions."
     )

@@ -4,7 +4,7 @@ A service is found by what its clients send: the prefix of X-Amz-Target (JSON), 
 the service in the scope of the signature (query and EC2 forms).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType, ModuleType
@@ -15,13 +15,20 @@ from botocore.model import ServiceModel
 from fanlight.api.authorization import Demands
 from fanlight.api.errors import COMMON_CODES, WireCodes
 from fanlight.api.protocol.errors import COMMON_STATUS, WireError
-from fanlight.api.protocol.operations import CBOR, EC2, JSON, JSON_1_0, QUERY, Wire
+from fanlight.api.protocol.operations import CBOR, EC2, JSON, JSON_1_0, QUERY, REST, Wire
+from fanlight.api.protocol.rest_json import Paths
 from fanlight.api.registry import NotBuilt, Registry
 from fanlight.api.spec import service_model
+from fanlight.domain.errors import DomainError
 
 ServicesT = TypeVar("ServicesT")
 DEFAULT_STATUS = 400
-UNBUILT = "UnsupportedOperation"
+UNBUILT = ("OperationNotPermittedException", "UnsupportedOperation")
+
+
+def no_context(error: DomainError) -> Mapping[str, str]:  # noqa: ARG001
+    """For services whose errors have no members but the text."""
+    return {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +48,11 @@ class AwsService(Generic[ServicesT]):
     respelled: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """Common errors that this service answers under a code of its own, in whatever protocol."""
 
+    unbuilt: tuple[str, ...] = UNBUILT
+    """What an operation answers that is not built: the first code of these that it declares, or else the last."""
+    context_of: Callable[[DomainError], Mapping[str, str]] = no_context
+    """What the errors of this service say beside their text."""
+
     @cached_property
     def model(self) -> ServiceModel:
         return service_model(self.name)
@@ -58,7 +70,7 @@ class AwsService(Generic[ServicesT]):
     @cached_property
     def wires(self) -> tuple[Wire, ...]:
         json = JSON_1_0 if self.model.metadata.get("jsonVersion") == "1.0" else JSON
-        known = {"json": json, "smithy-rpc-v2-cbor": CBOR, "query": QUERY, "ec2": EC2}
+        known = {"json": json, "smithy-rpc-v2-cbor": CBOR, "query": QUERY, "ec2": EC2, "rest-json": REST}
         protocols = self.model.metadata["protocols"]
         return tuple(known[protocol] for protocol in protocols if protocol in known)
 
@@ -69,6 +81,12 @@ class AwsService(Generic[ServicesT]):
     @cached_property
     def json_wire(self) -> Wire | None:
         return next((wire for wire in self.wires if wire in (JSON, JSON_1_0)), None)
+
+    @cached_property
+    def paths(self) -> Paths | None:
+        """The paths of the operations, for a service that tells them by path."""
+        names = self.model.operation_names
+        return Paths({name: self.model.operation_model(name) for name in names}) if REST in self.wires else None
 
     @cached_property
     def speaks_cbor(self) -> bool:
@@ -83,19 +101,22 @@ class AwsService(Generic[ServicesT]):
         return frozenset(shape.name for shape in shapes) | self.unmodelled_codes.keys()
 
     def unbuilt_code(self, operation: str) -> str:
-        """Return what an operation answers that is not built: the one code outside an operation's list and the common errors."""
-        fitting = "OperationNotPermittedException"
-        return fitting if fitting in self.declared(operation) else UNBUILT
+        """Return what an operation answers that is not built; the last of these may be outside its list."""
+        declared = self.declared(operation)
+        return next((code for code in self.unbuilt if code in declared), self.unbuilt[-1])
 
-    def error(self, code: str, message: str) -> WireError:
+    def error(self, code: str, message: str, *, context: Mapping[str, str] | None = None) -> WireError:
         """Return a refusal under its code in this service, with the status that belongs to it."""
         code = self.respelled.get(code, code)
+        return WireError(code, message, status=self._status(code), context=context)
+
+    def _status(self, code: str) -> int:
         if code in self.unmodelled_codes:
-            return WireError(code, message, status=self.unmodelled_codes[code])
-        if code in COMMON_STATUS:
-            return WireError(code, message)
-        status = self.modelled_status or self._trait(code).get("httpStatusCode") or DEFAULT_STATUS
-        return WireError(code, message, status=int(status))
+            return self.unmodelled_codes[code]
+        modelled = self._trait(code).get("httpStatusCode")
+        if code in COMMON_STATUS and not (modelled and REST in self.wires):
+            return COMMON_STATUS[code]
+        return int(self.modelled_status or modelled or DEFAULT_STATUS)
 
     def query_code(self, code: str) -> str:
         """Return what a modelled error is called in the query protocol."""

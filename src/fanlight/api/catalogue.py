@@ -1,4 +1,4 @@
-"""All services of the listener: AppStream, which is what Fanlight is, and the neighbours that its tools ask."""
+"""All services of the listener: AppStream and Nimble Studio, which are what Fanlight is, and the neighbours that tools ask."""
 
 from fanlight.api.appstream.handlers import appstream_service
 from fanlight.api.aws_services import AwsService
@@ -7,11 +7,12 @@ from fanlight.api.neighbours.cloudwatch import cloudwatch_service
 from fanlight.api.neighbours.ec2 import ec2_service
 from fanlight.api.neighbours.sts import sts_service
 from fanlight.api.neighbours.tagging import tagging_service
+from fanlight.api.nimble.handlers import nimble_service
 from fanlight.services import AppStreamServices
 
 
 def aws_services() -> tuple[AwsService[AppStreamServices], ...]:
-    """Return the services, AppStream first."""
+    """Return the services, AppStream first, Nimble Studio last."""
     return (
         appstream_service(),
         autoscaling_service(),
@@ -19,4 +20,5 @@ def aws_services() -> tuple[AwsService[AppStreamServices], ...]:
         ec2_service(),
         tagging_service(),
         sts_service(),
+        nimble_service(),
     )

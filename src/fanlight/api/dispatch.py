@@ -16,7 +16,7 @@ from fanlight.api.aws_services import AwsService
 from fanlight.api.errors import ALWAYS_ANSWERED, OUTAGES, wire_code
 from fanlight.api.kept import Revision, UntilChanged, unknown_revision
 from fanlight.api.protocol.errors import WireError
-from fanlight.api.protocol.operations import OperationCodec, Wire, compile_operations
+from fanlight.api.protocol.operations import OperationCodec, Payload, Wire, compile_operations
 from fanlight.api.registry import NotBuilt, Operation
 from fanlight.api.spec import attribute_name, is_sensitive
 from fanlight.domain.access_keys import Caller
@@ -76,14 +76,14 @@ class Dispatcher(Generic[ServicesT]):
         service.registry.verify_complete(frozenset(service.model.operation_names))
         self.service, self._services, self._is_strict = service, services, is_strict
         operations = {name: service.model.operation_model(name) for name in service.registry.built}
-        self._answers: UntilChanged[tuple[str, str, str, str, bytes], tuple[Any, bytes]] = UntilChanged(revision)
+        self._answers: UntilChanged[tuple[str, str, str, str, Payload], tuple[Any, bytes]] = UntilChanged(revision)
         self._declared = {name: service.declared(name) for name in operations}
         names = GeneratedNames(service.types)
         self._codecs: Mapping[str, Mapping[str, OperationCodec]] = {
             wire.NAME: compile_operations(wire, operations, names, attribute_name) for wire in service.wires
         }
 
-    async def dispatch(self, wire: Wire, name: str, body: bytes, caller: Caller, outcome: Outcome) -> bytes:
+    async def dispatch(self, wire: Wire, name: str, body: Payload, caller: Caller, outcome: Outcome) -> bytes:
         """Return the body of a successful answer. Raises WireError for everything else."""
         if (not_built := self.service.registry.not_built.get(name)) is not None:
             raise self._refuse_unbuilt(not_built)
@@ -104,7 +104,7 @@ class Dispatcher(Generic[ServicesT]):
         policy: Policy,
         wire: Wire,
         operation: Operation[Any, ServicesT, Any],
-        body: bytes,
+        body: Payload,
         caller: Caller,
         outcome: Outcome,
     ) -> None:
@@ -115,7 +115,7 @@ class Dispatcher(Generic[ServicesT]):
             raise self.service.error("AccessDeniedException", why)
 
     async def _call(
-        self, wire: Wire, operation: Operation[Any, ServicesT, Any], body: bytes, caller: Caller, outcome: Outcome
+        self, wire: Wire, operation: Operation[Any, ServicesT, Any], body: Payload, caller: Caller, outcome: Outcome
     ) -> tuple[Any, bytes]:
         """Return the typed request and the inside of the answer. Raises WireError."""
         codec = self._codecs[wire.NAME][operation.name]
@@ -143,7 +143,7 @@ class Dispatcher(Generic[ServicesT]):
                 extra={"operation": operation.name, "error": type(error).__name__},
             )
         code = wire_code(type(error), self._declared[operation.name], self.service.codes)
-        return self.service.error(code, _text_of(error))
+        return self.service.error(code, _text_of(error), context=self.service.context_of(error))
 
 
 def _text_of(error: DomainError) -> str:

@@ -132,6 +132,7 @@ class _Listener:
         status, code, headers = 200, "", {}
         try:
             body = await self._answer(request, exchange)
+            status = exchange.route.status
         except WireError as error:
             refusal = exchange.route.refusal(error, exchange.request_id)
             status, code, body, headers = refusal.status, refusal.code, refusal.body, refusal.headers
@@ -161,7 +162,11 @@ class _Listener:
             self._throttle.admit(caller.access_key_id, exchange.route.operation)
             async with asyncio.timeout(self._settings.handler_timeout.total_seconds()):
                 return await dispatcher.dispatch(
-                    exchange.route.wire, exchange.route.operation, body, caller, exchange.outcome
+                    exchange.route.wire,
+                    exchange.route.operation,
+                    exchange.route.payload(request, body),
+                    caller,
+                    exchange.outcome,
                 )
         except WireError:
             raise

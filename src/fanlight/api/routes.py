@@ -13,8 +13,9 @@ from aiohttp import web
 from fanlight.api.aws_services import AwsService
 from fanlight.api.protocol.errors import WireError, malformed
 from fanlight.api.protocol.forms import action_of
-from fanlight.api.protocol.operations import CBOR, EC2, JSON, QUERY, Wire
+from fanlight.api.protocol.operations import CBOR, EC2, JSON, QUERY, REST, Payload, Wire
 from fanlight.api.protocol.query import FORM
+from fanlight.api.protocol.rest_json import Pairs, RestRequest, member_headers
 from fanlight.api.protocol.rpc_v2_cbor import NAME as CBOR_NAME
 from fanlight.api.protocol.rpc_v2_cbor import PROTOCOL_HEADER
 
@@ -39,11 +40,30 @@ class Route:
     is_service_known: bool
     asked: str = ""
     operation: str = ""
+    labels: Pairs = ()
+    """What stands in the path of a REST request, undecoded."""
+
+    @property
+    def status(self) -> int:
+        """The status of success."""
+        if self.wire is not REST:
+            return 200
+        return int(self.service.model.operation_model(self.operation).http["responseCode"])
+
+    def payload(self, request: web.Request, body: bytes) -> Payload:
+        """Return what the operation is to read. The operation must be known."""
+        if self.wire is not REST:
+            return body
+        named = member_headers(self.service.model.operation_model(self.operation))
+        headers = tuple((name, value) for name in named if (value := request.headers.get(name)) is not None)
+        return RestRequest(self.labels, request.rel_url.raw_query_string, headers, body)
 
     def refusal(self, error: WireError, request_id: str) -> Refusal:
         """Return the error in the words of this service and protocol."""
         shape = error.code
-        if error.code in self.service.respelled:
+        if self.wire is REST:
+            error = self.service.error(error.code, error.message, context=error.context)
+        elif error.code in self.service.respelled:
             error = WireError(self.service.respelled[error.code], error.message, status=error.status)
         if self.wire in (QUERY, EC2):
             error = WireError(self.service.query_code(error.code), error.message, status=error.status)
@@ -63,10 +83,14 @@ class Router:
         self._services = tuple(services)
         self._by_target = {service.target_prefix: service for service in services if service.target_prefix}
         self._by_scope = {service.signing_name: service for service in services if service.form_wire}
+        self._resting = {service.signing_name: service for service in services if service.paths}
+        self._by_start = {start: service for service in services if service.paths for start in service.paths.starts}
 
     def begin(self, request: web.Request) -> Route:
         """Return where the head of the request points to."""
         path = request.rel_url.raw_path
+        if (resting := self._resting_at(request, path)) is not None:
+            return self._rest_route(resting, request.method, path)
         if path.startswith(PATH_START):
             prefix, _, name = path.removeprefix(PATH_START).partition(PATH_MIDDLE)
             return self._route(self._by_target.get(prefix), CBOR, name)
@@ -81,6 +105,10 @@ class Router:
 
     def check(self, request: web.Request, route: Route) -> None:
         """Raise WireError unless the head is that of a request which may exist."""
+        if route.wire is REST:
+            if not route.operation:
+                raise self._unknown(route)
+            return
         path, is_form = request.rel_url.raw_path, route.wire in (QUERY, EC2)
         if request.method != "POST" or not (path == "/" or (route.wire is CBOR and path.startswith(PATH_START))):
             raise self._unknown(route)
@@ -100,6 +128,15 @@ class Router:
         if route.wire in (QUERY, EC2):
             route.asked = action_of(body)
             route.operation = self._operation(route)
+
+    def _resting_at(self, request: web.Request, path: str) -> AwsService[Any] | None:
+        """Return the service that tells its operations by path, if that is meant: by its path, or by the signature."""
+        start = path[: path.find("/", 1) + 1]
+        return self._by_start.get(start) or self._resting.get(scope_of(request.headers.get("Authorization", "")))
+
+    def _rest_route(self, service: AwsService[Any], method: str, path: str) -> Route:
+        operation, labels = (service.paths.find(method, path) if service.paths else None) or ("", ())
+        return Route(service, REST, is_service_known=True, asked=operation, operation=operation, labels=labels)
 
     def _route(self, service: AwsService[Any] | None, wire: Wire, asked: str) -> Route:
         return Route(service or self._services[0], wire, service is not None, asked)
@@ -121,6 +158,10 @@ class Router:
             ways.append(f"POST to / with the header X-Amz-Target: {service.target_prefix}.<Operation>")
         if service.speaks_cbor:
             ways.append(f"to {PATH_START}{service.target_prefix}{PATH_MIDDLE}<Operation>")
+        if service.paths:
+            ways.append(
+                f"a method and a path of its API, which begins with {' or '.join(sorted(service.paths.starts))}"
+            )
         if service.form_wire:
             ways.append("POST a form with its Action to /")
         return WireError("UnknownOperationException", f"No such operation. {', or '.join(ways)}.")

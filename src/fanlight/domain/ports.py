@@ -21,6 +21,7 @@ from fanlight.domain.images import Image, ImagePermission
 from fanlight.domain.instances import Instance
 from fanlight.domain.machine_images import MachineImages
 from fanlight.domain.networks import NetworkInterface
+from fanlight.domain.nimble.ports import NimbleStore
 from fanlight.domain.places import Scope
 from fanlight.domain.scaling_ports import (
     Alarms,
@@ -564,6 +565,8 @@ class UnitOfWork(Protocol):
     def scheduled_actions(self) -> ScheduledActions: ...
     @property
     def scaling_activities(self) -> ScalingActivities: ...
+    @property
+    def nimble(self) -> NimbleStore: ...
     async def commit(self) -> None: ...
 
 

@@ -26,6 +26,7 @@ from fanlight.reconcilers.image_updates import UpdateMaker
 from fanlight.reconcilers.images import ImageReconciler
 from fanlight.reconcilers.instances import InstanceReconciler
 from fanlight.reconcilers.launch_failures import LaunchFailures
+from fanlight.reconcilers.nimble_resources import NimbleResourceReconciler, NimbleSweep
 from fanlight.reconcilers.queues import KeyedQueue
 from fanlight.reconcilers.sessions import SessionReconciler
 from fanlight.reconcilers.settings import ReconcilerSettings
@@ -167,6 +168,11 @@ class Reconcilers:
             self._queues["image_export"] = KeyedQueue(
                 "task_id", exports.reconcile, clock, parallel=2, on_due=self._hurry
             )
+        nimble = NimbleResourceReconciler(bounded, clock, self._settings.nimble_deleted_kept)
+        self._queues["nimble_resource"] = KeyedQueue(
+            "nimble_resource", nimble.reconcile, clock, parallel=8, on_due=self._hurry
+        )
+        self._nimble_sweep = NimbleSweep(bounded, self._queues["nimble_resource"], self._settings.sweep_interval)
         self._image_sweep = ImageSweep(
             bounded,
             image_store,
@@ -233,11 +239,13 @@ class Reconcilers:
             log.warning("the clock went back", extra={"seconds": (self._ticked_at - now).total_seconds()})
             self._sweep.start_anew()
             self._image_sweep.start_anew()
+            self._nimble_sweep.start_anew()
             for queue in self._queues.values():
                 queue.wake_waiting()
         self._ticked_at = now
         await self._sweep.run_if_due(now)
         await self._image_sweep.run_if_due(now)
+        await self._nimble_sweep.run_if_due(now)
         for queue in self._queues.values():
             queue.wake_due(now)
 

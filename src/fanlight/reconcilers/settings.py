@@ -15,6 +15,7 @@ class ReconcilerSettings:
     installation: str = "fanlight"
     capacity_wait: timedelta = timedelta(seconds=30)
     expired_sessions_kept: timedelta = timedelta(hours=1)
+    nimble_deleted_kept: timedelta = timedelta(minutes=30)
     launches_in_flight: int = 8
     disk_in_gib: int = 10
     sweep_interval: timedelta = timedelta(seconds=30)

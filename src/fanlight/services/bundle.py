@@ -27,6 +27,7 @@ from fanlight.services.image_workshop import ImageWorkshop
 from fanlight.services.images import ImageService
 from fanlight.services.machine_images import MachineImageService
 from fanlight.services.metrics import MetricService
+from fanlight.services.nimble import NimbleServices
 from fanlight.services.page_tokens import PageTokens
 from fanlight.services.quotas import QuotaKeeper
 from fanlight.services.scalable_targets import ScalableTargetService
@@ -63,6 +64,7 @@ class AppStreamServices:
     scheduled_actions: ScheduledActionService
     metrics: MetricService
     alarms: AlarmService
+    nimble: NimbleServices
     regions: tuple[str, ...]
 
     @classmethod
@@ -138,5 +140,8 @@ class AppStreamServices:
             scheduled_actions=ScheduledActionService(transactions, clock, tokens),
             metrics=MetricService(transactions, clock, tokens),
             alarms=AlarmService(transactions, clock, tokens),
+            nimble=NimbleServices.build(
+                transactions=transactions, clock=clock, wake=wake, tokens=tokens, portal=portal
+            ),
             regions=regions,
         )

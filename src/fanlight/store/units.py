@@ -25,6 +25,7 @@ from fanlight.store.image_permissions import SqlImagePermissions
 from fanlight.store.images import SqlImages
 from fanlight.store.instances import SqlInstances
 from fanlight.store.machine_images import SqlMachineImages
+from fanlight.store.nimble import SqlNimbleStore
 from fanlight.store.observations import SqlObservations
 from fanlight.store.revisions import Revision
 from fanlight.store.scaling import SqlScalableTargets, SqlScalingPolicies, SqlScheduledActions
@@ -60,6 +61,7 @@ class SqlUnitOfWork:
         self.scaling_policies = SqlScalingPolicies(door)
         self.scheduled_actions = SqlScheduledActions(door)
         self.scaling_activities = SqlScalingActivities(door)
+        self.nimble = SqlNimbleStore(door)
 
     async def commit(self) -> None:
         await self._door.commit()

@@ -32,10 +32,15 @@ COMMON_STATUS: Mapping[str, int] = MappingProxyType(
 class WireError(Exception):
     """A refusal on its way to the client. The text is shown as it is, so it holds no secret and no traceback."""
 
-    def __init__(self, code: str, message: str, *, status: int | None = None) -> None:
-        """Take the status from the common errors unless the caller knows it."""
+    def __init__(
+        self, code: str, message: str, *, status: int | None = None, context: Mapping[str, str] | None = None
+    ) -> None:
+        """Take the status from the common errors unless the caller knows it.
+
+        `context` is for protocols whose errors have more members than the text.
+        """
         super().__init__(message)
-        self.code, self.message = code, message
+        self.code, self.message, self.context = code, message, context or {}
         self.status = COMMON_STATUS[code] if status is None else status
 
 

@@ -1,13 +1,19 @@
 """One operation in one protocol: bytes to typed request, typed result to bytes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Protocol
 
-from fanlight.api.protocol import ec2_query, json_1_0, json_1_1, query, rpc_v2_cbor
+from fanlight.api.protocol import ec2_query, json_1_0, json_1_1, query, rest_json, rpc_v2_cbor
 from fanlight.api.protocol.errors import WireError
 from fanlight.api.protocol.readers import Names, ReaderCompiler, Scalars
 from fanlight.api.protocol.validate import refuse
 from fanlight.api.protocol.writers import ScalarWriters, WriterCompiler
+
+
+class Payload(Hashable, Protocol):
+    """What a request says: its body, or for REST what stands in path, query, headers and body (`RestRequest`)."""
+
+    def __len__(self) -> int: ...
 
 
 class BothScalars(Scalars, ScalarWriters, Protocol):
@@ -20,8 +26,8 @@ class Wire(Protocol):
     NAME: str
     Scalars: type[BothScalars]
 
-    def decoder(self, operation: Any) -> Callable[[bytes], Any]:
-        """Return what turns the body of a request into a tree of wire names."""
+    def decoder(self, operation: Any) -> Callable[[Any], Any]:
+        """Return what turns the payload of a request, in this protocol's form, into a tree of wire names."""
         ...
 
     def encoder(self, operation: Any) -> Callable[[Any], bytes]:
@@ -46,6 +52,7 @@ JSON_1_0: Wire = json_1_0  # type: ignore[assignment]
 CBOR: Wire = rpc_v2_cbor  # type: ignore[assignment]
 QUERY: Wire = query  # type: ignore[assignment]
 EC2: Wire = ec2_query  # type: ignore[assignment]
+REST: Wire = rest_json  # type: ignore[assignment]
 
 
 class OperationCodec:
@@ -58,9 +65,9 @@ class OperationCodec:
         self._read = None if operation.input_shape is None else readers.compile(operation.input_shape)
         self._write = None if operation.output_shape is None else writers.compile(operation.output_shape)
 
-    def read_request(self, body: bytes) -> Any:
+    def read_request(self, payload: Payload) -> Any:
         """Return the typed request. Raises WireError: SerializationException, or ValidationException naming all faults."""
-        tree = self._decode(body)
+        tree = self._decode(payload)
         if self._read is None:
             return None
         faults: list[str] = []

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Generic, Protocol, TypeVar
+from urllib.parse import quote
 
 from fanlight.api.protocol.errors import WireError
 
@@ -21,7 +22,7 @@ ALGORITHM = "AWS4-HMAC-SHA256"
 TERMINATOR = "aws4_request"
 TIMESTAMP = "%Y%m%dT%H%M%SZ"
 # Without these in the signature, somebody on the way could send the request elsewhere, again, or as another operation.
-ALWAYS_SIGNED = ("host", "x-amz-date", "x-amz-target", "x-amz-security-token")
+ALWAYS_SIGNED = ("host", "x-amz-date", "x-amz-target", "x-amz-security-token", "x-amz-client-token")
 ONCE_ONLY = (
     "authorization",
     "host",
@@ -29,6 +30,7 @@ ONCE_ONLY = (
     "x-amz-date",
     "x-amz-target",
     "x-amz-security-token",
+    "x-amz-client-token",
     "x-amz-content-sha256",
 )
 
@@ -242,8 +244,20 @@ def canonical_request(request: SignedRequest, signed_headers: Sequence[str], bod
     headers = [
         f"{name}:{','.join(' '.join(value.split()) for value in request.headers[name])}" for name in signed_headers
     ]
-    lines = [request.method, request.path, query, *headers, "", ";".join(signed_headers), body_hash]
+    lines = [request.method, canonical_path(request.path), query, *headers, "", ";".join(signed_headers), body_hash]
     return "\n".join(lines).encode(errors="surrogateescape")
+
+
+def canonical_path(raw_path: str) -> str:
+    """Return the path as clients sign it: without empty and relative parts, and encoded once more than it was sent."""
+    parts: list[str] = []
+    for part in raw_path.split("/"):
+        if part == "..":
+            parts[-1:] = []
+        elif part not in ("", "."):
+            parts.append(part)
+    end = "/" if parts and raw_path.endswith("/") else ""
+    return f"/{quote('/'.join(parts), safe='/~')}{end}"
 
 
 def signature(secret: str, timestamp: str, scope: str, canonical: bytes) -> str:

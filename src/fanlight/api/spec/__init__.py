@@ -1,4 +1,6 @@
-"""The service models that decide the wire, taken from the installed botocore, with what we must know beyond them.
+"""The service models that decide the wire, with what we must know beyond them.
+
+They are taken from the installed botocore, but for Nimble Studio's (`spec.nimble_model`).
 
 Data only: which shapes exist, which members carry secrets, how wire names are spelled in Python.
 """
@@ -12,6 +14,8 @@ from typing import Any
 from botocore import xform_name
 from botocore.loaders import Loader
 from botocore.model import ServiceModel
+
+from fanlight.api.spec.nimble_model import NIMBLE, nimble_model
 
 APPSTREAM_NAMESPACE = "com.amazonaws.photon"  # what full shape ids start with on the CBOR wire
 
@@ -65,7 +69,9 @@ By botocore's names. Types are generated for these operations alone, in `api.typ
 
 @cache
 def service_model(name: str) -> ServiceModel:
-    """Return a model as the pinned botocore has it. Loading takes some 10 to 70 ms; the result is shared."""
+    """Return a model as the pinned botocore has it, or our own. Loading takes some 10 to 70 ms; the result is shared."""
+    if name == NIMBLE:
+        return nimble_model()
     return ServiceModel(Loader().load_service_model(name, "service-2"), service_name=name)
 
 

@@ -1,0 +1,1 @@
+"""Handlers of Nimble Studio: typed request → Nimble's services → typed result."""

@@ -1,0 +1,25 @@
+"""All operations of Nimble Studio in one registry: the handlers of each resource, and what is not built yet."""
+
+from fanlight.api.aws_services import AwsService
+from fanlight.api.nimble import studios, tags, unsupported
+from fanlight.api.nimble.demands import nimble_demands
+from fanlight.api.nimble.errors import RESPELLED, WIRE_CODES, context_of
+from fanlight.api.registry import Registry
+from fanlight.api.spec.nimble_model import NIMBLE
+from fanlight.api.types import nimble as types
+from fanlight.services import AppStreamServices
+
+
+def nimble_service() -> AwsService[AppStreamServices]:
+    """Return Nimble Studio as the listener serves it."""
+    return AwsService(
+        name=NIMBLE,
+        registry=Registry.of_modules(studios, tags, unsupported),
+        types=types,
+        demands=nimble_demands,
+        namespace="com.amazonaws.nimble",
+        codes=WIRE_CODES,
+        respelled=RESPELLED,
+        unbuilt=("ValidationException",),
+        context_of=context_of,
+    )

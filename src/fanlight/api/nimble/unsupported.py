@@ -1,0 +1,62 @@
+"""The operations of Nimble Studio that are not built yet, and why. See `api.appstream.unsupported`."""
+
+from fanlight.api.registry import NotBuilt, not_supported
+
+_REASONS: dict[str, tuple[str, ...]] = {
+    "Fanlight has no EULAs yet: the images that it provides need none.": (
+        "AcceptEulas",
+        "GetEula",
+        "ListEulaAcceptances",
+        "ListEulas",
+    ),
+    "Fanlight has no studio members yet: whoever has an access key of the account administers its studios.": (
+        "DeleteStudioMember",
+        "GetStudioMember",
+        "ListStudioMembers",
+        "PutStudioMembers",
+    ),
+    "Fanlight has no studio components yet.": (
+        "CreateStudioComponent",
+        "DeleteStudioComponent",
+        "GetStudioComponent",
+        "ListStudioComponents",
+        "UpdateStudioComponent",
+    ),
+    "Fanlight has no launch profiles yet; AppStream's fleets and stacks stream today.": (
+        "CreateLaunchProfile",
+        "DeleteLaunchProfile",
+        "DeleteLaunchProfileMember",
+        "GetLaunchProfile",
+        "GetLaunchProfileDetails",
+        "GetLaunchProfileInitialization",
+        "GetLaunchProfileMember",
+        "ListLaunchProfileMembers",
+        "ListLaunchProfiles",
+        "PutLaunchProfileMembers",
+        "UpdateLaunchProfile",
+        "UpdateLaunchProfileMember",
+    ),
+    "Fanlight has no streaming images yet; AppStream's images stream today.": (
+        "CreateStreamingImage",
+        "DeleteStreamingImage",
+        "GetStreamingImage",
+        "ListStreamingImages",
+        "UpdateStreamingImage",
+    ),
+    "Fanlight has no streaming sessions of Nimble Studio yet; AppStream's CreateStreamingURL streams today.": (
+        "CreateStreamingSession",
+        "CreateStreamingSessionStream",
+        "DeleteStreamingSession",
+        "GetStreamingSession",
+        "GetStreamingSessionBackup",
+        "GetStreamingSessionStream",
+        "ListStreamingSessionBackups",
+        "ListStreamingSessions",
+        "StartStreamingSession",
+        "StopStreamingSession",
+    ),
+}
+
+NOT_BUILT: tuple[NotBuilt, ...] = tuple(
+    not_supported(name, because=because) for because, names in _REASONS.items() for name in names
+)

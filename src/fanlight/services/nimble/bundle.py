@@ -1,0 +1,37 @@
+"""All services of Nimble Studio in one object; a part of `AppStreamServices`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self
+
+from fanlight.domain.ports import Clock, Transactions, Wake
+from fanlight.services.nimble.client_tokens import ClientTokens
+from fanlight.services.nimble.ground import Ground
+from fanlight.services.nimble.studios import StudioService
+from fanlight.services.nimble.tags import check_taggable
+from fanlight.services.page_tokens import PageTokens
+from fanlight.services.resource_tags import ResourceTags
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NimbleServices:
+    studios: StudioService
+    tags: ResourceTags
+
+    @classmethod
+    def build(
+        cls,
+        *,
+        transactions: Transactions,
+        clock: Clock,
+        wake: Wake,
+        tokens: PageTokens,
+        portal: Callable[[], str],
+    ) -> Self:
+        ground = Ground(
+            transactions=transactions, clock=clock, wake=wake, tokens=tokens, client_tokens=ClientTokens(clock)
+        )
+        return cls(
+            studios=StudioService(ground, portal),
+            tags=ResourceTags(transactions, check_taggable),
+        )

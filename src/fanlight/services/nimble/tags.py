@@ -1,0 +1,21 @@
+"""Tags of Nimble Studio's resources, by ARN."""
+
+from fanlight.domain.errors import NotFound
+from fanlight.domain.nimble.identifiers import ResourceKind, read_arn
+from fanlight.domain.nimble.resources import ResourceState
+from fanlight.domain.places import Scope
+from fanlight.domain.ports import UnitOfWork
+
+
+async def check_taggable(work: UnitOfWork, scope: Scope, arn: str) -> None:
+    """Raise NotFound unless the ARN names a resource of this account and region that can have tags and is not deleted."""
+    named = read_arn(scope, arn)
+    if named is None or not await _exists(work, scope, *named):
+        raise NotFound("resource", arn)
+
+
+async def _exists(work: UnitOfWork, scope: Scope, kind: ResourceKind, resource_id: str) -> bool:
+    found = await work.nimble.resources.find(resource_id)
+    return (
+        found is not None and found.KIND is kind and found.scope == scope and found.state is not ResourceState.DELETED
+    )

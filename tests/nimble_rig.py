@@ -1,0 +1,121 @@
+"""Clients for Nimble Studio, which botocore knows no longer: today's botocore, told the model again.
+
+What old clients send themselves is tried with them (tests/e2e); this one is for rules.
+"""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+from fanlight.api.spec.nimble_model import nimble_model, nimble_table
+from fanlight.domain.access_keys import AccessKey
+from fanlight.domain.errors import ChangedMeanwhile
+from fanlight.reconcilers.nimble_resources import NimbleResourceReconciler
+from fanlight.services import AppStreamServices
+from fanlight.store import Store
+
+KEY = AccessKey(
+    access_key_id="AKIDNIMBLE",
+    secret_access_key="secret/of+the+tests",
+    account_id="000000000000",
+    created_at=datetime(2026, 1, 1, tzinfo=UTC),
+)
+DELETED_KEPT = timedelta(minutes=30)
+
+
+class Clock:
+    """The wall clock, and what a test moves it by."""
+
+    def __init__(self) -> None:
+        self.ahead = timedelta()
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+
+NEW_STUDIO = {
+    "studioName": "lumen",
+    "displayName": "Lumen Pictures",
+    "adminRoleArn": "arn:aws:iam::000000000000:role/admins",
+    "userRoleArn": "arn:aws:iam::000000000000:role/users",
+}
+
+
+def write_model(directory: Path) -> Path:
+    """Write model, paginators and waiters as botocore's loader wants them; return the directory for its search path."""
+    table, model = nimble_table(), nimble_model()
+    home = directory / "nimble" / "2020-08-01"
+    home.mkdir(parents=True, exist_ok=True)
+    description: Mapping[str, Any] = model._service_description
+    waiters = {name: {**waiter, "delay": 0} for name, waiter in table["waiters"].items()}
+    (home / "service-2.json").write_text(json.dumps(description))
+    (home / "paginators-1.json").write_text(json.dumps({"pagination": table["paginators"]}))
+    (home / "waiters-2.json").write_text(json.dumps({"version": 2, "waiters": waiters}))
+    return directory
+
+
+def nimble_client(url: str, key: AccessKey, models: Path, *, region: str = "us-east-1") -> Any:
+    session = boto3.session.Session(
+        aws_access_key_id=key.access_key_id,
+        aws_secret_access_key=key.secret_access_key,
+        aws_session_token=key.session_token,
+        region_name=region,
+    )
+    session._loader.search_paths.append(str(models))
+    return session.client("nimble", endpoint_url=url, config=Config(retries={"total_max_attempts": 1}))
+
+
+@dataclass
+class Nimble:
+    """`settle` does what the reconcilers would do by themselves; nothing moves before."""
+
+    url: str
+    store: Store
+    services: AppStreamServices
+    clock: Clock
+    models: Path
+    audit_file: Path
+    portal: list[str]
+    woken: set[str] = field(default_factory=set)
+
+    def client(self, key: AccessKey = KEY, *, region: str = "us-east-1") -> Any:
+        return nimble_client(self.url, key, self.models, region=region)
+
+    async def settle(self) -> None:
+        """Bring everything to where it stays."""
+        reconciler = NimbleResourceReconciler(self.store.transactions, self.clock, DELETED_KEPT)
+        async with self.store.transactions.begin() as work:
+            waiting = set(await work.nimble.resources.unsettled())
+        while waiting:
+            resource_id = waiting.pop()
+            with contextlib.suppress(ChangedMeanwhile):
+                when = await reconciler.reconcile(resource_id)
+                if when is not None and when <= self.clock.now():
+                    waiting.add(resource_id)
+
+
+@dataclass
+class Studio:
+    """One studio that is READY, and a client whose calls do not stop the server."""
+
+    nimble: Nimble
+    studio_id: str
+    api: Any
+
+    async def call(self, operation: str, **arguments: Any) -> Any:
+        """Call for this studio, and let what was asked come about; return the answer to the call."""
+        answer = await ask(getattr(self.api, operation), studioId=self.studio_id, **arguments)
+        await self.nimble.settle()
+        return answer
+
+
+async def ask(method: Callable[..., Any], **arguments: Any) -> Any:
+    return await asyncio.to_thread(method, **arguments)

@@ -1,0 +1,78 @@
+"""The listener with Nimble Studio's services over a real SQLite file, and who settles what they are asked."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from fanlight.api.audit import AuditLog
+from fanlight.api.catalogue import aws_services
+from fanlight.api.listener import ApiSettings, make_api_app, make_api_runner
+from fanlight.domain.quotas import read_quotas
+from fanlight.services import AppStreamServices
+from fanlight.services.image_files import ImageFiles
+from fanlight.store import open_store
+from nimble_rig import KEY, NEW_STUDIO, Clock, Nimble, Studio, ask, write_model
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated database file to copy, because migrating takes longer than most tests here."""
+    path = tmp_path_factory.mktemp("store") / "fanlight.db"
+
+    async def migrate() -> None:
+        async with open_store(f"sqlite:///{path}") as store:
+            await store.upgrade()
+
+    asyncio.run(migrate())
+    return path
+
+
+@pytest.fixture
+def quotas() -> str:
+    return "off"
+
+
+@pytest.fixture
+async def nimble(empty_database: Path, models: Path, tmp_path: Path, quotas: str) -> AsyncIterator[Nimble]:
+    shutil.copy(empty_database, tmp_path / "fanlight.db")
+    clock, portal, woken = Clock(), ["http://localhost:8080"], set[str]()
+    async with open_store(f"sqlite:///{tmp_path / 'fanlight.db'}") as store:
+        services = AppStreamServices.build(
+            transactions=store.transactions,
+            clock=clock,
+            wake=lambda kind, key: woken.add(f"{kind} {key}"),
+            image_files=ImageFiles(tmp_path),
+            signing_key=b"k" * 32,
+            portal_url=lambda: portal[0],
+            quotas=read_quotas(quotas),
+        )
+        await services.access_keys.ensure(KEY.access_key_id, KEY.secret_access_key, KEY.account_id)
+        audit = AuditLog(tmp_path / "audit.jsonl")
+        settings = ApiSettings(regions=("us-east-1", "us-west-2"), is_strict=True)
+        revision = store.transactions.revision
+        app = make_api_app(aws_services(), services, services.access_keys.find, settings, audit, revision=revision)
+        runner = make_api_runner(app, shutdown_timeout=timedelta(seconds=0.5))
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        yield Nimble(url, store, services, clock, models, tmp_path / "audit.jsonl", portal, woken)
+        await runner.cleanup()
+        audit.close()
+
+
+@pytest.fixture
+async def studio(nimble: Nimble) -> Studio:
+    client = nimble.client()
+    made = await ask(client.create_studio, **NEW_STUDIO)
+    await nimble.settle()
+    return Studio(nimble, made["studio"]["studioId"], client)
