@@ -8,7 +8,10 @@ from sqlalchemy import bindparam, func, select
 
 from fanlight.domain.errors import NotFound
 from fanlight.domain.nimble.identifiers import ResourceKind
+from fanlight.domain.nimble.launch_profiles import LaunchProfile
 from fanlight.domain.nimble.resources import LIFE, Resource, ResourceState, ResourceT, Status, noun_of
+from fanlight.domain.nimble.streaming_images import StreamingImage
+from fanlight.domain.nimble.studio_components import StudioComponent
 from fanlight.domain.nimble.studios import Studio
 from fanlight.domain.places import Scope
 from fanlight.store.door import AnyRow, Door
@@ -16,7 +19,9 @@ from fanlight.store.nimble_tables import nimble_resources as table
 from fanlight.store.rows import Kind, Rows, Statements
 from fanlight.store.structures import from_json, to_json
 
-_CLASSES: Mapping[ResourceKind, type[Resource]] = {kind.KIND: kind for kind in (Studio,)}
+_CLASSES: Mapping[ResourceKind, type[Resource]] = {
+    kind.KIND: kind for kind in (Studio, StudioComponent, LaunchProfile, StreamingImage)
+}
 _COMMON = frozenset(field.name for field in fields(Resource))
 
 
