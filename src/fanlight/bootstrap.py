@@ -1,7 +1,4 @@
-"""Composition root: the only place where adapters meet services. Imported by the command line and e2e tests only.
-
-Each process of an installation is one function here; what they are and may touch stands in `docs/architecture.md`.
-"""
+"""Composition root: the only place where adapters meet services. Imported for the api process and by e2e tests only."""
 
 import asyncio
 import logging
@@ -14,7 +11,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import uvloop
 from aiohttp import web
 
 from fanlight.api.audit import AuditLog, Connection
@@ -59,24 +55,6 @@ class SystemClock:
 
     def now(self) -> datetime:
         return datetime.now(UTC)
-
-
-def run_process(settings: Settings, role: str) -> None:
-    """Be one process until SIGTERM or SIGINT. Raises NotInstallable when the host or the settings must be mended."""
-    if role == "compute":
-        from fanlight.drivers.incus.process import run_compute_process
-
-        uvloop.run(run_compute_process(settings))
-    elif role == "gateway":
-        from fanlight.gateway.process import run_gateway
-
-        uvloop.run(run_gateway(settings))
-    elif role == "storage":
-        from fanlight.storage.process import run_storage
-
-        uvloop.run(run_storage(settings))
-    else:
-        uvloop.run(run_api(settings))
 
 
 async def upgrade_database(settings: Settings) -> None:

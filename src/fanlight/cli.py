@@ -70,10 +70,10 @@ def serve(
 @with_settings()
 def process(settings: Settings, role: Annotated[Role, typer.Argument(help="Which process to be.")]) -> None:
     """Be one process of an installation; `fanlight serve` and the systemd units start these."""
-    from fanlight import bootstrap
     from fanlight.domain.errors import StoreTooNew
     from fanlight.installation import NotInstallable, drop_privileges
     from fanlight.operations.presence import PREDECESSOR_IN_SECONDS
+    from fanlight.processes import run_process
 
     configure_logging(log_format=settings.log_format, level=settings.log_level)
     try:
@@ -81,7 +81,7 @@ def process(settings: Settings, role: Annotated[Role, typer.Argument(help="Which
         with serving(settings, role.value, patience_in_seconds=PREDECESSOR_IN_SECONDS):
             drop_privileges(settings, role.value)
             end_with_supervisor()
-            bootstrap.run_process(settings, role.value)
+            run_process(settings, role.value)
     except (NotInstallable, OperationFailed, StoreTooNew, ValueError) as error:
         fail(f"{role.value}: {error}", EXIT_NOT_READY)
     except OSError as error:
