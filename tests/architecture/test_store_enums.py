@@ -19,6 +19,8 @@ from fanlight.domain.image_exports import ExportState
 from fanlight.domain.images import ImageFailure, ImageState, Visibility
 from fanlight.domain.instances import InstanceState
 from fanlight.domain.nimble.resources import ResourceState
+from fanlight.domain.nimble.sessions import StudioSessionState, VolumeRetention
+from fanlight.domain.nimble.streams import StreamState
 from fanlight.domain.scaling import ActivityStatus
 from fanlight.domain.stacks import UserAction
 from fanlight.domain.streaming_sessions import ConnectionState, EndReason, SessionState
@@ -60,6 +62,10 @@ CHECKED_COLUMNS: Mapping[tuple[str, str], type[StrEnum]] = {
     ("metric_alarms", "comparison"): Comparison,
     ("metric_alarms", "missing_data"): MissingData,
     ("scaling_activities", "status"): ActivityStatus,
+    ("studio_sessions", "state"): StudioSessionState,
+    ("studio_sessions", "volume_retention"): VolumeRetention,
+    ("studio_session_backups", "state"): StudioSessionState,
+    ("studio_session_streams", "state"): StreamState,
 }
 
 

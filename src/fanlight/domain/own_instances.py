@@ -103,14 +103,16 @@ def bring_up(owner: OwnInstance, now: datetime) -> BringUp:
     return PowerOn() if owner.has_run else Submit()
 
 
-def trouble(owner: OwnInstance, sight: Sight) -> str:
-    """Return why a start that was accepted failed, as engine or agent say; "" while it may succeed.
-
-    A look from before the start says nothing.
-    """
-    observed, agent = sight.observed, sight.agent
+def stands_still(owner: OwnInstance, sight: Sight) -> bool:
+    """Return whether the engine shows it so, by a look that began after it accepted the newest start."""
     is_fresh = sight.looked_at is not None and owner.accepted_at is not None and sight.looked_at > owner.accepted_at
-    if observed is not None and observed.power in (Power.STOPPED, Power.FAILED) and is_fresh:
+    return is_fresh and sight.observed is not None and sight.observed.power in (Power.STOPPED, Power.FAILED)
+
+
+def trouble(owner: OwnInstance, sight: Sight) -> str:
+    """Return why a start that was accepted failed, as engine or agent say; "" while it may succeed."""
+    observed, agent = sight.observed, sight.agent
+    if observed is not None and stands_still(owner, sight):
         detail = f": {observed.detail}" if observed.detail else ""
         return f"The engine reports {observed.power}{detail}."
     if sight.listening_since is not None and agent is not None and agent.phase is AgentPhase.FAILED:

@@ -22,6 +22,7 @@ from fanlight.domain.instances import Instance
 from fanlight.domain.machine_images import MachineImages
 from fanlight.domain.networks import NetworkInterface
 from fanlight.domain.nimble.ports import NimbleStore
+from fanlight.domain.nimble.session_ports import SessionBackups, SessionStreams, StudioSessions
 from fanlight.domain.places import Scope
 from fanlight.domain.scaling_ports import (
     Alarms,
@@ -54,6 +55,7 @@ class InstanceRole(StrEnum):
     STREAMING = "streaming"
     MAINTENANCE = "maintenance"  # the packages of its image are looked at or upgraded: no seat, nobody ever comes
     QUALIFICATION = "qualification"  # a seat where nobody sits: the host checks that the image's applications start
+    WORKSTATION = "workstation"  # one user's own machine: home and software stay over sessions and restarts
     IMAGE_BUILDER = "image-builder"  # an administrator installs software there, over many sessions
 
 
@@ -549,6 +551,12 @@ class UnitOfWork(Protocol):
     def instances(self) -> Instances: ...
     @property
     def sessions(self) -> StreamingSessions: ...
+    @property
+    def studio_sessions(self) -> StudioSessions: ...
+    @property
+    def session_backups(self) -> SessionBackups: ...
+    @property
+    def session_streams(self) -> SessionStreams: ...
     @property
     def tags(self) -> Tags: ...
     @property

@@ -26,6 +26,7 @@ from fanlight.store.images import SqlImages
 from fanlight.store.instances import SqlInstances
 from fanlight.store.machine_images import SqlMachineImages
 from fanlight.store.nimble import SqlNimbleStore
+from fanlight.store.nimble_sessions import SqlSessionBackups, SqlSessionStreams, SqlStudioSessions
 from fanlight.store.observations import SqlObservations
 from fanlight.store.revisions import Revision
 from fanlight.store.scaling import SqlScalableTargets, SqlScalingPolicies, SqlScheduledActions
@@ -53,6 +54,9 @@ class SqlUnitOfWork:
         self.image_exports = SqlImageExports(door)
         self.instances = SqlInstances(door)
         self.sessions = SqlStreamingSessions(door)
+        self.studio_sessions = SqlStudioSessions(door)
+        self.session_backups = SqlSessionBackups(door)
+        self.session_streams = SqlSessionStreams(door)
         self.tags = SqlTags(door)
         self.access_keys = SqlAccessKeys(door)
         self.observations = SqlObservations(door)

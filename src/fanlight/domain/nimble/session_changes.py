@@ -1,0 +1,93 @@
+"""How the streaming session of a studio changes when somebody asks for it, or when its machine got there. Pure."""
+
+from dataclasses import replace
+from datetime import datetime
+
+from fanlight.domain.nimble.resources import Status
+from fanlight.domain.nimble.session_backups import SessionBackup
+from fanlight.domain.nimble.sessions import (
+    StudioSession,
+    StudioSessionCode,
+    StudioSessionEvent,
+    StudioSessionState,
+    VolumeRetention,
+)
+
+CREATING = Status(
+    code=StudioSessionCode.STREAMING_SESSION_CREATE_IN_PROGRESS, message="The streaming session is being created."
+)
+READY = Status(code=StudioSessionCode.STREAMING_SESSION_READY, message="The streaming session is ready.")
+STARTED = Status(code=StudioSessionCode.STREAMING_SESSION_STARTED, message="The streaming session was started.")
+START_BEGUN = Status(
+    code=StudioSessionCode.STREAMING_SESSION_START_IN_PROGRESS, message="The streaming session is being started."
+)
+STOP_BEGUN = Status(
+    code=StudioSessionCode.STREAMING_SESSION_STOP_IN_PROGRESS, message="The streaming session is being stopped."
+)
+STOPPED = Status(code=StudioSessionCode.STREAMING_SESSION_STOPPED, message="The streaming session is stopped.")
+DELETE_BEGUN = Status(
+    code=StudioSessionCode.STREAMING_SESSION_DELETE_IN_PROGRESS, message="The streaming session is being deleted."
+)
+DELETED = Status(code=StudioSessionCode.STREAMING_SESSION_DELETED, message="The streaming session was deleted.")
+
+
+def asked_to_stop(session: StudioSession, now: datetime, by: str | None, retention: VolumeRetention) -> StudioSession:
+    """Return the session on its way down. Raises TransitionRefused."""
+    stopping = session.after(StudioSessionEvent.STOP_REQUESTED, STOP_BEGUN, now, by)
+    return replace(
+        stopping,
+        stopped_at=now,
+        stopped_by=by or session.owned_by,
+        stop_at=None,
+        terminate_at=None,
+        volume_retention=retention,
+    )
+
+
+def asked_to_start(session: StudioSession, now: datetime, by: str, backup: SessionBackup | None) -> StudioSession:
+    """Return the session on its way up, from a backup or from its own disk. Raises TransitionRefused."""
+    starting = session.after(StudioSessionEvent.START_REQUESTED, START_BEGUN, now, by)
+    starting = replace(
+        starting,
+        started_at=now,
+        started_by=by,
+        terminate_at=None,
+        started_from_backup_id=backup.backup_id if backup else None,
+        volume_retention=None,
+        accepted_at=None,
+        launch_failures=0,
+        retry_at=None,
+        restoring_backup_id=None,
+    )
+    if backup is None:
+        return starting
+    return replace(starting, instance_id=backup.instance_id, has_run=True, restoring_backup_id=backup.backup_id)
+
+
+def asked_to_delete(session: StudioSession, now: datetime, by: str | None) -> StudioSession:
+    """Raises TransitionRefused."""
+    return replace(
+        session.after(StudioSessionEvent.DELETE_REQUESTED, DELETE_BEGUN, now, by), stop_at=None, terminate_at=None
+    )
+
+
+def become_ready(session: StudioSession, now: datetime) -> StudioSession:
+    """Return the session that its user may use; its longest time begins. Raises TransitionRefused."""
+    status = READY if session.state is StudioSessionState.CREATE_IN_PROGRESS else STARTED
+    ends_at, settings = now + session.settings.max_length, session.settings
+    return replace(
+        session.after(StudioSessionEvent.BECAME_READY, status, now),
+        has_run=True,
+        launch_failures=0,
+        retry_at=None,
+        stop_at=ends_at if settings.can_stop else None,
+        terminate_at=None if settings.can_stop else ends_at,
+    )
+
+
+def become_stopped(session: StudioSession, now: datetime, message: str = "") -> StudioSession:
+    """Return the session that stands still; the time after which it is given up begins. Raises TransitionRefused."""
+    settings = session.settings
+    status = replace(STOPPED, message=message) if message else STOPPED
+    terminate_at = None if settings.may_stay_stopped else now + settings.max_stopped_length
+    return replace(session.after(StudioSessionEvent.STOPPED, status, now), terminate_at=terminate_at)
