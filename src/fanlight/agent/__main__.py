@@ -17,6 +17,7 @@ from fanlight.agent.channel import HostChannel
 from fanlight.agent.commands import Commands
 from fanlight.agent.desktop import Desktop
 from fanlight.agent.display_names import DisplayNames, hold
+from fanlight.agent.initialization import InitializationScripts
 from fanlight.agent.instance import InstanceLife
 from fanlight.agent.maintenance import Maintenance
 from fanlight.agent.packages import Packages
@@ -26,7 +27,7 @@ from fanlight.agent.session_scripts import SessionScripts
 from fanlight.agent.sessions import SeatLife
 from fanlight.agent.work import HostedWork, Task
 from fanlight.agentwire import MAX_SEATS, PROTOCOL, RUNTIME_DIRECTORY
-from fanlight.agentwire.messages import ImageAnswer, Maintain, Message, PrepareSnapshot, Status
+from fanlight.agentwire.messages import ImageAnswer, Maintain, Message, PrepareSnapshot, RunScript, Status
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,8 @@ NAME_SERVER_VARIABLE = "FANLIGHT_NAMESERVER"  # from the engine, when the instan
 ROLE_VARIABLE = "FANLIGHT_ROLE"  # from the engine: what the instance was launched for
 PLACES_VARIABLE = "FANLIGHT_SESSIONS"  # from the engine: how many sessions there may be at a time
 STREAMING, MAINTENANCE, QUALIFICATION = "streaming", "maintenance", "qualification"
-IMAGE_BUILDER = "image-builder"
+IMAGE_BUILDER, WORKSTATION = "image-builder", "workstation"
+OUTLIVES_SESSIONS = (IMAGE_BUILDER, WORKSTATION)  # and stops: its disk stays
 SHUTDOWN_GRACE_IN_SECONDS = 0.3  # instances are thrown away: nothing here is worth waiting for
 STANDARD_LOG_RECORD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -60,8 +62,9 @@ def main() -> None:
     handler.setFormatter(_LineFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     try:
-        if role == IMAGE_BUILDER:
+        if role in OUTLIVES_SESSIONS:
             builder.forget_last_run()
+        if role == IMAGE_BUILDER:
             builder.furnish()
         system.prepare(name_server)
         problem = ""
@@ -88,7 +91,12 @@ async def _run(problem: str, places: int, role: str) -> None:
     opened: list[tuple[SeatLife, Screen]] = []
 
     def open_seat(number: int) -> SeatLife:
-        seat = Seat(number, is_shared=places > 1, is_administrators=role == IMAGE_BUILDER)
+        seat = Seat(
+            number,
+            is_shared=places > 1,
+            is_administrators=role == IMAGE_BUILDER,
+            is_workstation=role == WORKSTATION,
+        )
         opened.append(_open_seat(seat, processes, names, on_change=lambda: life.seat_changed()))  # noqa: PLW0108
         return opened[-1][0]
 
@@ -100,7 +108,7 @@ async def _run(problem: str, places: int, role: str) -> None:
         numbers=names,
         on_change=lambda: channel.status_changed(),  # noqa: PLW0108
         in_background=in_background,
-        is_for_many=role == IMAGE_BUILDER,
+        is_for_many=role in OUTLIVES_SESSIONS,
     )
     version = _runtime_version()
     tasks_of_host = _tasks_of(role, processes, opened) if not problem else {}
@@ -119,7 +127,7 @@ async def _run(problem: str, places: int, role: str) -> None:
     builders = BuilderSide(life, processes, lambda: [seat for seat, _ in opened], in_background)
 
     def handle(message: Message) -> None:
-        if isinstance(message, Maintain):
+        if isinstance(message, Maintain | RunScript):
             work.handle(message)
         elif isinstance(message, ImageAnswer | PrepareSnapshot):
             builders.handle(message)
@@ -162,6 +170,12 @@ def _tasks_of(role: str, processes: KernelProcesses, opened: Sequence[tuple[Seat
     if role == QUALIFICATION:
         checks = ApplicationChecks(lambda: opened[0][0], processes, lambda: opened[0][1].client_windows())  # noqa: PLW0108 - not there yet
         return {"check": checks.check}
+    if role == WORKSTATION:
+
+        def seat_of(session_id: str) -> SeatLife | None:
+            return next((life for life, _ in reversed(opened) if life.session_id == session_id), None)
+
+        return InitializationScripts(Commands(processes), processes, seat_of).tasks
     return {}
 
 
@@ -183,7 +197,7 @@ def _open_seat(
         seat,
         on_change=on_change,
         scripts=scripts,
-        clean=clean if seat.is_shared or seat.is_administrators else None,
+        clean=clean if seat.is_shared or seat.keeps_user else None,
     )
     return life, screen
 

@@ -57,18 +57,26 @@ class Seat:
 
     `is_shared`: there may be others in the instance, so its programs get a view of their own (see `agent.views`).
     `is_administrators`: of an image builder. Its user is the same at every seat, may become root, and keeps its home.
+    `is_workstation`: of a machine of one's own. Its user is that of the first seat at every seat, and keeps its home.
     """
 
     number: int
     is_shared: bool = False
     is_administrators: bool = False
+    is_workstation: bool = False
+
+    @property
+    def keeps_user(self) -> bool:
+        """Whether account, home and files of the user outlive the session."""
+        return self.is_administrators or self.is_workstation
 
     @property
     def user(self) -> Account:
         if self.is_administrators:
             uid, home = ADMINISTRATOR_UID, f"/home/{ADMINISTRATOR}"
             return Account(ADMINISTRATOR, uid, uid, home, uid, runs_applications=True, may_become_root=True)
-        name, uid = "user" + (str(self.number) if self.number else ""), user_uid_of(self.number)
+        number = 0 if self.is_workstation else self.number
+        name, uid = "user" + (str(number) if number else ""), user_uid_of(number)
         return Account(name, uid, uid, f"/home/{name}", uid, runs_applications=True)
 
     @property

@@ -62,7 +62,8 @@ def prepare(seat: Seat, processes: Processes) -> bytes:
 async def clean(seat: Seat, processes: Processes, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
     """Leave nothing of a seat: no process, file or account. Raises OSError when something stays.
 
-    The administrator of an image builder keeps account and home, and so do those who run programs at their display.
+    Who has the instance for more than one session keeps account and home, and so do those who run programs at the display
+    of an administrator.
     """
     waited = 0.0
     while _kill_all(seat, processes):
@@ -103,7 +104,7 @@ def _own_paths(seat: Seat) -> tuple[str, ...]:
 
 
 def _leaving(seat: Seat) -> tuple[Account, ...]:
-    return (seat.display,) if seat.is_administrators else seat.accounts
+    return (seat.display,) if seat.keeps_user else seat.accounts
 
 
 def _remove_all(seat: Seat) -> None:

@@ -4,8 +4,9 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import replace
+from typing import Any
 
-from fanlight.agentwire.messages import Maintain, WorkReport
+from fanlight.agentwire.messages import Maintain, RunScript, WorkReport
 
 log = logging.getLogger(__name__)
 
@@ -14,12 +15,13 @@ MAX_DETAIL = 500
 MAX_PROBLEMS, MAX_PROBLEM = 50, 300  # so that the status fits into a line
 
 Progress = Callable[[str], None]
-# Does it and returns what it found, in the members of a WorkReport; whatever it raises is why it failed.
-Task = Callable[[Maintain, Progress], Awaitable[WorkReport]]
+# Does it and returns what it found, in the members of a WorkReport; whatever it raises is why it failed. Each is given
+# the kind of message that asks for it.
+Task = Callable[[Any, Progress], Awaitable[WorkReport]]
 
 
 class HostedWork:
-    """`tasks` are what this instance was launched for, by the names that Maintain has for them."""
+    """`tasks` are what this instance was launched for, by the names that Maintain has for them; a script's is RunScript's."""
 
     def __init__(
         self,
@@ -31,21 +33,22 @@ class HostedWork:
         self.report: WorkReport | None = None
         self._tasks, self._on_change, self._in_background = tasks, on_change, in_background
 
-    def handle(self, message: Maintain) -> None:
+    def handle(self, message: Maintain | RunScript) -> None:
         """Begin it, unless it was begun. Never raises."""
         if self.report is not None and self.report.work_id == message.work_id:
             return
         if self.report is not None and self.report.phase == RUNNING:
             return  # asked again when that is done
-        task = self._tasks.get(message.task)
+        name = message.task if isinstance(message, Maintain) else message.TYPE
+        task = self._tasks.get(name)
         if task is None:
-            why = f"this instance was not launched to {message.task}"
+            why = f"this instance was not launched to {name}"
             self._set(WorkReport(work_id=message.work_id, phase=FAILED, detail=why))
             return
         self._set(WorkReport(work_id=message.work_id, phase=RUNNING))
         self._in_background(self._run(task, message))
 
-    async def _run(self, task: Task, message: Maintain) -> None:
+    async def _run(self, task: Task, message: Maintain | RunScript) -> None:
         try:
             found = await task(message, self._progress)
         except asyncio.CancelledError:

@@ -1,6 +1,6 @@
 """The messages, as frozen dataclasses with strict readers.
 
-Host to agent: BeginSession, LaunchApplication, RefreshStorage, EndSession, Maintain; to an image builder's also
+Host to agent: BeginSession, LaunchApplication, RefreshStorage, EndSession, Maintain, RunScript; to an image builder's also
 PrepareSnapshot and ImageAnswer. Agent to host: Status; an image builder's also ImageRequestPart (see `image_requests`). A reader accepts
 exactly the members it knows, of exactly their types, and raises MalformedMessage for all else.
 """
@@ -110,6 +110,21 @@ class Maintain:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunScript:
+    """Run one script on a workstation, once, told like other work. Repeating it with the same work id changes nothing.
+
+    `session_id` "": as root, before anybody comes; else as the user of that session, at its display. `script` is the text;
+    what begins with "#!" says what runs it, anything else is for a shell. `variables` are in its environment.
+    """
+
+    TYPE: ClassVar[str] = "run_script"
+    work_id: str
+    script: str
+    session_id: str = ""
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkReport:
     """`phase` is one of RUNNING, DONE, FAILED; `progress` says in words how far it is, `detail` why it failed.
 
@@ -211,6 +226,7 @@ Message = (
     | RefreshStorage
     | EndSession
     | Maintain
+    | RunScript
     | PrepareSnapshot
     | ImageAnswer
     | ImageRequestPart
@@ -219,7 +235,7 @@ Message = (
 _BY_TYPE: dict[str, type[Any]] = {
     m.TYPE: m
     for m in (
-        BeginSession, LaunchApplication, RefreshStorage, EndSession, Maintain, PrepareSnapshot, ImageAnswer,
+        BeginSession, LaunchApplication, RefreshStorage, EndSession, Maintain, RunScript, PrepareSnapshot, ImageAnswer,
         ImageRequestPart, Status,
     )
 }  # fmt: skip

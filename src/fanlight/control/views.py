@@ -8,12 +8,12 @@ from fanlight.agentwire import stream_socket_name
 from fanlight.controlwire.messages import Catalog, CatalogEntry, SessionView, StackRules
 from fanlight.domain.errors import DriverUnavailable, NotFound
 from fanlight.domain.fleets import StreamView
-from fanlight.domain.image_builders import ImageBuilder
+from fanlight.domain.own_desktops import OwnDesktop
 from fanlight.domain.ports import AgentChannel, AgentStatus, Clock, SessionReport, Transactions
 from fanlight.domain.session_plan import idle_disconnect_at, whole_minutes
 from fanlight.domain.streaming_sessions import SessionState, StreamingGrant, StreamingSession
-from fanlight.services.builder_sessions import BuilderCatalog
 from fanlight.services.icon_urls import IconUrls
+from fanlight.services.own_desktops import DesktopCatalog, find_desktop
 from fanlight.services.streaming_sessions import SessionCatalog
 
 _VERSION = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -63,11 +63,11 @@ class SessionViews:
         )
 
     async def rules_of(self, grant: StreamingGrant) -> StackRules:
-        """Return what the grant's stack, or image builder, asks of the gateway; nothing when it is gone."""
+        """Return what the grant's stack, or desktop, asks of the gateway; nothing when it is gone."""
         async with self._transactions.begin() as work:
-            if grant.image_builder_name is not None:
-                found = await work.image_builders.page(grant.scope, names=[grant.image_builder_name], limit=1)
-                return StackRules(access_endpoints=found[0].access_endpoints if found else ())
+            if grant.is_for_own_desktop:
+                desktop = await find_desktop(work, grant, self._clock)
+                return StackRules(access_endpoints=desktop.access_endpoints if desktop else ())
             try:
                 stack = await work.stacks.get(grant.scope, grant.stack_name)
             except NotFound:
@@ -85,20 +85,20 @@ class SessionViews:
 
 
 def _view_without_fleet(session: StreamingSession) -> str:
-    return StreamView.APP if session.image_builder_name is None else StreamView.DESKTOP
+    return StreamView.DESKTOP if session.is_on_own_desktop else StreamView.APP
 
 
-def _builder_view(builder: ImageBuilder) -> Catalog:
-    name = f"Image builder {builder.name}"
+def _desktop_view(desktop: OwnDesktop) -> Catalog:
     return Catalog(
-        stack_display_name=name,
-        fleet_display_name=builder.display_name or builder.name,
+        stack_display_name=desktop.title,
+        fleet_display_name=desktop.display_name,
         stream_view=StreamView.DESKTOP,
-        image_name=builder.image_name,
+        image_name=desktop.image_name,
         entries=(),
         redirect_url=None,
         feedback_url=None,
-        is_image_builder=True,
+        is_image_builder=desktop.is_image_builder,
+        is_studio_session=not desktop.is_image_builder,
     )
 
 
@@ -115,9 +115,9 @@ def _runtime_of(agent: AgentStatus | None) -> str | None:
     return agent.runtime_version
 
 
-def catalog_view(catalog: SessionCatalog | BuilderCatalog, icons: IconUrls) -> Catalog:
-    if isinstance(catalog, BuilderCatalog):
-        return _builder_view(catalog.builder)
+def catalog_view(catalog: SessionCatalog | DesktopCatalog, icons: IconUrls) -> Catalog:
+    if isinstance(catalog, DesktopCatalog):
+        return _desktop_view(catalog.desktop)
     return Catalog(
         stack_display_name=catalog.stack.display_name or catalog.stack.name,
         fleet_display_name=catalog.fleet.display_name or catalog.fleet.name,

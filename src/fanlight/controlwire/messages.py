@@ -45,6 +45,7 @@ class Catalog:
     redirect_url: str | None
     feedback_url: str | None
     is_image_builder: bool = False
+    is_studio_session: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

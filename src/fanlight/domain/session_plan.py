@@ -10,9 +10,9 @@ from typing import TypeAlias
 
 from fanlight.domain.clock_corrections import past_or, with_past_times
 from fanlight.domain.fleets import Fleet, FleetState
-from fanlight.domain.image_builders import ImageBuilder
 from fanlight.domain.instance_plan import BOOT_GRACE
 from fanlight.domain.instances import Instance
+from fanlight.domain.own_desktops import OwnDesktop
 from fanlight.domain.ports import AgentPhase, AgentStatus, SessionPhase, SessionReport
 from fanlight.domain.streaming_sessions import EndReason, SessionState, StreamingSession
 
@@ -105,7 +105,7 @@ SessionStep: TypeAlias = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionFacts:
-    """A session has a `fleet` and, once it claimed one, an `instance`; or it has a `builder` and neither.
+    """A session has a `fleet` and, once it claimed one, an `instance`; or it has a `desktop` and neither.
 
     `heard_at` is when the gateway last said that a stream is open, or when this process began to listen for that.
 
@@ -119,7 +119,7 @@ class SessionFacts:
     heard_at: datetime
     capacity_wait: timedelta
     silent_since: datetime | None = None
-    builder: ImageBuilder | None = None
+    desktop: OwnDesktop | None = None
 
 
 def plan_session(facts: SessionFacts, now: datetime) -> list[SessionStep]:
@@ -129,8 +129,8 @@ def plan_session(facts: SessionFacts, now: datetime) -> list[SessionStep]:
         return []
     if (corrected := with_past_times(session, now)) is not session:
         return [CorrectTimes(corrected)]
-    if session.image_builder_name is not None:
-        return _plan_in_builder(facts, now)
+    if session.is_on_own_desktop:
+        return _plan_on_desktop(facts, now)
     if reason := _why_over(facts, now):
         return [End(reason)]
     if session.state is SessionState.PENDING or fleet is None:
@@ -138,10 +138,10 @@ def plan_session(facts: SessionFacts, now: datetime) -> list[SessionStep]:
     return _plan_active(facts, fleet, now)
 
 
-def _plan_in_builder(facts: SessionFacts, now: datetime) -> list[SessionStep]:
-    """The builder's own instance is there before the session and stays after it, and its desktop waits for its user."""
-    session, builder, agent = facts.session, facts.builder, facts.agent
-    has_desktop = builder is not None and builder.has_desktop and builder.instance_id == session.instance_id
+def _plan_on_desktop(facts: SessionFacts, now: datetime) -> list[SessionStep]:
+    """The instance is there before the session and stays after it, and its desktop waits for its user."""
+    session, desktop, agent = facts.session, facts.desktop, facts.agent
+    has_desktop = desktop is not None and desktop.has_desktop and desktop.instance_id == session.instance_id
     reasons = (
         (session.max_expires_at <= now, EndReason.MAX_DURATION),
         (not has_desktop, EndReason.FLEET_STOPPED),
@@ -150,14 +150,14 @@ def _plan_in_builder(facts: SessionFacts, now: datetime) -> list[SessionStep]:
     if reason := session.end_requested or next((reason for is_true, reason in reasons if is_true), None):
         return [End(reason)]
     if session.state is SessionState.PENDING:
-        return _plan_begin_in_builder(session, agent, now)
+        return _plan_begin_on_desktop(session, agent, now)
     if session.connected_since is None:
         return [LookAgain(session.max_expires_at)]
     silent_at = max(facts.heard_at, session.connected_since) + HEARTBEAT_TIMEOUT
     return [MarkDisconnected()] if silent_at <= now else [LookAgain(min(silent_at, session.max_expires_at))]
 
 
-def _plan_begin_in_builder(session: StreamingSession, agent: AgentStatus | None, now: datetime) -> list[SessionStep]:
+def _plan_begin_on_desktop(session: StreamingSession, agent: AgentStatus | None, now: datetime) -> list[SessionStep]:
     report = _report_of(agent, session)
     if report is not None and report.phase is SessionPhase.IN_SESSION:
         return [Activate()]

@@ -1,7 +1,7 @@
-"""Streaming sessions: one user of one stack on one instance, or the administrator of an image builder on its own.
+"""Streaming sessions: one user of one stack on one instance, or one on a desktop that is there before and stays.
 
-The reference of an image builder (`image-builder/<name>`) stands where a stack and a fleet stand in other sessions and
-grants, as in the URLs of the service. No name of a stack or fleet has a slash, so the two are never confused.
+The reference of such a desktop, `image-builder/<name>` or `studio-session/<id>`, stands where a stack and a fleet stand in
+other sessions and grants, as in the URLs of the service. No name of a stack or fleet has a slash: nothing is confused.
 """
 
 from dataclasses import dataclass, field, replace
@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from fanlight.domain.machine import Machine
 from fanlight.domain.networks import NetworkInterface
+from fanlight.domain.nimble.sessions import studio_session_id
 from fanlight.domain.places import Scope
 from fanlight.domain.stacks import UserSettings
 
@@ -37,7 +38,7 @@ class EndReason(StrEnum):
     EXPIRED_BY_ADMINISTRATOR = "EXPIRED_BY_ADMINISTRATOR"  # ExpireSession
     DISCONNECT_TIMEOUT = "DISCONNECT_TIMEOUT"
     MAX_DURATION = "MAX_DURATION"
-    FLEET_STOPPED = "FLEET_STOPPED"  # or the image builder is not RUNNING any more
+    FLEET_STOPPED = "FLEET_STOPPED"  # or the desktop's own machine does not run any more
     INSTANCE_LOST = "INSTANCE_LOST"
     NO_CAPACITY = "NO_CAPACITY"  # waited, and no instance became free
     START_FAILED = "START_FAILED"
@@ -66,6 +67,10 @@ def _builder_name(stack_name: str) -> str | None:
     return stack_name.removeprefix(_BUILDER) if stack_name.startswith(_BUILDER) else None
 
 
+def _is_own(stack_name: str) -> bool:
+    return _builder_name(stack_name) is not None or studio_session_id(stack_name) is not None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamingSession:
     """`connected_since` is set while at least one stream socket is open; `disconnected_at` while none is.
@@ -73,7 +78,7 @@ class StreamingSession:
     `max_expires_at` is fixed when the session is made and does not slide. `progress` is what the waiting page shows.
     `user_settings` are those of the stack when the session was made: a change of the stack holds for later sessions.
     `time_zone` is the browser's, by its IANA name; None unless the stack redirects time zones and the browser knew it.
-    A session in an image builder has the builder's id as `fleet_id`.
+    A session on an own desktop has the id of its image builder or studio session as `fleet_id`.
     `is_idle_disconnected` from the moment the stream was cut because nobody used it, until the user comes back.
     """
 
@@ -110,8 +115,17 @@ class StreamingSession:
 
     @property
     def image_builder_name(self) -> str | None:
-        """The image builder it is in, None for the session of a fleet."""
+        """The image builder it is in, None for any other session."""
         return _builder_name(self.stack_name)
+
+    @property
+    def studio_session_id(self) -> str | None:
+        """The streaming session of a studio that it is in, None for any other session."""
+        return studio_session_id(self.stack_name)
+
+    @property
+    def is_on_own_desktop(self) -> bool:
+        return _is_own(self.stack_name)
 
     @property
     def connection_state(self) -> ConnectionState:
@@ -136,5 +150,14 @@ class StreamingGrant:
 
     @property
     def image_builder_name(self) -> str | None:
-        """The image builder that it opens, None when it opens applications of a fleet."""
+        """The image builder that it opens, None when it opens something else."""
         return _builder_name(self.stack_name)
+
+    @property
+    def studio_session_id(self) -> str | None:
+        """The streaming session of a studio that it opens, None when it opens something else."""
+        return studio_session_id(self.stack_name)
+
+    @property
+    def is_for_own_desktop(self) -> bool:
+        return _is_own(self.stack_name)

@@ -243,6 +243,7 @@ def _catalog(catalog: Catalog) -> dict[str, Any]:
         "fleetName": catalog.fleet_display_name,
         "streamView": catalog.stream_view,
         "isImageBuilder": catalog.is_image_builder,
+        "isStudioSession": catalog.is_studio_session,
         "redirectUrl": _web_address(catalog.redirect_url),
         "feedbackUrl": _web_address(catalog.feedback_url),
         "applications": [

@@ -33,6 +33,10 @@ _REFUSALS = {
         "The image builder is not running",
         "Its desktop opens when it is RUNNING. Start it, or wait until what is being done with it is over.",
     ),
+    "STUDIO_SESSION_NOT_READY": (
+        "The session is not ready",
+        "Its desktop opens when the session is READY. Start it, or wait until it is.",
+    ),
     "NOT_FOUND": ("These applications are gone", "What this link led to no longer exists. Ask your administrator."),
     "NOT_ASSOCIATED": (
         "These applications are gone",

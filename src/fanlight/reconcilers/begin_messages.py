@@ -6,6 +6,7 @@ from fanlight.agentwire.messages import ApplicationToLaunch, BeginSession
 from fanlight.domain.fleets import Fleet, StreamView
 from fanlight.domain.image_builders import ImageBuilder
 from fanlight.domain.images import Application, Image
+from fanlight.domain.nimble.sessions import StudioSession
 from fanlight.domain.streaming_sessions import StreamingSession
 from fanlight.reconcilers.stream_settings import stream_settings_of
 
@@ -38,6 +39,21 @@ def begin_in_builder(session: StreamingSession, builder: ImageBuilder) -> BeginS
             "AppStream_Instance_Type": builder.instance_type,
             "AppStream_Resource_Type": "image-builder",
             "AppStream_Resource_Name": builder.name,
+        },
+        stream_settings=stream_settings_of(session.user_settings),
+    )
+
+
+def begin_in_studio_session(session: StreamingSession, owner: StudioSession) -> BeginSession:
+    """Return the message for the desktop of a studio's streaming session."""
+    return BeginSession(
+        session_id=session.session_id,
+        user_id=session.user_id,
+        stream_view=StreamView.DESKTOP,
+        environment={
+            "NIMBLE_STUDIO_ID": owner.studio_id,
+            "NIMBLE_STREAMING_SESSION_ID": owner.session_id,
+            "NIMBLE_LAUNCH_PROFILE_ID": owner.launch_profile_id,
         },
         stream_settings=stream_settings_of(session.user_settings),
     )

@@ -4,13 +4,11 @@ The row comes first, with the id of the instance that will be its own, and it go
 more: a crash at any point leaves a row to go on from. Neighbour: `domain.builder_plan` plans.
 """
 
-import asyncio
 import logging
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime
 
-from fanlight.agentwire.messages import EndSession, PrepareSnapshot
+from fanlight.agentwire.messages import PrepareSnapshot
 from fanlight.domain.builder_plan import (
     LOST,
     Become,
@@ -21,7 +19,6 @@ from fanlight.domain.builder_plan import (
     plan_builder,
 )
 from fanlight.domain.errors import (
-    AgentUnreachable,
     DriverError,
     DriverUnavailable,
     InstanceMissing,
@@ -38,44 +35,34 @@ from fanlight.domain.image_builders import (
     is_final,
 )
 from fanlight.domain.images import Image
-from fanlight.domain.instance_plan import Sight
 from fanlight.domain.instance_types import size_of
 from fanlight.domain.own_instances import Destroy, Discard, EndStray, Listen, LookAgain, PowerOff, PowerOn, Submit
 from fanlight.domain.ports import (
-    AgentChannel,
     Clock,
-    InstanceDriver,
     InstanceRole,
     InstanceSpec,
-    Power,
     Transactions,
     UnitOfWork,
     Wake,
 )
+from fanlight.reconcilers.own_instances import SOON, OwnInstances
 from fanlight.reconcilers.settings import ReconcilerSettings
 from fanlight.reconcilers.sightings import Sightings
 
 log = logging.getLogger(__name__)
 
-_SOON = timedelta(milliseconds=250)
 _MAX_TEXT = 500
-_AT_A_TIME = 4  # starts and stops of instances; each keeps the engine busy for a moment
 
 
 @dataclass(slots=True, kw_only=True)
 class ImageBuilderReconciler:
-    """`listening_since` is shared with those who ask whether an agent's silence means something."""
-
     transactions: Transactions
-    driver: InstanceDriver
-    agents: AgentChannel
+    instances: OwnInstances
     sightings: Sightings
     clock: Clock
     settings: ReconcilerSettings
     wake: Wake
     sessions_of: dict[str, set[str]]
-    listening_since: dict[str, datetime]
-    _power: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_A_TIME))
 
     async def reconcile(self, builder_id: str) -> datetime | None:
         """Move one image builder; return when to look again. Raises DriverUnavailable, ChangedMeanwhile, StoreUnavailable."""
@@ -88,20 +75,12 @@ class ImageBuilderReconciler:
         self.sessions_of[builder.instance_id] = set(live)
         facts = BuilderFacts(
             builder=builder,
-            sight=self._sight(builder),
+            sight=self.instances.sight(builder.scope, builder.instance_id),
             live_sessions=live,
             image_state=image.state if image else None,
         )
         moments = [await self._apply(builder, step) for step in plan_builder(facts, self.clock.now())]
         return min((moment for moment in moments if moment is not None), default=None)
-
-    def _sight(self, builder: ImageBuilder) -> Sight:
-        return Sight(
-            looked_at=self.sightings.looked_at(builder.scope.region),
-            observed=self.sightings.of(builder.instance_id),
-            agent=self.agents.status(builder.instance_id),
-            listening_since=self.listening_since.get(builder.instance_id),
-        )
 
     async def _apply(self, builder: ImageBuilder, step: BuilderStep) -> datetime | None:
         until: datetime | None = self.clock.now()  # most steps change what the next plan sees
@@ -113,11 +92,11 @@ class ImageBuilderReconciler:
             case Submit() | PowerOn():
                 await self._bring_up(builder, step)
             case Listen(first_uid):
-                until = await self._listen(builder, first_uid)
+                until = await self.instances.listen(builder.instance_id, first_uid, is_builder=True)
             case Become():
                 await self._become(builder, step)
             case EndStray(session_id):
-                until = await self._end_session(builder, session_id)
+                until = await self.instances.end_session(builder.instance_id, session_id)
             case CleanUp() | PowerOff() | NotePrepared() | Discard() | Destroy():
                 until = await self._bring_down(builder, step)
         return until
@@ -127,8 +106,7 @@ class ImageBuilderReconciler:
     ) -> datetime | None:
         match step:
             case CleanUp():
-                with suppress(AgentUnreachable):
-                    await self.agents.send(builder.instance_id, {"type": PrepareSnapshot.TYPE})
+                await self.instances.tell(builder.instance_id, {"type": PrepareSnapshot.TYPE})
                 return None
             case PowerOff():
                 return await self._power_off(builder)
@@ -143,13 +121,11 @@ class ImageBuilderReconciler:
     # ── Up ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _bring_up(self, builder: ImageBuilder, step: Submit | PowerOn) -> None:
-        await self._hang_up(builder)
         try:
-            async with self._power:
-                if isinstance(step, Submit):
-                    await self.driver.launch(self._spec_of(builder))
-                else:
-                    await self.driver.start(builder.instance_id, builder.agent_version)
+            if isinstance(step, Submit):
+                await self.instances.launch(self._spec_of(builder))
+            else:
+                await self.instances.start(builder.instance_id, builder.agent_version)
         except InstanceMissing:
             await self._become(builder, Become(ImageBuilderEvent.INSTANCE_LOST, _because(LOST)))
         except (DriverError, NotSupported) as error:
@@ -196,44 +172,21 @@ class ImageBuilderReconciler:
         await self._save(replace(shown, launch_failures=failures, retry_at=now + self.settings.backoff(failures)))
         log.warning("image builder cannot start yet", extra={**_about(builder), "why": problem.message})
 
-    async def _listen(self, builder: ImageBuilder, first_uid: int) -> datetime:
-        try:
-            await self.agents.open(builder.instance_id, first_uid, is_builder=True)
-        except AgentUnreachable:
-            return self.clock.now() + _SOON
-        self.listening_since[builder.instance_id] = self.clock.now()
-        return self.clock.now()
-
     # ── Down ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _power_off(self, builder: ImageBuilder) -> datetime:
-        await self._hang_up(builder)
-        if not self._is_foreign(builder):
-            async with self._power:
-                await self.driver.stop(builder.instance_id)
-        await self.sightings.look()
-        observed = self.sightings.of(builder.instance_id)
-        is_still = observed is None or observed.power in (Power.STOPPED, Power.FAILED)
+        is_still = await self.instances.power_off(builder.instance_id)
         if is_still and builder.snapshot_image_id is not None:
             self.wake("image", builder.snapshot_image_id)
-        return self.clock.now() if is_still else self.clock.now() + _SOON
+        return self.clock.now() if is_still else self.clock.now() + SOON
 
     async def _discard(self, builder: ImageBuilder) -> datetime | None:
-        await self._terminate(builder)
-        return self.clock.now() + _SOON if self.sightings.of(builder.instance_id) is not None else None
-
-    async def _terminate(self, builder: ImageBuilder) -> None:
-        await self._hang_up(builder)
-        if self.sightings.looked_at(builder.scope.region) is None:
-            await self.sightings.look()
-        if not self._is_foreign(builder):
-            await self.driver.terminate(builder.instance_id)
-        await self.sightings.look()
+        is_gone = await self.instances.terminate(builder.scope, builder.instance_id)
+        return None if is_gone else self.clock.now() + SOON
 
     async def _destroy(self, builder: ImageBuilder) -> datetime | None:
-        await self._terminate(builder)
-        if self.sightings.of(builder.instance_id) is not None:
-            return self.clock.now() + _SOON
+        if not await self.instances.terminate(builder.scope, builder.instance_id):
+            return self.clock.now() + SOON
         async with self.transactions.begin(write=True) as work:
             await work.image_builders.remove(builder)
             await work.tags.drop(builder.arn)
@@ -242,13 +195,6 @@ class ImageBuilderReconciler:
         self._wake_sessions(builder)
         self.sessions_of.pop(builder.instance_id, None)
         return None
-
-    async def _hang_up(self, builder: ImageBuilder) -> None:
-        self.listening_since.pop(builder.instance_id, None)
-        await self.agents.close(builder.instance_id)
-
-    def _is_foreign(self, builder: ImageBuilder) -> bool:
-        return builder.instance_id in self.sightings.foreign_ids
 
     # ── The row ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -264,7 +210,7 @@ class ImageBuilderReconciler:
                 after, has_run=True, errors=(), launch_failures=0, retry_at=None, network_interface=interface
             )
         elif after.state is ImageBuilderState.STOPPED:
-            await self._hang_up(builder)
+            await self.instances.hang_up(builder.instance_id)
             after = replace(after, snapshot_image_id=None, is_prepared=False)
         await self._save(after)
         if builder.snapshot_image_id is not None:
@@ -279,19 +225,6 @@ class ImageBuilderReconciler:
         async with self.transactions.begin(write=True) as work:
             await work.image_builders.save(builder)
             await work.commit()
-
-    async def _end_session(self, builder: ImageBuilder, session_id: str) -> datetime:
-        async with self.transactions.begin() as work:
-            session = await work.sessions.find(session_id)
-        if session is not None and session.is_live:
-            # It began since this plan was made, or its own reconciler has still to write its end.
-            self.wake("session", session_id)
-        else:
-            try:
-                await self.agents.send(builder.instance_id, {"type": EndSession.TYPE, "session_id": session_id})
-            except AgentUnreachable:
-                log.debug("agent away at the end of a session", extra=_about(builder))
-        return self.clock.now() + timedelta(seconds=1)
 
     def _wake_sessions(self, builder: ImageBuilder) -> None:
         for session_id in self.sessions_of.get(builder.instance_id, ()):

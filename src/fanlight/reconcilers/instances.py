@@ -39,7 +39,7 @@ from fanlight.domain.instance_plan import (
 )
 from fanlight.domain.instance_types import size_of
 from fanlight.domain.instances import Instance, InstanceEvent, InstanceState
-from fanlight.domain.ports import AgentChannel, Clock, InstanceDriver, InstanceSpec, Transactions, Wake
+from fanlight.domain.ports import AgentChannel, Clock, InstanceDriver, InstanceSpec, Transactions, UnitOfWork, Wake
 from fanlight.reconcilers.launch_failures import LaunchFailures, settled
 from fanlight.reconcilers.occupancy import Occupancy
 from fanlight.reconcilers.settings import ReconcilerSettings
@@ -81,9 +81,9 @@ class InstanceReconciler:
             instance = await work.instances.find(instance_id)
             held = [await work.sessions.find(session_id) for session_id in instance.session_ids] if instance else []
             fleet = await work.fleets.find(instance.fleet_id) if instance else None
-            builder = await work.image_builders.of_instance(instance_id) if instance is None else None
-        if builder is not None:
-            self.wake("image_builder", builder.builder_id)
+            owner = await _owner_of(work, instance_id) if instance is None else None
+        if owner is not None:
+            self.wake(*owner)
             return None
         if instance is None:
             return None if await self._works_on_image(instance_id) else await self._reap(instance_id)
@@ -253,7 +253,7 @@ class InstanceReconciler:
         await self._look()
         async with self.transactions.begin() as work:
             is_orphan = await work.instances.find(instance_id) is None
-            is_orphan = is_orphan and await work.image_builders.of_instance(instance_id) is None
+            is_orphan = is_orphan and await _owner_of(work, instance_id) is None
         is_orphan = is_orphan and not await self._works_on_image(instance_id)
         if not is_orphan or self.sightings.of(instance_id) is None:
             return None
@@ -283,6 +283,15 @@ class InstanceReconciler:
         self.wake_waiting(instance.fleet_id)
         for session_id in instance.session_ids:
             self.wake("session", session_id)
+
+
+async def _owner_of(work: UnitOfWork, instance_id: str) -> tuple[str, str] | None:
+    """Return kind and key of what has the instance for its own all its life."""
+    builder = await work.image_builders.of_instance(instance_id)
+    if builder is not None:
+        return "image_builder", builder.builder_id
+    session = await work.studio_sessions.of_instance(instance_id)
+    return ("studio_session", session.session_id) if session is not None else None
 
 
 def _is_claimed_anew(planned: Instance, found: Instance) -> bool:

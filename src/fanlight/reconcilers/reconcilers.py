@@ -10,6 +10,7 @@ from typing import Any
 from fanlight.agentwire import display_uid_of
 from fanlight.domain.errors import DomainError
 from fanlight.domain.image_tasks import BuildTask, ImageTask, TaskKind
+from fanlight.domain.instance_snapshots import InstanceSnapshots
 from fanlight.domain.networks import Networks
 from fanlight.domain.ports import AgentChannel, Clock, ImageStore, InstanceDriver, Transactions
 from fanlight.domain.streaming_sessions import StreamingSession
@@ -27,10 +28,12 @@ from fanlight.reconcilers.images import ImageReconciler
 from fanlight.reconcilers.instances import InstanceReconciler
 from fanlight.reconcilers.launch_failures import LaunchFailures
 from fanlight.reconcilers.nimble_resources import NimbleResourceReconciler, NimbleSweep
+from fanlight.reconcilers.own_instances import OwnInstances
 from fanlight.reconcilers.queues import KeyedQueue
 from fanlight.reconcilers.sessions import SessionReconciler
 from fanlight.reconcilers.settings import ReconcilerSettings
 from fanlight.reconcilers.sightings import Sightings
+from fanlight.reconcilers.studio_sessions import StudioSessionReconciler
 from fanlight.reconcilers.sweeps import Sweep
 from fanlight.services.image_files import ImageFiles
 from fanlight.services.image_workshop import ImageWorkshop
@@ -50,7 +53,7 @@ class Reconcilers:
     """Run `run` as a task for the life of the process. `wake` is the services' `Wake`; it may be called at any time.
 
     `networks` are what the operator offers to fleets, `workshop` has the instances that are launched to look after
-    images. `session_changed` is called after each write to a session, `session_idled` when its streams must be cut because the
+    images, `snapshots` are those of instances that outlive a stop. `session_changed` is called after each write to a session, `session_idled` when its streams must be cut because the
     user was idle for too long: after that write.
     """
 
@@ -65,6 +68,7 @@ class Reconcilers:
         clock: Clock,
         networks: Networks,
         workshop: ImageWorkshop,
+        snapshots: InstanceSnapshots,
         settings: ReconcilerSettings | None = None,
         archives: ArchiveTools | None = None,
         session_changed: Callable[[StreamingSession], None] = _ignore,
@@ -103,16 +107,33 @@ class Reconcilers:
             sessions_of=sessions_of,
             listening_since=listening_since,
         )
-        builders = ImageBuilderReconciler(
+        own_instances = OwnInstances(
             transactions=bounded,
             driver=driver,
             agents=agents,
             sightings=self._sightings,
             clock=clock,
+            wake=self.wake,
+            listening_since=listening_since,
+        )
+        builders = ImageBuilderReconciler(
+            transactions=bounded,
+            instances=own_instances,
+            sightings=self._sightings,
+            clock=clock,
             settings=self._settings,
             wake=self.wake,
             sessions_of=sessions_of,
-            listening_since=listening_since,
+        )
+        studio_sessions = StudioSessionReconciler(
+            transactions=bounded,
+            instances=own_instances,
+            snapshots=snapshots,
+            sightings=self._sightings,
+            clock=clock,
+            settings=self._settings,
+            wake=self.wake,
+            sessions_of=sessions_of,
         )
         fleets = FleetReconciler(bounded, clock, self.wake, networks)
         records = ImageRecords(bounded, clock)
@@ -157,6 +178,9 @@ class Reconcilers:
         self._queues = {
             "fleet": KeyedQueue("fleet", fleets.reconcile, clock, parallel=8, on_due=self._hurry),
             "image_builder": KeyedQueue("image_builder_id", builders.reconcile, clock, parallel=8, on_due=self._hurry),
+            "studio_session": KeyedQueue(
+                "studio_session", studio_sessions.reconcile, clock, parallel=8, on_due=self._hurry
+            ),
             "instance": KeyedQueue("instance_id", self._instances.reconcile, clock, parallel=64, on_due=self._hurry),
             "session": KeyedQueue(
                 "streaming_session_id", self._sessions.reconcile, clock, parallel=32, on_due=self._hurry

@@ -38,8 +38,9 @@ from fanlight.domain.session_plan import (
     plan_session,
 )
 from fanlight.domain.streaming_sessions import EndReason, SessionEvent, StreamingSession
-from fanlight.reconcilers.begin_messages import begin_in_builder, begin_message
+from fanlight.reconcilers.begin_messages import begin_in_builder, begin_in_studio_session, begin_message
 from fanlight.reconcilers.settings import ReconcilerSettings
+from fanlight.services.own_desktops import find_desktop
 
 log = logging.getLogger(__name__)
 
@@ -90,9 +91,9 @@ class SessionReconciler:
                 self._forget(session_id, session)
                 return None
             fleet = await work.fleets.find(session.fleet_id)
-            builder = await work.image_builders.find(session.fleet_id) if session.image_builder_name else None
+            desktop = await find_desktop(work, session, self.clock) if session.is_on_own_desktop else None
             instance = await work.instances.find(session.instance_id) if session.instance_id else None
-        place = instance or builder
+        place = instance or desktop
         if place is not None:
             self.sessions_of.setdefault(place.instance_id, set()).add(session_id)
         now = self.clock.now()
@@ -105,7 +106,7 @@ class SessionReconciler:
             heard_at=self._last_heard(session_id, now),
             capacity_wait=self.settings.capacity_wait,
             silent_since=self._note_silence(session, agent, now),
-            builder=builder,
+            desktop=desktop,
         )
         for step in plan_session(facts, now):
             if isinstance(step, LookAgain):
@@ -147,6 +148,8 @@ class SessionReconciler:
             log.info("session changed", extra={**_about(after), "step": type(step).__name__, "state": after.state})
         if isinstance(step, DisconnectIdle):
             self.idled(after)
+        if isinstance(step, Activate) and after.studio_session_id is not None:
+            self.wake("studio_session", after.studio_session_id)  # its user's scripts run now
         return after != facts.session
 
     def _after(self, session: StreamingSession, step: SessionStep) -> StreamingSession:
@@ -239,9 +242,9 @@ class SessionReconciler:
         return sum(1 for session_id, created_at in others if (created_at, session_id) < mine)
 
     async def _begin(self, facts: SessionFacts) -> bool:
-        session, builder = facts.session, facts.builder
+        session = facts.session
         try:
-            message = begin_in_builder(session, builder) if builder else await self._message_of(facts)
+            message = await (self._message_on_desktop(facts) if session.is_on_own_desktop else self._message_of(facts))
             if message is None:
                 return True
             await self.agents.send(session.instance_id or "", {"type": BeginSession.TYPE, **asdict(message)})
@@ -252,6 +255,14 @@ class SessionReconciler:
             await self._end(session, EndReason.START_FAILED)
             return True
         return False
+
+    async def _message_on_desktop(self, facts: SessionFacts) -> BeginSession | None:
+        async with self.transactions.begin() as work:
+            if facts.session.studio_session_id is not None:
+                owner = await work.studio_sessions.find(facts.session.fleet_id)
+                return begin_in_studio_session(facts.session, owner) if owner else None
+            builder = await work.image_builders.find(facts.session.fleet_id)
+        return begin_in_builder(facts.session, builder) if builder else None
 
     async def _message_of(self, facts: SessionFacts) -> BeginSession | None:
         """Raises NotFound."""
@@ -283,7 +294,7 @@ class SessionReconciler:
             log.warning("insufficient capacity", extra={**_about(planned), "count_since_start": count})
         if planned.instance_id is not None:
             self.wake("instance", planned.instance_id)
-        if planned.image_builder_name is None:
+        if not planned.is_on_own_desktop:
             self.wake("fleet", planned.fleet_id)
             self.wake_waiting(planned.fleet_id)
 

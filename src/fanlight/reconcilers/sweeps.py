@@ -62,7 +62,9 @@ class Sweep:
             self._sweep_at = now + self._settings.sweep_interval
         if self._prune_at is None or self._prune_at <= now:
             async with self._transactions.begin(write=True) as work:
-                if pruned := await work.sessions.prune(now - self._settings.expired_sessions_kept):
+                pruned = await work.sessions.prune(now - self._settings.expired_sessions_kept)
+                pruned += await work.studio_sessions.prune(now - TOMBSTONES_KEPT)
+                if pruned:
                     await work.commit()
                     log.debug("sessions pruned", extra={"count": pruned})
             self._prune_at = now + self._settings.prune_interval
@@ -87,6 +89,7 @@ class Sweep:
         async with self._transactions.begin() as work:
             fleets = await work.fleets.everywhere()
             builders = await work.image_builders.everywhere()
+            studio_sessions = await work.studio_sessions.everywhere()
             instances = await work.instances.everywhere()
             sessions = await work.sessions.live()
         self._sessions.forget_all_but({s.session_id for s in sessions})
@@ -98,6 +101,8 @@ class Sweep:
         occupied = Counter(i.fleet_id for i in instances) + Counter(s.fleet_id for s in sessions)
         for builder in builders:
             self._queues["image_builder"].wake(builder.builder_id)
+        for studio_session in studio_sessions:
+            self._queues["studio_session"].wake(studio_session.session_id)
         for fleet in fleets:
             if fleet.state is not FleetState.STOPPED or occupied[fleet.fleet_id]:
                 self._queues["fleet"].wake(fleet.fleet_id)

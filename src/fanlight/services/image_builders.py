@@ -187,7 +187,7 @@ class ImageBuilderService:
             session_context=None,
             expires_at=expires_at,
         )
-        return self._urls.issue_for_builder(grant), expires_at
+        return self._urls.issue_for_desktop(grant), expires_at
 
     async def _ask(self, scope: Scope, name: str, event: ImageBuilderEvent, how: str) -> ImageBuilder:
         async with self._transactions.begin(write=True) as work:

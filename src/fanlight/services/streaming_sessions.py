@@ -24,7 +24,7 @@ from fanlight.domain.places import Scope
 from fanlight.domain.ports import Clock, Transactions, UnitOfWork, Wake
 from fanlight.domain.stacks import Stack, UserAction
 from fanlight.domain.streaming_sessions import EndReason, StreamingGrant, StreamingSession
-from fanlight.services.builder_sessions import BuilderCatalog, open_in_builder, served_builder
+from fanlight.services.own_desktops import DesktopCatalog, open_on_desktop, served_desktop
 from fanlight.services.page_tokens import PageTokens, cut
 from fanlight.services.streaming_urls import LONGEST_VALIDITY_IN_SECONDS, StreamingUrls, checked_validity
 
@@ -102,8 +102,8 @@ class StreamingSessionService:
     async def redeem(self, parameters: str, signature: str) -> StreamingGrant:
         """Return what a streaming URL grants. May be repeated until it expires.
 
-        Raises UrlRefused with code ALTERED, EXPIRED, NOT_FOUND, NOT_ASSOCIATED, FLEET_NOT_RUNNING or
-        IMAGE_BUILDER_NOT_RUNNING.
+        Raises UrlRefused with code ALTERED, EXPIRED, NOT_FOUND, NOT_ASSOCIATED, FLEET_NOT_RUNNING,
+        IMAGE_BUILDER_NOT_RUNNING or STUDIO_SESSION_NOT_READY.
         """
         grant = self._urls.read(parameters, signature)
         now = self._clock.now()
@@ -112,17 +112,17 @@ class StreamingSessionService:
         if not now < grant.expires_at <= now + longest:
             raise UrlRefused("EXPIRED", "This link has expired. Ask for a new one.")
         async with self._transactions.begin() as work:
-            await (served_builder(work, grant) if grant.image_builder_name else _served_by(work, grant))
+            await (served_desktop(work, grant, self._clock) if grant.is_for_own_desktop else _served_by(work, grant))
         return grant
 
-    async def catalog(self, grant: StreamingGrant) -> SessionCatalog | BuilderCatalog:
+    async def catalog(self, grant: StreamingGrant) -> SessionCatalog | DesktopCatalog:
         """Return what the user of this grant may open.
 
-        Raises UrlRefused NOT_FOUND, NOT_ASSOCIATED, FLEET_NOT_RUNNING, IMAGE_BUILDER_NOT_RUNNING.
+        Raises UrlRefused as `redeem`, but for ALTERED and EXPIRED.
         """
         async with self._transactions.begin() as work:
-            if grant.image_builder_name:
-                return BuilderCatalog(await served_builder(work, grant))
+            if grant.is_for_own_desktop:
+                return DesktopCatalog(await served_desktop(work, grant, self._clock))
             stack, fleet = await _served_by(work, grant)
             image = await _image_of(work, fleet)
         enabled = tuple(application for application in image.applications if application.enabled)
@@ -142,9 +142,9 @@ class StreamingSessionService:
         in APP view without a choice; NO_TIME_ZONE), NotFound (application), InvalidCombination (the desktop in APP view).
         """
         async with self._transactions.begin(write=True) as work:
-            if grant.image_builder_name:
-                await served_builder(work, grant)
-                live = await _live_of(work, grant) or await open_in_builder(work, grant, self._clock)
+            if grant.is_for_own_desktop:
+                await served_desktop(work, grant, self._clock)
+                live = await _live_of(work, grant) or await open_on_desktop(work, grant, self._clock)
                 await work.commit()
             else:
                 live = await self._open_in_fleet(work, grant, application_id, time_zone)

@@ -29,6 +29,7 @@ _COMMON = frozenset({"type", "expires", "awsAccountId", "userId", "catalogSource
 _MEMBERS = {
     "END_USER": _COMMON | {"applicationId", "userContext", "maxUserDurationInSecs"},
     "ADMIN": _COMMON,  # of image builders
+    "STUDIO_USER": _COMMON,  # of the streaming sessions of studios
 }
 
 
@@ -68,10 +69,10 @@ class StreamingUrls:
             return None
         return self._signed(parameters)
 
-    def issue_for_builder(self, grant: StreamingGrant) -> str:
-        """Return the URL for the grant of an image builder; names are short, so it is never too long."""
+    def issue_for_desktop(self, grant: StreamingGrant) -> str:
+        """Return the URL for the grant of an own desktop; names are short, so it is never too long."""
         members = {
-            "type": "ADMIN",
+            "type": _type_of(grant),
             "expires": str(int(grant.expires_at.timestamp())),
             "awsAccountId": grant.scope.account_id,
             "userId": grant.user_id,
@@ -110,8 +111,7 @@ def _grant_of(parameters: bytes) -> StreamingGrant:
         allowed = _MEMBERS.get(members.get("type", ""))
         if allowed is None or members.keys() != allowed:
             raise _altered()
-        is_builder = members["type"] == "ADMIN"
-        prefixes = ("", "") if is_builder else ("stack/", "fleet/")
+        prefixes = ("stack/", "fleet/") if members["type"] == "END_USER" else ("", "")
         grant = StreamingGrant(
             scope=Scope(members["awsAccountId"], members["region"]),
             stack_name=_after(prefixes[0], members["catalogSource"]),
@@ -123,9 +123,15 @@ def _grant_of(parameters: bytes) -> StreamingGrant:
         )
     except (ValueError, OverflowError, OSError, binascii.Error, RecursionError):
         raise _altered() from None
-    if (grant.image_builder_name is not None) != is_builder:
+    if _type_of(grant) != members["type"]:
         raise _altered()
     return grant
+
+
+def _type_of(grant: StreamingGrant) -> str:
+    if grant.image_builder_name is not None:
+        return "ADMIN"
+    return "END_USER" if grant.studio_session_id is None else "STUDIO_USER"
 
 
 def _after(prefix: str, reference: str) -> str:

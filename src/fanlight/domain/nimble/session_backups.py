@@ -3,11 +3,12 @@
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from uuid import uuid4
 
 from fanlight.domain.machine import Machine
-from fanlight.domain.nimble.identifiers import ResourceKind, arn_of
+from fanlight.domain.nimble.identifiers import ResourceKind, arn_of, new_id
 from fanlight.domain.nimble.resources import Status
-from fanlight.domain.nimble.sessions import StudioSessionCode, StudioSessionState
+from fanlight.domain.nimble.sessions import StudioSession, StudioSessionCode, StudioSessionState
 from fanlight.domain.places import Scope
 
 _S = StudioSessionState
@@ -72,3 +73,20 @@ def moved_backup(backup: SessionBackup, event: BackupEvent, now: datetime, why: 
     """Return the backup after an event, `why` it failed. Raises TransitionRefused."""
     status = _BACKUP_STATUS.get(event, Status(code=StudioSessionCode.INTERNAL_ERROR, message=why))
     return replace(backup, state=BACKUP.after(backup.state, event), status=status, state_since=now)
+
+
+def new_backup_of(session: StudioSession, now: datetime) -> SessionBackup:
+    """Return the backup that a stop of the session makes, whose snapshot is still to be taken."""
+    return SessionBackup(
+        backup_id=new_id(),
+        scope=session.scope,
+        studio_id=session.studio_id,
+        status=BACKUP_BEGUN,
+        session_id=session.session_id,
+        launch_profile_id=session.launch_profile_id,
+        owned_by=session.owned_by,
+        instance_id=session.instance_id,
+        snapshot=f"backup-{uuid4().hex}",
+        created_at=now,
+        state_since=now,
+    )

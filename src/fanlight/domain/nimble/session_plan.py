@@ -3,8 +3,8 @@
 READY is a wish that lasts: a machine that was shut down from within, or by its host, is started again on its own disk.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
 from typing import TypeAlias
@@ -13,6 +13,7 @@ from fanlight.domain.clock_corrections import is_due
 from fanlight.domain.instance_plan import Sight
 from fanlight.domain.nimble.session_backups import BackupEvent, SessionBackup
 from fanlight.domain.nimble.sessions import (
+    InitializationScript,
     ScriptContext,
     StudioSession,
     StudioSessionCode,
@@ -79,10 +80,11 @@ class DeleteBySelf:
 
 @dataclass(frozen=True, slots=True)
 class RunScript:
-    """Let the agent run one system script; repeated until its report has the work id."""
+    """Let the agent run a script, as the user of a session or, for "", as root; repeated until its report has the work id."""
 
-    number: int
+    script: InitializationScript
     work_id: str
+    session_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,11 +144,13 @@ StudioSessionStep: TypeAlias = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudioSessionFacts:
-    """`live_sessions` are the portal's that are to go on; `backups` all that are not DELETED, the oldest first."""
+    """`live_sessions` are the portal's that are to go on, by whether their desktop is up; `backups` all that are there or
+    under way, the oldest first.
+    """
 
     session: StudioSession
     sight: Sight
-    live_sessions: Collection[str] = ()
+    live_sessions: Mapping[str, bool] = field(default_factory=dict)
     backups: Sequence[SessionBackup] = ()
 
 
@@ -211,7 +215,7 @@ def _plan_scripts(facts: StudioSessionFacts, report: WorkReport | None, now: dat
             return [LookAgain(now + SOON)]
     if done + 1 == len(scripts):
         return [BecomeReady()]
-    return [RunScript(done + 1, work_ids[done + 1]), LookAgain(now + SOON)]
+    return [RunScript(scripts[done + 1], work_ids[done + 1]), LookAgain(now + SOON)]
 
 
 def work_id_of(session: StudioSession, number: int) -> str:
@@ -241,7 +245,26 @@ def _watch(facts: StudioSessionFacts, now: datetime) -> list[StudioSessionStep]:
     if sight.listening_since is None:
         return [*listen(sight), LookAgain(now + SOON, is_engine_asked=True)]
     horizon = [moment for moment in (session.stop_at, session.terminate_at) if moment is not None]
-    return [*strays(sight, facts.live_sessions), *(LookAgain(moment) for moment in horizon)]
+    steps = [*strays(sight, facts.live_sessions), *_plan_user_scripts(facts, now)]
+    return [*steps, *(LookAgain(moment) for moment in horizon)]
+
+
+def _plan_user_scripts(facts: StudioSessionFacts, now: datetime) -> list[StudioSessionStep]:
+    """One after the other when a desktop is up, once for each session on it. One that fails keeps no other from running."""
+    scripts = facts.session.of_context(ScriptContext.USER_INITIALIZATION)
+    opened = next((session_id for session_id, is_up in facts.live_sessions.items() if is_up), None)
+    if opened is None or not scripts or not is_ready(facts.sight.agent):
+        return []
+    report = facts.sight.agent.work if facts.sight.agent else None
+    work_ids = [f"{opened}-{number}" for number in range(len(scripts))]
+    following = 0
+    if report is not None and report.work_id in work_ids:
+        if report.phase is WorkPhase.RUNNING:
+            return [LookAgain(now + SOON)]
+        following = work_ids.index(report.work_id) + 1
+    if following == len(scripts):
+        return []
+    return [RunScript(scripts[following], work_ids[following], opened), LookAgain(now + SOON)]
 
 
 def _is_over(moment: datetime | None, now: datetime) -> bool:
@@ -257,11 +280,12 @@ def _plan_stop(facts: StudioSessionFacts, now: datetime) -> list[StudioSessionSt
         return [LookAgain(now + SOON, is_engine_asked=True)]
     if is_on(sight):
         return [*settle(session, sight, now)] or [PowerOff()]
-    if sight.observed is None and is_gone(session, sight):
+    is_kept = session.volume_retention is not VolumeRetention.DELETE
+    if is_kept and is_gone(session, sight):
         return [Lose()]
     if work := _plan_backups(facts, now):
         return work
-    if session.volume_retention is VolumeRetention.DELETE and session.has_run:
+    if session.has_run and not is_kept:
         return [ForgetVolume()]
     return [BecomeStopped()]
 

@@ -24,6 +24,7 @@ from fanlight.agentwire.messages import (
     Message,
     PrepareSnapshot,
     RefreshStorage,
+    RunScript,
     SessionReport,
     Status,
     WorkReport,
@@ -42,6 +43,7 @@ log = logging.getLogger(__name__)
 _FIRST_RETRY_IN_SECONDS, _LAST_RETRY_IN_SECONDS = 0.005, 0.5
 _MAX_LAUNCH_IDS = 100
 _MAX_REPORTS = 100
+_FOR_MANY = (InstanceRole.IMAGE_BUILDER, InstanceRole.WORKSTATION)
 _TASKS = {InstanceRole.MAINTENANCE: ("look", "upgrade"), InstanceRole.QUALIFICATION: ("check",)}
 
 
@@ -168,6 +170,8 @@ class SimulatedGuest:
                     self._become(AgentPhase.PREPARED)
             case Maintain():
                 self._maintain(message)
+            case RunScript():
+                self._run_script(message)
             case _:
                 raise MalformedMessage("a host does not send a status")
 
@@ -195,6 +199,14 @@ class SimulatedGuest:
             updates = 0 if message.task == "check" or self._is_updated else 1
             self._tell_work(WorkReport(work_id=message.work_id, phase=WorkPhase.DONE, updates=updates))
 
+    def _run_script(self, message: RunScript) -> None:
+        """Nothing runs here: a script that says `exit 1` fails, so that every state can be seen."""
+        if self._faults.never_works or (self._work is not None and self._work.work_id == message.work_id):
+            return
+        has_failed = message.script.strip().endswith("exit 1") or self._record.spec.role is not InstanceRole.WORKSTATION
+        phase, detail = (WorkPhase.FAILED, "it ended with 1") if has_failed else (WorkPhase.DONE, "")
+        self._tell_work(WorkReport(work_id=message.work_id, phase=phase, detail=detail))
+
     def _tell_work(self, report: WorkReport) -> None:
         self._work = report
         self._has_news.set()
@@ -202,7 +214,7 @@ class SimulatedGuest:
     async def _begin(self, message: BeginSession) -> None:
         live = [session for session in self._record.sessions if not session.has_ended]
         # For one session in all, unless it is an administrator's: nobody follows on a used one.
-        is_single = self._record.spec.places == 1 and self._record.spec.role is not InstanceRole.IMAGE_BUILDER
+        is_single = self._record.spec.places == 1 and self._record.spec.role not in _FOR_MANY
         is_full = len(self._record.sessions if is_single else live) >= self._record.spec.places
         is_known = self._record.session(message.session_id) is not None
         if self._phase is not AgentPhase.READY or self._faults.never_begins or is_full or is_known:

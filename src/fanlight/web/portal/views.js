@@ -101,12 +101,19 @@ const BUILDER_ENDS = {
   INSTANCE_LOST: ["Your session was lost", "The image builder was restarted from within, or its desktop failed. What is on its disk is still there."],
   START_FAILED: ["Your session could not start", "The desktop of the image builder did not come up. Try again, or stop the image builder and start it."],
 };
+const STUDIO_ENDS = {
+  USER: ["You left your session", "The programs were closed. The machine goes on, with everything on its disk: open a new stream to come back."],
+  MAX_DURATION: ["Your session has ended", "It reached the longest time that its launch profile allows."],
+  FLEET_STOPPED: ["Your session was stopped", "It was stopped or deleted, or has reached its longest time. A stopped session keeps its disk: start it to go on."],
+  INSTANCE_LOST: ["Your session was interrupted", "Its machine was restarted, or its desktop failed. What is on its disk is still there: open a new stream."],
+  START_FAILED: ["The desktop could not start", "Try again, or stop the session and start it."],
+};
 const REDIRECTS_AFTER = new Set(["USER", "EXPIRED_BY_ADMINISTRATOR", "DISCONNECT_TIMEOUT", "IDLE_TIMEOUT", "MAX_DURATION", "FLEET_STOPPED", "INSTANCE_LOST"]);
 const REDIRECT_IN_SECONDS = 10;
 
 /** `startAgain` is null when the link allows no new session. */
 export function showEnded(reason, catalog, startAgain) {
-  const ends = catalog?.isImageBuilder ? BUILDER_ENDS : ENDS;
+  const ends = catalog?.isImageBuilder ? BUILDER_ENDS : catalog?.isStudioSession ? STUDIO_ENDS : ENDS;
   const [title, text] = ends[reason] ?? ENDS[reason] ?? ["Your session has ended", "It is no longer running."];
   const target = REDIRECTS_AFTER.has(reason) ? catalog?.redirectUrl : null;
   const going = target ? h("p.detail", { role: "status" }) : null;
