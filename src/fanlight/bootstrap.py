@@ -23,6 +23,7 @@ from fanlight.control.changes import SessionChanges
 from fanlight.controlwire import CONTROL_SOCKET_NAME
 from fanlight.domain.errors import DomainError, DriverUnavailable
 from fanlight.domain.image_archives import ImageArchives
+from fanlight.domain.instance_snapshots import InstanceSnapshots
 from fanlight.domain.networks import Networks
 from fanlight.domain.objects import ObjectStore
 from fanlight.domain.ports import ImageStore, InstanceDriver
@@ -98,7 +99,8 @@ async def _assemble(settings: Settings, stack: AsyncExitStack) -> _Parts:
     store = await stack.enter_async_context(open_store(settings.effective_database_url))
     await store.upgrade()
     networks = read_networks(settings.networks_file, settings.incus_subnet)
-    driver, image_store, image_archives = await _engine(settings, networks, stack)
+    engine = await _engine(settings, networks, stack)
+    driver, image_store, image_archives = engine.driver, engine.image_store, engine.image_archives
     objects = _objects(settings)
     agents = AgentSockets(settings.effective_run_dir, clock)
     stack.push_async_callback(agents.close_all)
@@ -121,6 +123,7 @@ async def _assemble(settings: Settings, stack: AsyncExitStack) -> _Parts:
         clock=clock,
         networks=networks,
         workshop=workshop,
+        snapshots=engine.snapshots,
         archives=ArchiveTools(archives=image_archives, objects=objects, icons=image_files),
         settings=ReconcilerSettings(
             installation=installation,
@@ -179,18 +182,30 @@ def _quotas(settings: Settings) -> Quotas:
         raise NotInstallable(f"--quotas: {error}") from None
 
 
-async def _engine(
-    settings: Settings, networks: Networks, stack: AsyncExitStack
-) -> tuple[InstanceDriver, ImageStore, ImageArchives]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Engine:
+    driver: InstanceDriver
+    image_store: ImageStore
+    image_archives: ImageArchives
+    snapshots: InstanceSnapshots
+
+
+async def _engine(settings: Settings, networks: Networks, stack: AsyncExitStack) -> _Engine:
     if settings.compute == "incus":
         from fanlight.drivers.incus.remote import ComputeConnection, RemoteDriver
         from fanlight.drivers.incus.remote_archives import RemoteImageArchives
         from fanlight.drivers.incus.remote_images import RemoteImageStore
+        from fanlight.drivers.incus.remote_snapshots import RemoteSnapshots
 
         connection = ComputeConnection(settings.effective_run_dir)
         stack.push_async_callback(connection.close)
-        return RemoteDriver(connection), RemoteImageStore(connection), RemoteImageArchives(connection)
-    from fanlight.drivers.simulated import SimulatedDriver, SimulatedImageStore, write_catalogues
+        return _Engine(
+            driver=RemoteDriver(connection),
+            image_store=RemoteImageStore(connection),
+            image_archives=RemoteImageArchives(connection),
+            snapshots=RemoteSnapshots(connection),
+        )
+    from fanlight.drivers.simulated import SimulatedDriver, SimulatedImageStore, SimulatedSnapshots, write_catalogues
     from fanlight.drivers.simulated.archives import SimulatedImageArchives
 
     write_catalogues(settings.data_dir / "images")
@@ -205,7 +220,12 @@ async def _engine(
     )
     await driver.prepare()
     stack.push_async_callback(driver.close)
-    return driver, images, SimulatedImageArchives(settings.data_dir / "simulated" / "archives", images)
+    return _Engine(
+        driver=driver,
+        image_store=images,
+        image_archives=SimulatedImageArchives(settings.data_dir / "simulated" / "archives", images),
+        snapshots=SimulatedSnapshots(driver),
+    )
 
 
 def _objects(settings: Settings) -> ObjectStore | None:

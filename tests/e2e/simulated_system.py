@@ -18,7 +18,13 @@ from fanlight.domain.quotas import NO_QUOTAS, Quotas
 from fanlight.domain.stacks import Stack
 from fanlight.domain.streaming_sessions import StreamingGrant, StreamingSession
 from fanlight.drivers.agents import AgentSockets
-from fanlight.drivers.simulated import Faults, SimulatedDriver, SimulatedImageStore, write_catalogues
+from fanlight.drivers.simulated import (
+    Faults,
+    SimulatedDriver,
+    SimulatedImageStore,
+    SimulatedSnapshots,
+    write_catalogues,
+)
 from fanlight.drivers.simulated.archives import SimulatedImageArchives
 from fanlight.reconcilers import Reconcilers, ReconcilerSettings
 from fanlight.reconcilers.image_imports import ArchiveTools
@@ -224,6 +230,7 @@ async def stopped_system(
                 clock=clock,
                 networks=networks,
                 workshop=workshop,
+                snapshots=around(SimulatedSnapshots(driver)),
                 archives=ArchiveTools(archives=archives, objects=None, icons=image_files),
                 settings=ReconcilerSettings(
                     **{"shortest_backoff": timedelta(milliseconds=50), "capacity_wait": timedelta(seconds=5)} | settings

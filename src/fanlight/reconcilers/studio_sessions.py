@@ -133,14 +133,8 @@ class StudioSessionReconciler:
                 until = await self.instances.end_session(session.instance_id, stray)
             case RunScript():
                 until = await self._run_script(session, step)
-            case PowerOff():
-                is_still = await self.instances.power_off(session.instance_id)
-                until = self.clock.now() + (timedelta(0) if is_still else SOON)
-            case Discard():
-                is_gone = await self.instances.terminate(session.scope, session.instance_id)
-                until = None if is_gone else self.clock.now() + SOON
-            case Destroy():
-                until = await self._destroy(session, backups)
+            case PowerOff() | Discard() | Destroy():
+                until = await self._bring_down(session, backups, step)
             case Restore() | TakeBackup() | MoveBackup() | DropBackup() | ForgetVolume():
                 await self._keep_backups(session, backups, step)
             case _:
@@ -281,6 +275,19 @@ class StudioSessionReconciler:
         await self._save(replace(session, instance_id=new_instance_id(), has_run=False, accepted_at=None))
 
     # ── Down ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _bring_down(
+        self, session: StudioSession, backups: Sequence[SessionBackup], step: PowerOff | Discard | Destroy
+    ) -> datetime | None:
+        match step:
+            case PowerOff():
+                is_still = await self.instances.power_off(session.instance_id)
+                return self.clock.now() + (timedelta(0) if is_still else SOON)
+            case Discard():
+                is_gone = await self.instances.terminate(session.scope, session.instance_id)
+                return None if is_gone else self.clock.now() + SOON
+            case Destroy():
+                return await self._destroy(session, backups)
 
     async def _destroy(self, session: StudioSession, backups: Sequence[SessionBackup]) -> datetime | None:
         machines = {session.instance_id, *(backup.instance_id for backup in backups)}

@@ -63,7 +63,7 @@ class Sweep:
         if self._prune_at is None or self._prune_at <= now:
             async with self._transactions.begin(write=True) as work:
                 pruned = await work.sessions.prune(now - self._settings.expired_sessions_kept)
-                pruned += await work.studio_sessions.prune(now - TOMBSTONES_KEPT)
+                pruned += await work.studio_sessions.prune(now - self._settings.nimble_deleted_kept)
                 if pruned:
                     await work.commit()
                     log.debug("sessions pruned", extra={"count": pruned})

@@ -33,4 +33,6 @@ def size_of(ec2_instance_type: str) -> InstanceSize:
         return EC2_INSTANCE_TYPES[ec2_instance_type]
     except KeyError:
         known = ", ".join(EC2_INSTANCE_TYPES)
-        raise NotSupported(f"The instance type {ec2_instance_type} is not offered here. Choose one of: {known}.") from None
+        raise NotSupported(
+            f"The instance type {ec2_instance_type} is not offered here. Choose one of: {known}."
+        ) from None
