@@ -1,4 +1,4 @@
-"""The making, copying and deleting of images in a process that is killed with SIGKILL at a counted point.
+"""The making, copying, deleting and updating of images in a process that is killed with SIGKILL at a counted point.
 
 `points DIR FIRST STEP COUNT`, as `crash_victim`: a forked child plays the story and is killed, another goes on from what is
 left and must bring it to its end. One line of JSON for each point; the story is over where nobody died.
@@ -19,6 +19,7 @@ from fanlight.domain.image_tasks import BuildTask
 from fanlight.domain.images import Image, ImageEvent, ImageState, made_ref
 from fanlight.domain.places import Scope
 from fanlight.domain.ports import InstanceSpec, UnitOfWork
+from fanlight.services.image_updates import NewImage
 
 WEST = Scope(SCOPE.account_id, "us-west-2")
 BUILDER = "i-builder"
@@ -81,7 +82,7 @@ async def add(system: System, name: str, ref: str, **members: object) -> None:
 
 
 async def story(system: System) -> None:
-    """Make, copy within the region and into another, delete. A predecessor may have done any of it."""
+    """Make, copy within the region and into another, delete, update. A predecessor may have done any of it."""
     await add(system, "made", MADE_REF, state=ImageState.PENDING, task=BuildTask(builder_id="b", instance_id=BUILDER))
     await becomes(system, SCOPE, "made", ImageState.AVAILABLE)
     for source, there, name in (("made", WEST, "made"), ("made", SCOPE, "made-2")):
@@ -94,6 +95,9 @@ async def story(system: System) -> None:
     await becomes(system, SCOPE, "kept", ImageState.AVAILABLE)
     await delete(system, "old")
     await becomes(system, SCOPE, "old", None)
+    with suppress(AlreadyExists):
+        await system.services.image_updates.create(SCOPE, "kept", NewImage(name="updated"))
+    await becomes(system, SCOPE, "updated", ImageState.AVAILABLE)
 
 
 async def delete(system: System, name: str) -> None:
@@ -125,8 +129,10 @@ async def contradictions(system: System) -> list[str]:
     """Return what rows and store disagree about."""
     async with system.transactions.begin() as work:
         rows = await own_images(work)
+        builders = {builder.builder_id for builder in await work.image_builders.everywhere()}
     stored = {image.ref for image in await system.driver._images.observe() if image.ref.startswith("img-")}
-    found = [f"{row.name} is {row.state}" for row in rows if row.state is not ImageState.AVAILABLE]
+    found = [] if builders == {"b"} else [f"image builders {sorted(builders)}"]
+    found += [f"{row.name} is {row.state}" for row in rows if row.state is not ImageState.AVAILABLE]
     found += [f"{row.name} has a task" for row in rows if row.task is not None]
     if stored != {row.store_ref for row in rows}:
         found.append(f"stored {sorted(stored)}, rows {sorted(row.store_ref for row in rows)}")
@@ -151,6 +157,7 @@ async def recover(data_dir: Path) -> None:
             with suppress(NotFound):
                 await until(lambda: settled(system, scope, name), within=20, what=f"{name} settled")  # noqa: B023
         await story(system)
+        await until(lambda: is_left_alone(system), within=20, what="no instance but the builder's")
         assert (found := await contradictions(system)) == [], found
         async with system.transactions.begin() as work:
             names = sorted((row.scope.region, row.name) for row in await own_images(work))
@@ -158,12 +165,17 @@ async def recover(data_dir: Path) -> None:
             (SCOPE.region, "kept"),
             (SCOPE.region, "made"),
             (SCOPE.region, "made-2"),
+            (SCOPE.region, "updated"),
             (WEST.region, "made"),
         ]
 
 
 async def settled(system: System, scope: Scope, name: str) -> bool:
     return await in_state(system, scope, name) in (None, ImageState.AVAILABLE)
+
+
+async def is_left_alone(system: System) -> bool:
+    return {one.instance_id for one in await system.driver.observe()} == {BUILDER}
 
 
 def try_points(home: Path, first: int, step: int, count: int) -> None:

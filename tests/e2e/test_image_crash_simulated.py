@@ -1,4 +1,4 @@
-"""kill -9 at any moment of making, copying and deleting images: all of it is finished, and nothing is left over."""
+"""kill -9 at any moment of making, copying, deleting and updating images: all of it is finished, and nothing is left over."""
 
 import json
 import signal
@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 VICTIM = Path(__file__).with_name("image_crash_victim.py")
-# The story has about 55 points; the first is another each day, so that in a week of runs each had its turn.
-STEP, COUNT = 7, 9
+# The story has about 95 points; the first is another each day, so that in eleven days of runs each had its turn.
+STEP, COUNT = 11, 9
 
 
 @pytest.mark.timeout(120)

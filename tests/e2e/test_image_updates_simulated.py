@@ -135,6 +135,22 @@ async def test_an_older_runtime_is_an_update_too_and_the_new_image_has_the_newes
     assert begun.agent_version.startswith("simulated-")
 
 
+async def test_a_new_image_pins_the_newest_runtime_and_is_tried_with_it(system: System) -> None:
+    system.driver.faults.never_works = True
+    begun = await system.services.image_updates.create(SCOPE, "office", NewImage(name="office-2"))
+    assert begun.agent_version.startswith("simulated-"), "pinned, though the source always takes the newest"
+    tried: set[str | None] = set()
+    system.driver.faults.never_works = False
+
+    async def is_made() -> bool:
+        seen = await system.driver.observe()
+        tried.update(one.labels.get("runtime_version") for one in seen if one.labels["work"] == "qualification")
+        return (await find(system, "office-2")).state is ImageState.AVAILABLE
+
+    await until(is_made, within=20, what="office-2 AVAILABLE")
+    assert tried == {begun.agent_version}
+
+
 async def test_an_application_that_does_not_start_fails_the_image_and_nothing_is_left_of_it(system: System) -> None:
     before = await find(system, "office")
     system.driver.faults.failing_work = {"check": "firefox: it ended with 127 after 0.3 s"}

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from simulated_system import SCOPE, System, running_system, until
 
-from fanlight.domain.errors import CapacityExhausted
+from fanlight.domain.errors import CapacityExhausted, DriverUnavailable
 from fanlight.domain.fleets import FleetState
 from fanlight.domain.image_builders import ImageBuilderState
 from fanlight.domain.image_requests import ImageAnswer, ImageRequest, RequestedApplication
@@ -21,6 +21,7 @@ from fanlight.domain.places import Scope
 from fanlight.domain.stacks import Stack
 from fanlight.domain.streaming_sessions import SessionState, StreamingGrant
 from fanlight.drivers.simulated import SimulatedImageStore
+from fanlight.reconcilers.image_builds import LONGEST_BUILD
 from fanlight.services.fleet_wishes import NewFleet
 from fanlight.services.image_builders import NewImageBuilder
 
@@ -156,6 +157,25 @@ async def test_an_image_that_cannot_be_kept_fails_and_frees_its_builder(
         return builder.state is ImageBuilderState.STOPPED
 
     await until(is_stopped, within=20, what="the builder STOPPED")
+    assert await refs(data_dir) == []
+
+
+async def test_an_image_that_the_engine_never_finishes_fails_one_day(
+    system: System, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hangs(*_: object) -> None:
+        raise DriverUnavailable("The engine did not finish it within an hour.")
+
+    monkeypatch.setattr(SimulatedImageStore, "publish", hangs)
+    assert await request_image(system) == ImageAnswer()
+
+    async def is_packed() -> bool:
+        found = await find(system)
+        return found is not None and found.progress == "packing the root file system"
+
+    await until(is_packed, within=20, what="an image that is being packed")
+    await system.pass_time(LONGEST_BUILD)
+    assert (await becomes(system, ImageState.FAILED)).failure_message == "It was not finished within 4 hours."
     assert await refs(data_dir) == []
 
 

@@ -14,6 +14,8 @@ from fanlight.reconcilers.image_sweeps import INSTALLATION_PROPERTY
 _LOOK_AGAIN = timedelta(milliseconds=500)
 # The builder's reconciler cleans up and stops it; that takes seconds, minutes on a busy host.
 LONGEST_WAIT_FOR_BUILDER = timedelta(minutes=15)
+# Until it is in the store. An engine that does not finish it is asked again each hour, and not for ever.
+LONGEST_BUILD = timedelta(hours=4)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +35,9 @@ class BuildMaker:
             raise TypeError(f"not a build: {task}")
         present = {stored.ref for stored in await self.store.observe()}
         if image.store_ref not in present:
+            if self.clock.now() > image.created_at + LONGEST_BUILD:
+                text = f"It was not finished within {LONGEST_BUILD.total_seconds() / 3600:.0f} hours."
+                raise MakingFailed(ImageFailure.INTERNAL_ERROR, text)
             if not (await self._is_prepared(image, task) and await self._is_stopped(image, task)):
                 await self.records.note(image, "waiting for the image builder to stop")
                 return self.clock.now() + _LOOK_AGAIN

@@ -1,7 +1,7 @@
 """Try an image before it is offered: it boots, its desktop comes up, and every application of its catalogue starts.
 
-The trial runs in an instance of the image itself, without a network, as a fleet's would: nothing that it leaves behind is
-in the image, and what was tried is what will run.
+The trial runs in an instance of the image itself, with the runtime that it pins and without a network, as a fleet's would:
+nothing that it leaves behind is in the image, and what was tried is what will run.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,14 @@ class ImageTrial:
     async def ask(self, image: Image, instance_id: str, instance_type: str = INSTANCE_TYPE) -> WorkReport | None:
         """Return what the instance says of it, None: nothing yet. Raises what `ImageWorkshop.ask` raises."""
         role = InstanceRole.QUALIFICATION
-        spec = self.workshop.spec(instance_id, image.store_ref, image.scope, role, instance_type)
+        spec = self.workshop.spec(
+            instance_id,
+            image.store_ref,
+            image.scope,
+            role,
+            instance_type=instance_type,
+            runtime_version=image.agent_version,
+        )
         applications = tuple(as_launch(application) for application in image.applications if application.enabled)
         message = Maintain(work_id=f"check-{instance_id}", task="check", applications=applications)
         return await self.workshop.ask(spec, message, _session(image, instance_id))

@@ -104,7 +104,6 @@ class ImageUpdateService:
 
     def _new(self, source: Image, wanted: NewImage, builder_id: str) -> Image:
         image_id = uuid4().hex
-        is_always_newest = source.agent_version == LATEST
         return replace(
             source,
             image_id=image_id,
@@ -117,7 +116,8 @@ class ImageUpdateService:
             description=wanted.description,
             base_image_arn=source.arn_in(source.scope.region),
             image_builder_name=None,
-            agent_version=LATEST if is_always_newest else self._newest_runtime() or source.agent_version,
+            # Pinned also where the source always takes the newest: what is tried below is what fleets will run.
+            agent_version=self._newest_runtime() or source.agent_version,
             created_at=self._clock.now(),
             public_base_image_released_at=source.public_base_image_released_at,
             failure=None,

@@ -28,6 +28,7 @@ from fanlight.domain.ports import (
     WorkPhase,
     WorkReport,
 )
+from fanlight.services.agent_versions import LATEST
 
 # Of the family that every image supports, with room for a browser that is being tried.
 INSTANCE_TYPE = "stream.standard.medium"
@@ -66,9 +67,17 @@ class ImageWorkshop:
             self._kept.discard(instance_id)
 
     def spec(
-        self, instance_id: str, image_ref: str, scope: Scope, role: InstanceRole, instance_type: str = INSTANCE_TYPE
+        self,
+        instance_id: str,
+        image_ref: str,
+        scope: Scope,
+        role: InstanceRole,
+        *,
+        instance_type: str = INSTANCE_TYPE,
+        runtime_version: str = LATEST,
     ) -> InstanceSpec:
         """Return what is launched: with a way out to package repositories for maintenance, with none for a trial."""
+        chosen = {} if runtime_version == LATEST else {"runtime_version": runtime_version}
         size, has_way_out = size_of(instance_type), role is InstanceRole.MAINTENANCE
         return InstanceSpec(
             instance_id=instance_id,
@@ -85,6 +94,7 @@ class ImageWorkshop:
                 "region": scope.region,
                 "image": image_ref,
                 "work": role.value,
+                **chosen,
             },
         )
 

@@ -15,7 +15,7 @@ from fanlight.services.images import DescribedImage
     raises=(NotFound, NotPermitted, NotAvailable, AlreadyExists, IncompatibleImage, LimitExceeded),
     note="Works for Linux images, which AWS refuses. A dry run asks the package repositories that the image names, from a "
     "short-lived instance of it, and answers within 45 s; newImageName must be given and is not looked at. Without dryRun "
-    "the image is made also when nothing is newer.",
+    "the image is made also when nothing is newer. The new image pins the newest agent.",
 )
 async def create_updated_image(
     request: CreateUpdatedImageRequest, caller: Caller, services: AppStreamServices
