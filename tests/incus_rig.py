@@ -193,7 +193,7 @@ async def empty(settings: Settings) -> None:
     async with IncusClient(settings.incus_socket, settings.incus_project) as client:
         names = [one["name"] for one in await client.get("instances", recursion=1)]
         await asyncio.gather(*(destroy(client, name) for name in names))
-    directories = SocketDirectories(settings.effective_run_dir, Owner(0, 0))
+    directories = SocketDirectories(settings.effective_run_dir, Owner(0, 0, 0))
     for instance_id in directories.ids():
         directories.remove(instance_id)
 

@@ -26,11 +26,12 @@ from fanlight.domain.image_archives import ImageArchives
 from fanlight.domain.instance_snapshots import InstanceSnapshots
 from fanlight.domain.networks import Networks
 from fanlight.domain.objects import ObjectStore
-from fanlight.domain.ports import ImageStore, InstanceDriver
+from fanlight.domain.ports import ImageStore, InstanceDriver, UserStorage
 from fanlight.domain.quotas import Quotas, UnknownQuota, read_quotas
 from fanlight.domain.streaming_sessions import StreamingSession
 from fanlight.drivers.agents import AgentSockets
 from fanlight.drivers.s3 import S3Objects
+from fanlight.drivers.storage import StorageConnection
 from fanlight.installation import INSTALLATION_ID, METRICS_TOKEN, NotInstallable, identity_of
 from fanlight.networks_file import read_networks
 from fanlight.reconcilers import Reconcilers, ReconcilerSettings
@@ -40,6 +41,7 @@ from fanlight.reconcilers.image_imports import ArchiveTools
 from fanlight.reconcilers.image_requests import answer_image_requests
 from fanlight.services.agent_versions import AgentVersions
 from fanlight.services.bundle import AppStreamServices
+from fanlight.services.door_tokens import DoorTokens
 from fanlight.services.image_catalogues import read_catalogues
 from fanlight.services.image_files import ImageFiles
 from fanlight.services.image_workshop import ImageWorkshop
@@ -107,6 +109,7 @@ async def _assemble(settings: Settings, stack: AsyncExitStack) -> _Parts:
     changes = SessionChanges()
     image_files = ImageFiles(settings.data_dir)
     installation = (settings.data_dir / INSTALLATION_ID).read_text().strip()
+    signing_key = (settings.data_dir / "state" / "signing.key").read_bytes()
     workshop = ImageWorkshop(
         driver=driver,
         agents=agents,
@@ -125,11 +128,14 @@ async def _assemble(settings: Settings, stack: AsyncExitStack) -> _Parts:
         workshop=workshop,
         snapshots=engine.snapshots,
         archives=ArchiveTools(archives=image_archives, objects=objects, icons=image_files),
+        storage=_user_storage(settings, stack),
+        door_tokens=DoorTokens(signing_key),
         settings=ReconcilerSettings(
             installation=installation,
             capacity_wait=timedelta(seconds=settings.capacity_wait_in_seconds),
             expired_sessions_kept=timedelta(seconds=settings.expired_sessions_kept_in_seconds),
             nimble_deleted_kept=timedelta(seconds=settings.nimble_deleted_kept_in_seconds),
+            home_folder_quota_in_bytes=quota * 2**20 if (quota := settings.home_folder_quota_in_mib) else None,
         ),
         session_changed=changes.notify,
         session_idled=changes.disconnect,
@@ -139,7 +145,7 @@ async def _assemble(settings: Settings, stack: AsyncExitStack) -> _Parts:
         clock=clock,
         wake=reconcilers.wake,
         image_files=image_files,
-        signing_key=(settings.data_dir / "state" / "signing.key").read_bytes(),
+        signing_key=signing_key,
         known_endpoints=settings.endpoint_networks,
         portal_url=settings.portal_url,
         regions=settings.regions,
@@ -226,6 +232,15 @@ async def _engine(settings: Settings, networks: Networks, stack: AsyncExitStack)
         image_archives=SimulatedImageArchives(settings.data_dir / "simulated" / "archives", images),
         snapshots=SimulatedSnapshots(driver),
     )
+
+
+def _user_storage(settings: Settings, stack: AsyncExitStack) -> UserStorage | None:
+    """Return the storage process; None for the simulated engine, which has no instances that could mount anything."""
+    if settings.compute == "simulated":
+        return None
+    connection = StorageConnection(settings.effective_run_dir)
+    stack.push_async_callback(connection.close_connections)
+    return connection
 
 
 def _objects(settings: Settings) -> ObjectStore | None:

@@ -121,6 +121,9 @@ class Settings(BaseSettings):
     s3_secret_access_key: str | None = Field(None, repr=False, description="Its secret; better in the environment.")
     s3_region: str = Field("us-east-1", description="Region that requests to that endpoint are signed for.")
     s3_port: int = Field(8083, ge=0, le=65535, description="Port of Fanlight's own S3 endpoint.")
+    home_folder_quota_in_mib: int = Field(
+        0, ge=0, description="How much each user may keep in the home folder, in MiB; 0: any amount."
+    )
     image_archives: str = Field(
         "fanlight-images/{account}/",
         description="Bucket and prefix in which accounts keep archives of images, with {account} for each one's own: imported from there, exported to there.",

@@ -94,6 +94,8 @@ def prepare_directories(settings: Settings) -> None:
     _directory(run, 0o755, api if not is_split(settings) else None)
     _directory(run / "control", 0o750, api)
     _directory(run / "instances", 0o755)
+    if settings.compute == "incus":  # others of the group may pass, to the sockets that are theirs
+        _directory(run / "storage", 0o710, identity_of(settings, "storage"))
     for path, content in (
         (data / "state" / "signing.key", secrets.token_bytes(32)),
         (data / INSTALLATION_ID, secrets.token_hex(8).encode() + b"\n"),

@@ -18,17 +18,24 @@ from yarl import URL
 
 from e2e.installation import free_port
 from fanlight.config import Settings
+from fanlight.domain.user_storage import StorageDoor, StorageKind
 from fanlight.storage.buckets import Buckets, BucketUnusable
 from fanlight.storage.embedded_s3 import KeyPair, buckets_directory, server_of
 from fanlight.storage.front import USER
 from fanlight.storage.rclone import keep_serving
-from fanlight.storage.sessions import DIRECTORY, Door, SessionDoors, on_s3, on_this_host
+from fanlight.storage.sessions import DIRECTORY, SessionDoors, on_s3, on_this_host
 
 KEY = KeyPair("FANLIGHTSTORAGE00001", "the-secret-of-storage")
 BUCKET = "appstream2-36fb080bb8-us-east-1-000000000000"
 PREFIX = "user/custom/0123/"
-ADA = Door(
-    session_id="11111111-aaaa", instance_id="i-one", first_uid=os.getuid(), token="ada's", bucket=BUCKET, prefix=PREFIX
+ADA = StorageDoor(
+    session_id="11111111-aaaa",
+    kind=StorageKind.HOMEFOLDERS,
+    instance_id="i-one",
+    first_uid=os.getuid(),
+    token="ada's",
+    bucket=BUCKET,
+    prefix=PREFIX,
 )
 
 
@@ -48,7 +55,7 @@ class Rig:
         method: str,
         path: str,
         *,
-        door: Door = ADA,
+        door: StorageDoor = ADA,
         token: str | None = None,
         data: bytes | io.BytesIO | None = None,
         headers: dict[str, str] | None = None,
@@ -184,7 +191,7 @@ async def test_after_the_end_nothing_answers(rig: Rig) -> None:
         with pytest.raises(aiohttp.ClientError):
             await http.request("PROPFIND", "http://x/")
     assert not socket.exists()
-    assert rig.doors.session_ids() == ()
+    assert rig.doors.doors() == ()
 
 
 async def test_the_quota_counts_what_all_tools_stored(rig: Rig) -> None:
@@ -232,7 +239,7 @@ async def test_a_large_file_passes_whole(rig: Rig) -> None:
 async def test_an_instance_without_a_place_for_it_is_an_error(rig: Rig) -> None:
     with pytest.raises(OSError, match="No such file"):
         await rig.doors.open(replace(ADA, instance_id="i-none"))
-    assert rig.doors.session_ids() == ()
+    assert rig.doors.doors() == ()
 
 
 async def test_behind_any_other_s3_endpoint_it_is_the_same(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 At most seven methods per port. No vendor type, exception or HTTP object crosses here.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -316,8 +316,15 @@ class UserStorage(Protocol):
         StorageUnavailable (the process, or the instance has no place for a door any more).
         """
 
-    async def close(self, session_id: str) -> None:
-        """Close all doors of a session: whatever its instance still holds opens nothing. Raises StorageUnavailable."""
+    async def close(self, session_id: str, *, but: Collection[StorageKind] = ()) -> None:
+        """Close all doors of a session but those of some kinds: what its instance still holds opens nothing.
+
+        Raises StorageUnavailable.
+        """
+
+    async def doors(self) -> Collection[tuple[str, StorageKind]]:
+        """Return session and kind of each open door; none after the process was started anew. Raises StorageUnavailable."""
+        ...
 
     async def ensure_bucket(self, bucket: str) -> None:
         """Make the bucket unless it is there. Raises StorageUnusable, StorageUnavailable."""
@@ -369,6 +376,10 @@ class Stacks(Protocol):
     async def page(
         self, scope: Scope, *, names: Sequence[str] = (), after: str = "", limit: int
     ) -> Sequence[Stack]: ...
+    async def with_storage(self, scope: Scope | None = None) -> Sequence[Stack]:
+        """Return the stacks that have storage connectors, of one scope or of all, for the reconcilers."""
+        ...
+
     async def save(self, stack: Stack) -> Stack: ...
     async def remove(self, stack: Stack) -> None: ...
 

@@ -7,6 +7,7 @@ from enum import StrEnum
 from hashlib import sha256
 
 from fanlight.domain.places import Scope
+from fanlight.domain.user_storage import StorageConnector
 
 
 class UserAction(StrEnum):
@@ -37,8 +38,6 @@ class PreferredProtocol(StrEnum):
 
 
 class StackErrorCode(StrEnum):
-    """STORAGE_CONNECTOR_ERROR cannot occur while no stack can have a storage connector."""
-
     STORAGE_CONNECTOR_ERROR = "STORAGE_CONNECTOR_ERROR"
     INTERNAL_SERVICE_ERROR = "INTERNAL_SERVICE_ERROR"
 
@@ -78,6 +77,7 @@ class Stack:
     `maximum_lengths` (characters) names the clipboard actions that were given one. `settings_group` is set while the
     settings of applications are to be kept. `embed_host_domains` are host names whose https pages may frame sessions.
     `access_endpoints` are ids that this installation's configuration knows; users come through one of them, if any.
+    `storage_problem` says why what is behind its storage connectors cannot be used now, as last seen.
     """
 
     stack_id: str
@@ -96,6 +96,8 @@ class Stack:
     preferred_protocol: PreferredProtocol = PreferredProtocol.TCP
     content_redirection: UrlRedirection | None = None
     storage_connector_authentication: str | None = None
+    storage_connectors: tuple[StorageConnector, ...] = ()
+    storage_problem: str | None = None
     created_at: datetime
 
     @property
@@ -118,16 +120,19 @@ class Stack:
         return settings_bucket(self.scope) if self.settings_group is not None else None
 
     def errors(self, known_endpoints: Collection[str]) -> tuple[StackError, ...]:
-        """Return what keeps users of this stack out now; a cause that is gone leaves no trace."""
+        """Return what keeps users of this stack out, or their files away, now; a cause that is gone leaves no trace."""
         gone = sorted(set(self.access_endpoints) - set(known_endpoints))
-        return tuple(
+        errors = [
             StackError(
                 StackErrorCode.INTERNAL_SERVICE_ERROR,
                 f"The interface endpoint {endpoint} is not in this installation's configuration any more: nobody can "
                 "connect through it. Configure it again, or update the stack's AccessEndpoints.",
             )
             for endpoint in gone
-        )
+        ]
+        if self.storage_connectors and self.storage_problem is not None:
+            errors.append(StackError(StackErrorCode.STORAGE_CONNECTOR_ERROR, self.storage_problem))
+        return tuple(errors)
 
 
 def settings_bucket(scope: Scope) -> str:

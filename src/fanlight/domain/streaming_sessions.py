@@ -13,6 +13,7 @@ from fanlight.domain.networks import NetworkInterface
 from fanlight.domain.nimble.sessions import studio_session_id
 from fanlight.domain.places import Scope
 from fanlight.domain.stacks import UserSettings
+from fanlight.domain.user_storage import StorageConnector
 
 
 class SessionState(StrEnum):
@@ -106,6 +107,7 @@ class StreamingSession:
     ended_at: datetime | None = None
     progress: str = ""
     user_settings: UserSettings = field(default=UserSettings())
+    storage_connectors: tuple[StorageConnector, ...] = ()  # of the stack when the session was made
     time_zone: str | None = None
     network_interface: NetworkInterface | None = None  # of its instance, known once it is ACTIVE; None: it has none
 

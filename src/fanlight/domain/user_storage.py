@@ -9,6 +9,8 @@ from hashlib import sha256
 
 from fanlight.domain.places import Scope
 
+# In RUN_DIR/storage; the api process asks the storage process there.
+RPC_SOCKET_NAME = "storage.sock"
 # Constant in the service too.
 _HOME_INFIX = "36fb080bb8"
 _FOLDERS_OF = {"API": "custom", "SAML": "federated", "AWS_AD": "federated", "USERPOOL": "userpool"}
@@ -21,6 +23,28 @@ class StorageKind(StrEnum):
     GOOGLE_DRIVE = "GOOGLE_DRIVE"
     ONE_DRIVE = "ONE_DRIVE"
     APPLICATION_SETTINGS = "APPLICATION_SETTINGS"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StorageConnector:
+    """What users of a stack have in their sessions. `domains` are those of organisations whose drives may be joined."""
+
+    kind: StorageKind
+    domains: tuple[str, ...] = ()
+    domains_require_admin_consent: tuple[str, ...] = ()
+
+    def resource_identifier(self, scope: Scope) -> str | None:
+        """Return the ARN of what is behind it, if that is a bucket."""
+        return f"arn:aws:s3:::{home_bucket(scope)}" if self.kind is StorageKind.HOMEFOLDERS else None
+
+
+def storage_key(scope: Scope) -> str:
+    """Return by what name the reconcilers know the buckets of an account in a region."""
+    return f"{scope.account_id}/{scope.region}"
+
+
+def scope_of_key(key: str) -> Scope:
+    return Scope(*key.split("/", 1))
 
 
 def home_bucket(scope: Scope) -> str:
@@ -59,9 +83,17 @@ class StorageDoor:
 
     @property
     def door_id(self) -> str:
-        return f"{self.session_id}/{self.kind}"
+        return _door_id(self.session_id, self.kind)
 
     @property
     def socket_name(self) -> str:
-        """The name of its socket; short, for paths of sockets have at most 107 bytes."""
-        return sha256(self.door_id.encode()).hexdigest()[:16] + ".sock"
+        return socket_name(self.session_id, self.kind)
+
+
+def socket_name(session_id: str, kind: StorageKind) -> str:
+    """Return the name of a door's socket; short, for paths of sockets have at most 107 bytes."""
+    return sha256(_door_id(session_id, kind).encode()).hexdigest()[:16] + ".sock"
+
+
+def _door_id(session_id: str, kind: StorageKind) -> str:
+    return f"{session_id}/{kind}"

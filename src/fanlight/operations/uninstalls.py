@@ -37,7 +37,7 @@ _DATA_NAMES = (
     "networks.toml",
 )
 _DATA_PATTERNS = ("before-restore-*", ".restore-*")
-_RUN_NAMES = ("compute.sock", "control", "instances", systemd.BOOTSTRAP_FILE)
+_RUN_NAMES = ("compute.sock", "control", "instances", "storage", systemd.BOOTSTRAP_FILE)
 _SETUP_FILES = (Path("/etc/systemd/system/incus.service.d/fanlight.conf"), Path("/var/log/fanlight-setup.log"))
 _BACKPORTS = Path("/etc/apt/sources.list.d/fanlight-backports.sources")
 _FIRST_PERSON = 1000  # user ids below belong to the system, from here to people
@@ -76,7 +76,7 @@ def survey_run_dir(settings: Settings) -> Sequence[Finding]:
 
 
 def _remove_run_dir(run: Path) -> None:
-    directories = SocketDirectories(run, Owner(os.geteuid(), os.getegid()))
+    directories = SocketDirectories(run, Owner(os.geteuid(), os.getegid(), os.geteuid()))
     for instance_id in directories.ids():
         directories.remove(instance_id)  # unmounts its `guest/` first
     for name in _RUN_NAMES:

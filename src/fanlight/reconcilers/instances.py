@@ -188,6 +188,7 @@ class InstanceReconciler:
         except AgentUnreachable:
             return self.clock.now() + _SOON
         self.listening_since[instance.instance_id] = self.clock.now()
+        self._wake_doors(instance)  # now it is known who may come through them
         return self.clock.now()
 
     async def _note_ready(self, instance: Instance) -> datetime:
@@ -218,6 +219,7 @@ class InstanceReconciler:
             retired = replace(found.after(InstanceEvent.RETIRED), retire_reason=step.why[:500])
             await work.instances.save(retired)
             await work.commit()
+        self._wake_doors(found)
         log.info("instance retired", extra={"instance_id": instance.instance_id, "why": step.why})
         if step.is_failure:
             problem = Problem(FleetErrorCause.BOOT_FAILED, f"An instance did not start: {step.why}.")
@@ -277,6 +279,10 @@ class InstanceReconciler:
     async def _look(self) -> None:
         for changed in await self.sightings.look():
             self.wake("instance", changed)
+
+    def _wake_doors(self, instance: Instance) -> None:
+        for session_id in instance.session_ids:
+            self.wake("door", session_id)
 
     def _wake_all(self, instance: Instance) -> None:
         self.wake("fleet", instance.fleet_id)

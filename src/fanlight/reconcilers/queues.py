@@ -9,7 +9,13 @@ import logging
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
-from fanlight.domain.errors import AgentUnreachable, ChangedMeanwhile, DriverUnavailable, StoreUnavailable
+from fanlight.domain.errors import (
+    AgentUnreachable,
+    ChangedMeanwhile,
+    DriverUnavailable,
+    StorageUnavailable,
+    StoreUnavailable,
+)
 from fanlight.domain.ports import Clock
 
 log = logging.getLogger(__name__)
@@ -20,7 +26,7 @@ Reconcile = Callable[[str], Awaitable[datetime | None]]
 _SHORTEST_BACKOFF, _LONGEST_BACKOFF = timedelta(milliseconds=100), timedelta(seconds=30)
 # A key that wants to run at once so many times in a row is a mistake of ours; it must not take the processor.
 _MAX_ROUNDS = 25
-_TRANSIENT = (DriverUnavailable, StoreUnavailable, AgentUnreachable)
+_TRANSIENT = (DriverUnavailable, StoreUnavailable, StorageUnavailable, AgentUnreachable)
 
 
 class KeyedQueue:

@@ -12,9 +12,11 @@ from fanlight.domain.errors import DomainError
 from fanlight.domain.image_tasks import BuildTask, ImageTask, TaskKind
 from fanlight.domain.instance_snapshots import InstanceSnapshots
 from fanlight.domain.networks import Networks
-from fanlight.domain.ports import AgentChannel, Clock, ImageStore, InstanceDriver, Transactions
+from fanlight.domain.ports import AgentChannel, Clock, ImageStore, InstanceDriver, Transactions, UserStorage
 from fanlight.domain.streaming_sessions import StreamingSession
 from fanlight.reconcilers.bounded_transactions import BoundedTransactions
+from fanlight.reconcilers.buckets import BucketReconciler
+from fanlight.reconcilers.doors import LOOK_INTERVAL_IN_SECONDS, DoorReconciler
 from fanlight.reconcilers.fleets import FleetReconciler
 from fanlight.reconcilers.image_builders import ImageBuilderReconciler
 from fanlight.reconcilers.image_builds import BuildMaker
@@ -35,6 +37,7 @@ from fanlight.reconcilers.settings import ReconcilerSettings
 from fanlight.reconcilers.sightings import Sightings
 from fanlight.reconcilers.studio_sessions import StudioSessionReconciler
 from fanlight.reconcilers.sweeps import Sweep
+from fanlight.services.door_tokens import DoorTokens
 from fanlight.services.image_files import ImageFiles
 from fanlight.services.image_workshop import ImageWorkshop
 
@@ -53,7 +56,8 @@ class Reconcilers:
     """Run `run` as a task for the life of the process. `wake` is the services' `Wake`; it may be called at any time.
 
     `networks` are what the operator offers to fleets, `workshop` has the instances that are launched to look after
-    images, `snapshots` are those of instances that outlive a stop. `session_changed` is called after each write to a session, `session_idled` when its streams must be cut because the
+    images, `snapshots` are those of instances that outlive a stop. `storage` keeps users' files, None: sessions have
+    none; `door_tokens` go with it. `session_changed` is called after each write to a session, `session_idled` when its streams must be cut because the
     user was idle for too long: after that write.
     """
 
@@ -71,6 +75,8 @@ class Reconcilers:
         snapshots: InstanceSnapshots,
         settings: ReconcilerSettings | None = None,
         archives: ArchiveTools | None = None,
+        storage: UserStorage | None = None,
+        door_tokens: DoorTokens | None = None,
         session_changed: Callable[[StreamingSession], None] = _ignore,
         session_idled: Callable[[StreamingSession], None] = _ignore,
     ) -> None:
@@ -80,6 +86,19 @@ class Reconcilers:
         self._sightings = Sightings(driver, clock, self._settings.installation)
         sessions_of: dict[str, set[str]] = {}
         listening_since: dict[str, datetime] = {}
+        self._doors = DoorReconciler(
+            transactions=bounded,
+            storage=storage,
+            tokens=door_tokens or DoorTokens(b""),
+            agents=agents,
+            clock=clock,
+            wake=self.wake,
+            first_uid_of=self._first_uid_of,
+            quota_in_bytes=self._settings.home_folder_quota_in_bytes,
+        )
+        buckets = BucketReconciler(
+            transactions=bounded, storage=storage, clock=clock, doors=self._doors, wake=self.wake
+        )
         self._sessions = SessionReconciler(
             transactions=bounded,
             agents=agents,
@@ -92,6 +111,7 @@ class Reconcilers:
             listening_since=listening_since,
             started_at=clock.now(),
             interface_of=self._sightings.interface_of,
+            doors=self._doors,
         )
         self._instances = InstanceReconciler(
             transactions=bounded,
@@ -186,6 +206,8 @@ class Reconcilers:
                 "streaming_session_id", self._sessions.reconcile, clock, parallel=32, on_due=self._hurry
             ),
             # Each may keep a disk busy for minutes.
+            "door": KeyedQueue("streaming_session_id", self._doors.reconcile, clock, parallel=16, on_due=self._hurry),
+            "storage": KeyedQueue("scope", buckets.reconcile, clock, parallel=4, on_due=self._hurry),
             "image": KeyedQueue("image_id", images.reconcile, clock, parallel=4, on_due=self._hurry),
         }
         if exports is not None:
@@ -212,6 +234,8 @@ class Reconcilers:
             instances=self._instances,
             sessions=self._sessions,
             sightings=self._sightings,
+            doors=self._doors,
+            buckets=buckets,
             queues=self._queues,
         )
         self._is_due = asyncio.Event()
@@ -232,6 +256,10 @@ class Reconcilers:
         """Take note that the gateway has an open stream of this session now."""
         self._sessions.heard(session_id)
 
+    def _first_uid_of(self, instance_id: str) -> int | None:
+        observed = self._sightings.of(instance_id)
+        return observed.first_uid if observed else None
+
     def stream_uid_of(self, instance_id: str, seat: int) -> int | None:
         """Return the host uid of what streams at a seat, None while the engine has not shown it to this process."""
         observed = self._sightings.of(instance_id)
@@ -247,6 +275,7 @@ class Reconcilers:
                 group.create_task(self._keep_time())
                 group.create_task(self._follow("driver", self._driver.changes, self._on_driver_hint))
                 group.create_task(self._follow("agents", self._agents.changes, self._on_agent_hint))
+                group.create_task(self._watch_doors())
         finally:
             self._is_running = False
             await asyncio.gather(*(queue.stop() for queue in self._queues.values()))
@@ -308,6 +337,12 @@ class Reconcilers:
             except Exception:
                 log.exception("hints broke off", extra={"whose": whose})
             await asyncio.sleep(_AFTER_TROUBLE_IN_SECONDS)
+
+    async def _watch_doors(self) -> None:
+        """Beside the sweep, which must not wait for the storage process."""
+        while True:
+            await self._doors.look()
+            await asyncio.sleep(LOOK_INTERVAL_IN_SECONDS)
 
     def _on_driver_hint(self, instance_id: str) -> None:
         self._sweep.look_soon(instance_id)

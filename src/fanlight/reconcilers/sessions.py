@@ -39,6 +39,7 @@ from fanlight.domain.session_plan import (
 )
 from fanlight.domain.streaming_sessions import EndReason, SessionEvent, StreamingSession
 from fanlight.reconcilers.begin_messages import begin_in_builder, begin_in_studio_session, begin_message
+from fanlight.reconcilers.doors import DoorReconciler
 from fanlight.reconcilers.settings import ReconcilerSettings
 from fanlight.services.own_desktops import find_desktop
 
@@ -63,6 +64,7 @@ class SessionReconciler:
     listening_since: Mapping[str, datetime]
     started_at: datetime
     interface_of: Callable[[str], NetworkInterface | None]
+    doors: DoorReconciler
     make_id: Callable[[], str] = new_instance_id
     _heard_at: dict[str, datetime] = field(default_factory=dict)
     _silent_since: dict[str, datetime] = field(default_factory=dict)
@@ -208,6 +210,8 @@ class SessionReconciler:
         if claimed is not None:
             self._stop_waiting(saved)
             self.sessions_of.setdefault(claimed.instance_id, set()).add(saved.session_id)
+            if saved.storage_connectors:
+                self.wake("door", saved.session_id)
             self.wake("instance", claimed.instance_id)
             self.wake("fleet", saved.fleet_id)
             log.info("instance claimed", extra={**_about(saved), "instance_id": claimed.instance_id})
@@ -272,7 +276,7 @@ class SessionReconciler:
         async with self.transactions.begin() as work:
             await work.stacks.get(session.scope, session.stack_name)  # one that is gone starts nothing
             image = await _image_of(work, fleet, instance)
-        return begin_message(session, fleet, image)
+        return replace(begin_message(session, fleet, image), storage=self.doors.mounts_of(session, facts.agent))
 
     async def _end(self, planned: StreamingSession, reason: EndReason) -> None:
         """Write the end. Its instance is given back by `reconcilers.instances`, which sees a session that is over."""
@@ -294,6 +298,8 @@ class SessionReconciler:
             log.warning("insufficient capacity", extra={**_about(planned), "count_since_start": count})
         if planned.instance_id is not None:
             self.wake("instance", planned.instance_id)
+        if planned.storage_connectors:
+            self.wake("door", planned.session_id)
         if not planned.is_on_own_desktop:
             self.wake("fleet", planned.fleet_id)
             self.wake_waiting(planned.fleet_id)

@@ -23,6 +23,7 @@ class ReconcilerSettings:
     prune_interval: timedelta = timedelta(seconds=60)
     shortest_backoff: timedelta = timedelta(seconds=1)
     longest_backoff: timedelta = timedelta(seconds=60)
+    home_folder_quota_in_bytes: int | None = None  # of each user
 
     def backoff(self, failures: int) -> timedelta:
         """Return how long to wait after so many failures in a row, at least one."""

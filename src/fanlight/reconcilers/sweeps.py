@@ -11,6 +11,8 @@ from fanlight.domain.instance_plan import LookAgain, plan_instance
 from fanlight.domain.instances import Instance
 from fanlight.domain.ports import Transactions
 from fanlight.domain.streaming_sessions import SessionState, StreamingSession
+from fanlight.reconcilers.buckets import BucketReconciler
+from fanlight.reconcilers.doors import DoorReconciler
 from fanlight.reconcilers.instances import InstanceReconciler
 from fanlight.reconcilers.queues import KeyedQueue
 from fanlight.reconcilers.sessions import SessionReconciler
@@ -33,10 +35,13 @@ class Sweep:
         instances: InstanceReconciler,
         sessions: SessionReconciler,
         sightings: Sightings,
+        doors: DoorReconciler,
+        buckets: BucketReconciler,
         queues: Mapping[str, KeyedQueue],
     ) -> None:
         self._transactions, self._settings = transactions, settings
         self._instances, self._sessions = instances, sessions
+        self._doors, self._buckets = doors, buckets
         self._sightings, self._queues = sightings, queues
         self._hinted: set[str] = set()
         self._has_told_of_foreign = False
@@ -59,6 +64,7 @@ class Sweep:
             await self._look()
         if self._sweep_at is None or self._sweep_at <= now:
             await self._compare(now)
+            await self._buckets.wake_all()
             self._sweep_at = now + self._settings.sweep_interval
         if self._prune_at is None or self._prune_at <= now:
             async with self._transactions.begin(write=True) as work:
@@ -93,6 +99,7 @@ class Sweep:
             instances = await work.instances.everywhere()
             sessions = await work.sessions.live()
         self._sessions.forget_all_but({s.session_id for s in sessions})
+        self._compare_doors(instances, {s.session_id: s for s in sessions})
         self._compare_instances(instances, {s.session_id: s for s in sessions}, now)
         for session in sessions:
             is_wish = session.state is SessionState.PENDING or session.end_requested is not None
@@ -106,6 +113,12 @@ class Sweep:
         for fleet in fleets:
             if fleet.state is not FleetState.STOPPED or occupied[fleet.fleet_id]:
                 self._queues["fleet"].wake(fleet.fleet_id)
+
+    def _compare_doors(self, instances: Sequence[Instance], live: Mapping[str, StreamingSession]) -> None:
+        for instance in instances:
+            for session_id in instance.session_ids:
+                if self._doors.needs_look(session_id, live.get(session_id)):
+                    self._queues["door"].wake(session_id)
 
     def _compare_instances(
         self, instances: Sequence[Instance], sessions: Mapping[str, StreamingSession], now: datetime

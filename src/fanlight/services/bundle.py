@@ -105,7 +105,7 @@ class AppStreamServices:
         machine_images = MachineImageService(transactions, clock, ArchivePlaces(image_archives), objects)
         return cls(
             fleets=FleetService(transactions, clock, wake, tokens, sizes_root_volumes, quotas=keeper),
-            stacks=StackService(transactions, clock, tokens, known_endpoints, keeper),
+            stacks=StackService(transactions, clock, tokens, known_endpoints, keeper, wake=wake),
             associations=AssociationService(transactions, tokens),
             sessions=StreamingSessionService(transactions, clock, wake, urls, tokens),
             session_instances=SessionInstanceService(transactions, wake),

@@ -20,6 +20,7 @@ from fanlight.domain.stacks import (
     UrlRedirection,
     UserAction,
 )
+from fanlight.services.storage_connectors import WantedConnector, checked_connectors
 
 # Nothing is behind these. To accept them would promise users what they do not get.
 CANNOT_BE_ENABLED = {
@@ -37,15 +38,6 @@ Permissions = Mapping[UserAction, bool]
 class ApplicationSettings:
     is_enabled: bool
     settings_group: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StorageConnector:
-    """`connector_type` is HOMEFOLDERS, GOOGLE_DRIVE or ONE_DRIVE."""
-
-    connector_type: str
-    domains: tuple[str, ...] = ()
-    domains_require_admin_consent: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +66,7 @@ class StackMembers:
     permissions: Permissions | None = None
     maximum_lengths: Mapping[UserAction, int] | None = None
     application_settings: ApplicationSettings | None = None
-    storage_connectors: tuple[StorageConnector, ...] = ()
+    storage_connectors: tuple[WantedConnector, ...] | None = None
     storage_connector_authentication: str | None = None
     access_endpoints: tuple[str | None, ...] | None = None
     embed_host_domains: tuple[str, ...] | None = None
@@ -87,7 +79,8 @@ def applied(stack: Stack, members: StackMembers, known_endpoints: Collection[str
     """Return the stack with what `members` say. Raises InvalidCombination, NotSupported."""
     _check_url("RedirectURL", members.redirect_url)
     _check_url("FeedbackURL", members.feedback_url)
-    _check_connectors(members.storage_connectors, members.storage_connector_authentication)
+    connectors = members.storage_connectors
+    _check_authentication(members.storage_connector_authentication)
     _check_agent_access(members.agent_access)
     _check_redirection(members.content_redirection)
     given: dict[str, Any] = {
@@ -100,6 +93,7 @@ def applied(stack: Stack, members: StackMembers, known_endpoints: Collection[str
         "preferred_protocol": members.preferred_protocol,
         "content_redirection": members.content_redirection,
         "storage_connector_authentication": members.storage_connector_authentication,
+        "storage_connectors": None if connectors is None else checked_connectors(connectors, stack.scope),
     }
     changes = {name: value for name, value in given.items() if value is not None}
     if members.application_settings is not None:
@@ -160,24 +154,7 @@ def _settings_group(settings: ApplicationSettings) -> str | None:
     return group
 
 
-def _check_connectors(connectors: tuple[StorageConnector, ...], authentication: str | None) -> None:
-    kinds = [connector.connector_type for connector in connectors]
-    for connector in connectors:
-        kind = connector.connector_type
-        if kinds.count(kind) > 1:
-            raise InvalidCombination(f"StorageConnectors: {kind} is given twice. Give it once.")
-        if kind == "HOMEFOLDERS" and connector.domains:
-            raise InvalidCombination("StorageConnectors: HOMEFOLDERS has no Domains. Leave them out.")
-        if kind != "ONE_DRIVE" and connector.domains_require_admin_consent:
-            raise InvalidCombination(
-                f"StorageConnectors: {kind} has no DomainsRequireAdminConsent; only ONE_DRIVE has them."
-            )
-        if kind != "HOMEFOLDERS" and not connector.domains:
-            raise InvalidCombination(f"StorageConnectors: {kind} needs at least one of Domains.")
-    if connectors:
-        raise NotSupported(
-            "StorageConnectors is not supported: Fanlight has no home folders and drives yet. Leave it out."
-        )
+def _check_authentication(authentication: str | None) -> None:
     if authentication == "FORCE_REAUTHENTICATION":
         raise NotSupported(
             "StorageConnectorAuthentication FORCE_REAUTHENTICATION is not supported: it is about drives, and Fanlight "

@@ -7,9 +7,10 @@ from uuid import uuid4
 
 from fanlight.domain.errors import InUse, InvalidCombination
 from fanlight.domain.places import Scope
-from fanlight.domain.ports import Clock, Transactions, UnitOfWork
+from fanlight.domain.ports import Clock, Transactions, UnitOfWork, Wake
 from fanlight.domain.stacks import PreferredProtocol, Stack, StackError
 from fanlight.domain.tags import check_tags
+from fanlight.domain.user_storage import StorageKind, storage_key
 from fanlight.services.names import all_named
 from fanlight.services.page_tokens import PageTokens, cut
 from fanlight.services.quotas import QuotaKeeper
@@ -47,6 +48,9 @@ _WITHOUT: Mapping[str, Mapping[str, Any]] = {
 }
 
 
+_ALL_KINDS = frozenset(StorageKind)
+
+
 class StackService:
     """`known_endpoints` are the ids of interface endpoints in this installation's configuration."""
 
@@ -57,10 +61,12 @@ class StackService:
         tokens: PageTokens,
         known_endpoints: Collection[str] = (),
         quotas: QuotaKeeper | None = None,
+        *,
+        wake: Wake | None = None,
     ) -> None:
         self._transactions, self._clock, self._tokens = transactions, clock, tokens
         self._known_endpoints = frozenset(known_endpoints)
-        self._quotas = quotas or QuotaKeeper()
+        self._quotas, self._wake = quotas or QuotaKeeper(), wake
 
     async def create(self, scope: Scope, wanted: NewStack) -> Stack:
         """Raises AlreadyExists, LimitExceeded, InvalidCombination, NotSupported (see `stack_members`)."""
@@ -72,6 +78,7 @@ class StackService:
             await self._quotas.admit_stack(work, scope)
             await work.tags.put(stack.arn, wanted.tags or {})
             await work.commit()
+        self._look_at_storage(stack)
         return stack
 
     def errors_of(self, stack: Stack) -> tuple[StackError, ...]:
@@ -90,8 +97,10 @@ class StackService:
     async def update(self, scope: Scope, name: str, change: StackChange) -> Stack:
         """Raises NotFound, and what `create` raises for the new values."""
         async with self._transactions.begin(write=True) as work:
-            stack = await work.stacks.save(_changed(await work.stacks.get(scope, name), change, self._known_endpoints))
+            before = await work.stacks.get(scope, name)
+            stack = await work.stacks.save(_changed(before, change, self._known_endpoints))
             await work.commit()
+        self._look_at_storage(before, stack)
         return stack
 
     async def delete(self, scope: Scope, name: str) -> None:
@@ -108,6 +117,12 @@ class StackService:
             await work.stacks.remove(stack)
             await work.tags.drop(stack.arn)
             await work.commit()
+        self._look_at_storage(stack)
+
+    def _look_at_storage(self, *stacks: Stack) -> None:
+        """Have buckets made, and doors closed, as the stack now wants it."""
+        if self._wake is not None and any(stack.storage_connectors for stack in stacks):
+            self._wake("storage", storage_key(stacks[0].scope))
 
 
 async def _page(work: UnitOfWork, scope: Scope, names: Sequence[str], after: str) -> tuple[Sequence[Stack], bool]:
@@ -120,12 +135,22 @@ def _changed(stack: Stack, change: StackChange, known_endpoints: Collection[str]
     _check_deletions(change)
     for attribute in change.deleted:
         stack = replace(stack, **_WITHOUT.get(attribute, {}))
-    return applied(stack, change, known_endpoints)
+    gone = _ALL_KINDS if change.deletes_storage_connectors else _kinds_in(change.deleted)
+    kept = tuple(connector for connector in stack.storage_connectors if connector.kind not in gone)
+    stack = applied(replace(stack, storage_connectors=kept), change, known_endpoints)
+    return stack if stack.storage_connectors else replace(stack, storage_problem=None)
+
+
+def _kinds_in(attributes: Collection[str]) -> Collection[StorageKind]:
+    """Return the kinds of storage connectors that AttributesToDelete names."""
+    if "STORAGE_CONNECTORS" in attributes:
+        return _ALL_KINDS
+    return {kind for kind in _ALL_KINDS if f"STORAGE_CONNECTOR_{kind}" in attributes}
 
 
 def _check_deletions(change: StackChange) -> None:
     """Raise InvalidCombination for what is given and taken away in one request."""
-    kinds = {connector.connector_type for connector in change.storage_connectors}
+    kinds = {connector.connector_type for connector in change.storage_connectors or ()}
     given = {
         "REDIRECT_URL": change.redirect_url is not None,
         "FEEDBACK_URL": change.feedback_url is not None,

@@ -287,6 +287,7 @@ class StreamingSessionService:
             max_expires_at=now + fleet.max_user_duration,
             progress="Waiting for an instance",
             user_settings=stack.user_settings,
+            storage_connectors=stack.storage_connectors,
             time_zone=time_zone,
         )
         try:

@@ -4,11 +4,14 @@ import asyncio
 import logging
 import os
 import signal
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 
 from fanlight.config import Settings
-from fanlight.storage.embedded_s3 import KeyPair, read_own_key, server_of
+from fanlight.installation import identity_of
+from fanlight.storage.embedded_s3 import KeyPair, buckets_directory, read_own_key, server_of
 from fanlight.storage.rclone import keep_serving
+from fanlight.storage.rpc import make_rpc, serve_rpc
+from fanlight.storage.sessions import Remote, SessionDoors, on_s3, on_this_host
 
 log = logging.getLogger(__name__)
 
@@ -19,17 +22,38 @@ async def run_storage(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     os.umask(0o077)
-    serving: list[asyncio.Task[None]] = []
-    if settings.s3_endpoint_url is None:
-        arguments, environment = server_of(settings, _keys(settings))
-        serving.append(asyncio.create_task(keep_serving("s3", arguments, environment)))
-        log.info("S3 serves", extra={"endpoint": settings.effective_s3_endpoint_url})
-    await stop.wait()
-    for task in serving:
-        task.cancel()
-    for task in serving:
-        with suppress(asyncio.CancelledError):
-            await task
+    async with AsyncExitStack() as stack:
+        if settings.s3_endpoint_url is None:
+            arguments, environment = server_of(settings, _keys(settings))
+            serving = asyncio.create_task(keep_serving("s3", arguments, environment))
+            stack.push_async_callback(_ended, serving)
+            log.info("S3 serves", extra={"endpoint": settings.effective_s3_endpoint_url})
+        await _serve_sessions(settings, stack)
+        await stop.wait()
+
+
+async def _serve_sessions(settings: Settings, stack: AsyncExitStack) -> None:
+    remote = remote_of(settings)
+    doors = SessionDoors(settings.effective_run_dir, remote)
+    doors.prepare()
+    stack.push_async_callback(doors.close_all)
+    allowed = {0, os.geteuid(), identity_of(settings, "api").uid}
+    runner = await serve_rpc(make_rpc(doors, remote, allowed), settings.effective_run_dir)
+    stack.push_async_callback(runner.cleanup)
+
+
+def remote_of(settings: Settings) -> Remote:
+    """Return where users' files are: at the configured endpoint, or in the directory of our own."""
+    key_id, secret = settings.s3_access_key_id, settings.s3_secret_access_key
+    if settings.s3_endpoint_url and key_id and secret:
+        return on_s3(settings.s3_endpoint_url, settings.s3_region, KeyPair(key_id, secret))
+    return on_this_host(buckets_directory(settings))
+
+
+async def _ended(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
 
 
 def _keys(settings: Settings) -> list[KeyPair]:

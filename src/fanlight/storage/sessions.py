@@ -4,20 +4,21 @@ The api process says which there are; ending one takes the way to the files away
 """
 
 import asyncio
-import hashlib
 import logging
 import os
 import shutil
 import socket
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from aiohttp import web
 
-from fanlight.storage.buckets import Buckets
+from fanlight.domain.user_storage import StorageDoor, StorageKind
+from fanlight.storage.buckets import Buckets, BucketUnusable
 from fanlight.storage.embedded_s3 import KeyPair
 from fanlight.storage.front import Front
 from fanlight.storage.rclone import keep_serving
@@ -34,39 +35,16 @@ _POLL_IN_SECONDS = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Door:
-    """`token` opens it, for the root of that instance only (`first_uid`). No quota: None."""
-
-    session_id: str
-    instance_id: str
-    first_uid: int
-    token: str
-    bucket: str
-    prefix: str
-    quota_in_bytes: int | None = None
-
-    def __repr__(self) -> str:
-        return f"Door({self.session_id!r}, {self.instance_id!r})"
-
-    @property
-    def socket_name(self) -> str:
-        return socket_name(self.session_id)
-
-
-def socket_name(session_id: str) -> str:
-    """Return the name of a session's socket; short, for paths of sockets have at most 107 bytes."""
-    return hashlib.sha256(session_id.encode()).hexdigest()[:16] + ".sock"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Remote:
     """Where the buckets are, as rclone is told: `root` stands before the name of the bucket.
 
-    `size_of` returns the bytes stored under a prefix of a bucket.
+    `size_of` returns the bytes stored under a prefix of a bucket, `ensure` makes a bucket that is not there. Both raise
+    BucketUnusable.
     """
 
     root: str
     size_of: Callable[[str, str], Awaitable[int]]
+    ensure: Callable[[str], Awaitable[None]]
     flags: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
 
@@ -80,13 +58,18 @@ def on_this_host(buckets: Path) -> Remote:
     async def size_of(bucket: str, prefix: str) -> int:
         return await asyncio.to_thread(_size_below, buckets / bucket / prefix)
 
-    return Remote(root=f"{buckets}/", size_of=size_of)
+    async def ensure(bucket: str) -> None:
+        await asyncio.to_thread(_make_directory, buckets / bucket)
+
+    return Remote(root=f"{buckets}/", size_of=size_of, ensure=ensure)
 
 
 def on_s3(endpoint_url: str, region: str, key: KeyPair) -> Remote:
+    buckets = Buckets(endpoint_url, region, key)
     return Remote(
         root="home:",
-        size_of=Buckets(endpoint_url, region, key).size_of,
+        size_of=buckets.size_of,
+        ensure=buckets.ensure,
         flags=(
             "--use-server-modtime",  # else each file of a listing costs a request
             "--s3-directory-markers",  # so that empty folders exist
@@ -105,7 +88,7 @@ def on_s3(endpoint_url: str, region: str, key: KeyPair) -> Remote:
 
 @dataclass(frozen=True, slots=True)
 class _Open:
-    door: Door
+    door: StorageDoor
     runner: web.AppRunner
     serving: asyncio.Task[None]
 
@@ -116,41 +99,48 @@ class SessionDoors:
     def __init__(self, run_dir: Path, remote: Remote) -> None:
         self._instances, self._own = run_dir / "instances", run_dir / "storage" / "sessions"
         self._remote = remote
-        self._open: dict[str, _Open] = {}
+        self._open: dict[str, _Open] = {}  # by door id
         self._usages: dict[tuple[str, str], Usage] = {}
-        self._turn = asyncio.Lock()
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # by session
 
     def prepare(self) -> None:
         """Clear away what an earlier process left. Raises OSError."""
         shutil.rmtree(self._own, ignore_errors=True)
         self._own.mkdir(mode=0o700)
 
-    def session_ids(self) -> Sequence[str]:
-        return tuple(self._open)
+    def doors(self) -> Sequence[StorageDoor]:
+        """Return those that are open."""
+        return tuple(there.door for there in self._open.values())
 
-    async def open(self, door: Door) -> None:
+    async def open(self, door: StorageDoor) -> None:
         """Raises OSError when the instance has no place for it, TimeoutError when rclone does not come up."""
-        async with self._turn:
-            there = self._open.get(door.session_id)
+        async with self._turn_of(door.session_id):
+            there = self._open.get(door.door_id)
             if there is not None and there.door == door:
                 return
             if there is not None:
                 await self._close(there)
             await self._start(door)
 
-    async def close(self, session_id: str) -> None:
-        async with self._turn:
-            if (there := self._open.get(session_id)) is not None:
-                await self._close(there)
+    async def close(self, session_id: str, *, but: Collection[StorageKind] = ()) -> None:
+        """Close all doors of a session but those of some kinds."""
+        async with self._turn_of(session_id):
+            theirs = [there for there in self._open.values() if there.door.session_id == session_id]
+            for there in theirs:
+                if there.door.kind not in but:
+                    await self._close(there)
 
     async def close_all(self) -> None:
-        for session_id in self.session_ids():
+        for session_id in {door.session_id for door in self.doors()}:
             await self.close(session_id)
 
-    async def _start(self, door: Door) -> None:
+    def _turn_of(self, session_id: str) -> asyncio.Lock:
+        return self._turns.setdefault(session_id, asyncio.Lock())
+
+    async def _start(self, door: StorageDoor) -> None:
         upstream = self._own / door.socket_name
         arguments, environment = self._server_of(door, upstream)
-        serving = asyncio.create_task(keep_serving(f"files of {door.session_id}", arguments, environment))
+        serving = asyncio.create_task(keep_serving(f"files of {door.door_id}", arguments, environment))
         front = Front(upstream, token=door.token, first_uid=door.first_uid, usage=self._usage_of(door))
         runner = web.AppRunner(front.application, access_log=None, shutdown_timeout=1.0, auto_decompress=False)
         try:
@@ -165,11 +155,11 @@ class SessionDoors:
             await _ended(serving)
             await runner.cleanup()
             raise
-        self._open[door.session_id] = _Open(door, runner, serving)
-        log.info("files of a session are open", extra={"streaming_session_id": door.session_id})
+        self._open[door.door_id] = _Open(door, runner, serving)
+        log.info("files of a session are open", extra=_about(door))
 
     async def _close(self, there: _Open) -> None:
-        del self._open[there.door.session_id]
+        del self._open[there.door.door_id]
         await _ended(there.serving)
         await there.runner.cleanup()
         place = self._instances / there.door.instance_id / "host" / DIRECTORY / there.door.socket_name
@@ -178,16 +168,16 @@ class SessionDoors:
                 path.unlink()
         live = {(one.door.bucket, one.door.prefix) for one in self._open.values()}
         self._usages = {place: usage for place, usage in self._usages.items() if place in live}
-        log.info("files of a session are closed", extra={"streaming_session_id": there.door.session_id})
+        log.info("files of a session are closed", extra=_about(there.door))
 
-    def _usage_of(self, door: Door) -> Usage:
+    def _usage_of(self, door: StorageDoor) -> Usage:
         place = (door.bucket, door.prefix)
         measure = partial(self._remote.size_of, door.bucket, door.prefix)
         usage = self._usages.setdefault(place, Usage(measure, door.quota_in_bytes))
         usage.quota_in_bytes = door.quota_in_bytes
         return usage
 
-    def _server_of(self, door: Door, upstream: Path) -> tuple[Sequence[str], Mapping[str, str]]:
+    def _server_of(self, door: StorageDoor, upstream: Path) -> tuple[Sequence[str], Mapping[str, str]]:
         arguments = [
             "serve", "webdav", f"{self._remote.root}{door.bucket}/{door.prefix}",
             "--addr", f"unix://{upstream}",
@@ -196,6 +186,22 @@ class SessionDoors:
             *self._remote.flags,
         ]  # fmt: skip
         return arguments, self._remote.environment
+
+
+def _about(door: StorageDoor) -> dict[str, str]:
+    return {"streaming_session_id": door.session_id, "kind": door.kind, "instance_id": door.instance_id}
+
+
+def _make_directory(bucket: Path) -> None:
+    """Raises BucketUnusable when it cannot be made, or nothing can be written to it."""
+    try:
+        bucket.mkdir(mode=0o700, exist_ok=True)
+        room = os.statvfs(bucket)
+    except OSError as error:
+        raise BucketUnusable(f"The directory {bucket} cannot be used: {error.strerror}.") from error
+    if not room.f_bavail or not os.access(bucket, os.W_OK | os.X_OK):
+        why = "its disk is full" if not room.f_bavail else "its owner is not the storage process"
+        raise BucketUnusable(f"Nothing can be written to the directory {bucket}: {why}.")
 
 
 def _size_below(directory: Path) -> int:

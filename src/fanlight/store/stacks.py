@@ -11,6 +11,7 @@ from fanlight.domain.places import Scope
 from fanlight.domain.stacks import PreferredProtocol, Stack, UrlRedirection, UserAction
 from fanlight.store.door import AnyRow, Door
 from fanlight.store.rows import Kind, Rows, Statements
+from fanlight.store.storage_connectors import connectors_of_json, connectors_to_json
 from fanlight.store.tables import stacks as table
 
 
@@ -33,6 +34,8 @@ def _to_row(stack: Stack) -> dict[str, Any]:
         "preferred_protocol": stack.preferred_protocol,
         "content_redirection": asdict(stack.content_redirection) if stack.content_redirection else None,
         "storage_connector_authentication": stack.storage_connector_authentication,
+        "storage_connectors": connectors_to_json(stack.storage_connectors),
+        "storage_problem": stack.storage_problem,
         "created_at": stack.created_at,
     }
 
@@ -56,6 +59,8 @@ def _from_row(row: AnyRow) -> Stack:
         preferred_protocol=PreferredProtocol(row.preferred_protocol or PreferredProtocol.TCP),
         content_redirection=_redirection(row.content_redirection),
         storage_connector_authentication=row.storage_connector_authentication,
+        storage_connectors=connectors_of_json(row.storage_connectors),
+        storage_problem=row.storage_problem,
         created_at=row.created_at,
     )
 
@@ -80,6 +85,10 @@ STATEMENTS = Statements.of(KIND)
 _IN_SCOPE = select(table).where(table.c.account_id == bindparam("account_id"), table.c.region == bindparam("region"))
 _BY_NAME = _IN_SCOPE.where(table.c.name == bindparam("name"))
 _NAMED = _IN_SCOPE.where(table.c.name.in_(bindparam("names", expanding=True))).order_by(table.c.name)
+_WITH_STORAGE = select(table).where(table.c.storage_connectors.is_not(None)).order_by(table.c.stack_id)
+_WITH_STORAGE_IN_SCOPE = _WITH_STORAGE.where(
+    table.c.account_id == bindparam("account_id"), table.c.region == bindparam("region")
+)
 _PAGE = _IN_SCOPE.where(table.c.name > bindparam("after")).order_by(table.c.name).limit(bindparam("page_size"))
 
 
@@ -98,3 +107,8 @@ class SqlStacks(Rows[Stack]):
         if names:
             return await self._many(_NAMED, {**place, "names": list(names)})
         return await self._many(_PAGE, {**place, "after": after, "page_size": limit})
+
+    async def with_storage(self, scope: Scope | None = None) -> Sequence[Stack]:
+        if scope is None:
+            return await self._all(_WITH_STORAGE)
+        return await self._many(_WITH_STORAGE_IN_SCOPE, {"account_id": scope.account_id, "region": scope.region})

@@ -13,6 +13,7 @@ from fanlight.domain.stacks import UserAction, UserSettings
 from fanlight.domain.streaming_sessions import SESSION, EndReason, SessionState, StreamingSession
 from fanlight.store.door import AnyRow, Door
 from fanlight.store.rows import Kind, Rows, Statements
+from fanlight.store.storage_connectors import connectors_of_json, connectors_to_json
 from fanlight.store.tables import IS_LIVE
 from fanlight.store.tables import streaming_sessions as table
 
@@ -48,6 +49,7 @@ def _to_row(session: StreamingSession) -> dict[str, Any]:
         "user_settings": _settings_to_json(session.user_settings),
         "time_zone": session.time_zone,
         "network_interface": asdict(session.network_interface) if session.network_interface else None,
+        "storage_connectors": connectors_to_json(session.storage_connectors),
     }
 
 
@@ -79,6 +81,7 @@ def _from_row(row: AnyRow) -> StreamingSession:
         user_settings=_settings_of_json(row.user_settings),
         time_zone=row.time_zone,
         network_interface=NetworkInterface(**row.network_interface) if row.network_interface else None,
+        storage_connectors=connectors_of_json(row.storage_connectors),
     )
 
 

@@ -93,6 +93,8 @@ stacks = Table(
     Column("preferred_protocol", String),
     Column("content_redirection", Json),
     Column("storage_connector_authentication", String),
+    Column("storage_connectors", MaybeJson),
+    Column("storage_problem", LongText),
     Column("created_at", UtcDateTime, nullable=False),
     UniqueConstraint("account_id", "region", "name"),
 )
@@ -250,6 +252,7 @@ streaming_sessions = Table(
     Column("user_settings", Json),
     Column("time_zone", String),
     Column("network_interface", MaybeJson),
+    Column("storage_connectors", MaybeJson),
     one_of("state", SessionState),
     one_of("end_requested", EndReason),
     one_of("end_reason", EndReason),

@@ -26,12 +26,13 @@ from fanlight.domain.stacks import (
     UserAction,
 )
 from fanlight.services import AppStreamServices
-from fanlight.services.stack_members import AgentAccess, ApplicationSettings, StorageConnector
+from fanlight.services.stack_members import AgentAccess, ApplicationSettings
 from fanlight.services.stacks import NewStack, StackChange
+from fanlight.services.storage_connectors import WantedConnector
 
 # Refused after the rules between members: who is refused for one of these has asked correctly.
 _LIMITS = {
-    "StorageConnectors": "there are no home folders and drives yet.",
+    "StorageConnectors": "GOOGLE_DRIVE and ONE_DRIVE are refused: there are no drives yet. A ResourceIdentifier other than the one that is returned is refused.",
     "StorageConnectorAuthentication": "FORCE_REAUTHENTICATION is refused: it is about drives, and there are none yet.",
     "ContentRedirection": "Enabled true is refused: links open in the session.",
     "AgentAccessConfig": "there is no access for agents yet.",
@@ -46,7 +47,8 @@ _WITHOUT_EFFECT = {"AccessEndpoints.EndpointType": "STREAMING is the only kind t
     raises=(AlreadyExists, InvalidCombination, LimitExceeded),
     note="DOMAIN_PASSWORD_SIGNIN has no effect, as on Linux fleets of the service. "
     "PreferredProtocol UDP is stored; browsers are streamed to over TCP, as in the service. ApplicationSettings are stored "
-    "and returned; nothing is kept for users before there are home folders.",
+    "and returned; nothing is kept for users yet. HOMEFOLDERS: the bucket is made when the first stack of an account has it; "
+    "the simulated engine stores the connector, and its sessions have no folder.",
     limits=_LIMITS,
     without_effect=_WITHOUT_EFFECT,
 )
@@ -59,8 +61,9 @@ async def create_stack(request: CreateStackRequest, caller: Caller, services: Ap
     "DescribeStacks",
     raises=(NotFound, InvalidCombination),
     note="UserSettings lists every action, an ENABLED clipboard with its MaximumLength; StreamingExperienceSettings and ApplicationSettings are always there. StackErrors: "
-    "INTERNAL_SERVICE_ERROR for an interface endpoint that is not configured any more; STORAGE_CONNECTOR_ERROR cannot occur "
-    "yet.",
+    "INTERNAL_SERVICE_ERROR for an interface endpoint that is not configured any more; STORAGE_CONNECTOR_ERROR while the "
+    "bucket of the home folders cannot be used. The ResourceIdentifier of HOMEFOLDERS is the ARN of that bucket (its form in "
+    "the service is unverified).",
     is_pure_read=True,
 )
 async def describe_stacks(
@@ -77,7 +80,7 @@ async def describe_stacks(
     "UpdateStack",
     raises=(NotFound, InvalidCombination, ChangedMeanwhile),
     note="UserSettings replaces all settings: actions that are not given go back to their defaults. It holds for sessions that begin later. A member that is both "
-    "given and in AttributesToDelete is InvalidParameterCombinationException.",
+    "given and in AttributesToDelete is InvalidParameterCombinationException. StorageConnectors replaces the whole list.",
     limits=_LIMITS,
     without_effect=_WITHOUT_EFFECT,
 )
@@ -107,6 +110,7 @@ def _stack_change(request: UpdateStackRequest) -> StackChange:
 def _members(request: CreateStackRequest | UpdateStackRequest) -> dict[str, Any]:
     """Return the arguments of `StackMembers`, every one of them."""
     streaming, endpoints = request.streaming_experience_settings, request.access_endpoints
+    connectors = request.storage_connectors
     protocol = streaming.preferred_protocol if streaming else None
     authentication = request.storage_connector_authentication
     return {
@@ -117,7 +121,7 @@ def _members(request: CreateStackRequest | UpdateStackRequest) -> dict[str, Any]
         "permissions": _permissions(request.user_settings),
         "maximum_lengths": _maximum_lengths(request.user_settings),
         "application_settings": _application_settings(request.application_settings),
-        "storage_connectors": tuple(map(_storage_connector, request.storage_connectors or ())),
+        "storage_connectors": None if connectors is None else tuple(map(_wanted_connector, connectors)),
         "storage_connector_authentication": authentication.value if authentication else None,
         "access_endpoints": None if endpoints is None else tuple(endpoint.vpce_id for endpoint in endpoints),
         "embed_host_domains": request.embed_host_domains,
@@ -149,9 +153,10 @@ def _application_settings(settings: types.ApplicationSettings | None) -> Applica
     return ApplicationSettings(is_enabled=settings.enabled, settings_group=settings.settings_group)
 
 
-def _storage_connector(connector: types.StorageConnector) -> StorageConnector:
-    return StorageConnector(
+def _wanted_connector(connector: types.StorageConnector) -> WantedConnector:
+    return WantedConnector(
         connector_type=connector.connector_type,
+        resource_identifier=connector.resource_identifier,
         domains=connector.domains or (),
         domains_require_admin_consent=connector.domains_require_admin_consent or (),
     )
@@ -196,7 +201,15 @@ def to_wire(stack: Stack, errors: tuple[StackError, ...]) -> types.Stack:
         description=stack.description,
         display_name=stack.display_name,
         created_time=stack.created_at,
-        storage_connectors=(),
+        storage_connectors=tuple(
+            types.StorageConnector(
+                connector_type=types.StorageConnectorType(connector.kind),
+                resource_identifier=connector.resource_identifier(stack.scope),
+                domains=connector.domains or None,
+                domains_require_admin_consent=connector.domains_require_admin_consent or None,
+            )
+            for connector in stack.storage_connectors
+        ),
         redirect_url=stack.redirect_url,
         feedback_url=stack.feedback_url,
         stack_errors=tuple(

@@ -462,15 +462,19 @@ class IncusDriver:
 
     def _sockets(self) -> SocketDirectories:
         if self._directories is None:
-            user = self._settings.api_user
-            try:
-                account = pwd.getpwnam(user)
-            except KeyError:
-                raise DriverUnavailable(
-                    f"The user {user} does not exist on this host: scripts/host-setup makes it."
-                ) from None
-            self._directories = SocketDirectories(self._run_dir, Owner(account.pw_uid, account.pw_gid))
+            api, storage = (self._account_of(user) for user in (self._settings.api_user, self._settings.storage_user))
+            owner = Owner(api.pw_uid, api.pw_gid, storage.pw_uid)
+            self._directories = SocketDirectories(self._run_dir, owner)
         return self._directories
+
+    @staticmethod
+    def _account_of(user: str) -> pwd.struct_passwd:
+        try:
+            return pwd.getpwnam(user)
+        except KeyError:
+            raise DriverUnavailable(
+                f"The user {user} does not exist on this host: scripts/host-setup makes it."
+            ) from None
 
 
 def _check(spec: InstanceSpec) -> None:

@@ -1,6 +1,7 @@
 """The two directories through which host and instance talk, on the host's side.
 
-`RUN_DIR/instances/<instance_id>/host` belongs to the api process, which listens there; the instance sees it read-only.
+`RUN_DIR/instances/<instance_id>/host` belongs to the api process, which listens there, and `host/storage` to the storage
+process; the instance sees both read-only.
 `.../guest` is a small file system of its own, because a hostile guest may write to it: it cannot fill the host's memory
 or inodes, holds no device, no program and no set-uid file, and the host follows no symlink in it, whoever opens it how.
 """
@@ -17,6 +18,7 @@ GUEST_INODES = 64
 # `sun_path` has 108 bytes with the final zero.
 MAX_SOCKET_PATH_IN_BYTES = 107
 LONGEST_SOCKET_NAME = "stream.sock"
+STORAGE = "storage"  # in `host/`
 
 _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_NOSYMFOLLOW = 2, 4, 8, 256
 _MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8
@@ -25,10 +27,11 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Who listens in `host/`, and the group that may pass through the instance's directory to reach either."""
+    """Who listens in `host/` and in `host/storage/`, and the group that may pass through the instance's directory to reach them."""
 
     uid: int
     gid: int
+    storage_uid: int
 
 
 class SocketDirectories:
@@ -62,10 +65,15 @@ class SocketDirectories:
         own.mkdir(exist_ok=True)
         os.chown(own, 0, self._owner.gid)
         own.chmod(0o710)
-        # Made with its final owner last: as long as it is root's, nobody else can have put anything into it.
-        host.mkdir(exist_ok=True)
-        host.chmod(0o755)
-        os.chown(host, self._owner.uid, self._owner.gid)
+        if not host.exists():
+            # Made with its final owner last: as long as it is root's, nobody else can have put anything into it.
+            fresh = own / ".host"
+            storage = fresh / STORAGE
+            storage.mkdir(parents=True, exist_ok=True)
+            for path, uid in ((storage, self._owner.storage_uid), (fresh, self._owner.uid)):
+                path.chmod(0o755)
+                os.chown(path, uid, self._owner.gid)
+            fresh.rename(host)
         guest.mkdir(exist_ok=True)
         if not guest.is_mount():
             _mount_guest(guest)

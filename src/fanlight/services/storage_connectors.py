@@ -1,0 +1,60 @@
+"""The rules of StorageConnectors: what stacks may say of where their users' files are."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fanlight.domain.errors import InvalidCombination, NotSupported
+from fanlight.domain.places import Scope
+from fanlight.domain.user_storage import StorageConnector, StorageKind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WantedConnector:
+    """`connector_type` is HOMEFOLDERS, GOOGLE_DRIVE or ONE_DRIVE; `resource_identifier` what the client wrote there."""
+
+    connector_type: str
+    resource_identifier: str | None = None
+    domains: tuple[str, ...] = ()
+    domains_require_admin_consent: tuple[str, ...] = ()
+
+
+def checked_connectors(wanted: Sequence[WantedConnector], scope: Scope) -> tuple[StorageConnector, ...]:
+    """Raises InvalidCombination, NotSupported."""
+    connectors = tuple(_checked(one, wanted, scope) for one in wanted)
+    for connector in connectors:
+        if connector.kind is not StorageKind.HOMEFOLDERS:
+            raise NotSupported(
+                f"StorageConnectors: {connector.kind} is not supported: Fanlight has home folders and no drives yet. "
+                "Leave it out."
+            )
+    return connectors
+
+
+def _checked(one: WantedConnector, wanted: Sequence[WantedConnector], scope: Scope) -> StorageConnector:
+    kind = one.connector_type
+    if [other.connector_type for other in wanted].count(kind) > 1:
+        raise InvalidCombination(f"StorageConnectors: {kind} is given twice. Give it once.")
+    if kind == "HOMEFOLDERS" and one.domains:
+        raise InvalidCombination("StorageConnectors: HOMEFOLDERS has no Domains. Leave them out.")
+    if kind != "ONE_DRIVE" and one.domains_require_admin_consent:
+        raise InvalidCombination(
+            f"StorageConnectors: {kind} has no DomainsRequireAdminConsent; only ONE_DRIVE has them."
+        )
+    if kind != "HOMEFOLDERS" and not one.domains:
+        raise InvalidCombination(f"StorageConnectors: {kind} needs at least one of Domains.")
+    connector = StorageConnector(
+        kind=StorageKind(kind),
+        domains=one.domains,
+        domains_require_admin_consent=one.domains_require_admin_consent,
+    )
+    # Clients hand back what they were told; another place than that is nothing they can choose.
+    if one.resource_identifier not in (None, connector.resource_identifier(scope)):
+        raise InvalidCombination(
+            f"StorageConnectors: the ResourceIdentifier of {kind} follows from account and region"
+            f"{_as_is(connector.resource_identifier(scope))}. Leave it out."
+        )
+    return connector
+
+
+def _as_is(identifier: str | None) -> str:
+    return f" and is {identifier}" if identifier else " and is none"
