@@ -41,8 +41,16 @@ from fanlight.domain.policies import read_only_policy
 from fanlight.domain.ports import Transactions
 from fanlight.domain.stacks import PreferredProtocol, UrlRedirection, UserAction, UserSettings
 from fanlight.domain.streaming_sessions import EndReason, SessionEvent, SessionState
+from fanlight.domain.user_storage import StorageConnector, StorageKind
 from fanlight.store import Store, open_store
 from fanlight.store.door import PART_SIZE
+
+CONNECTORS = (
+    StorageConnector(kind=StorageKind.HOMEFOLDERS),
+    StorageConnector(
+        kind=StorageKind.ONE_DRIVE, domains=("b.example", "a.example"), domains_require_admin_consent=("a.example",)
+    ),
+)
 
 WRITER = Path(__file__).with_name("store_writer.py")
 
@@ -135,10 +143,26 @@ class StoreContentsContract:
             preferred_protocol=PreferredProtocol.UDP,
             content_redirection=UrlRedirection(False, ("https://example.org/*",), None),  # noqa: FBT003
             storage_connector_authentication="REUSE_CREDENTIALS",
+            storage_connectors=CONNECTORS,
+            storage_problem="The bucket is away.",
         )
         await put(store.transactions, whole)
         async with store.transactions.begin() as work:
             assert await work.stacks.get(HERE, "design") == whole
+
+    async def test_stacks_with_storage_are_found_in_one_scope_and_in_all(self, store: Store) -> None:
+        here, there = (stack(storage_connectors=CONNECTORS, scope=scope) for scope in (HERE, OTHER_REGION))
+        await put(store.transactions, here, there, stack("without"))
+        async with store.transactions.begin() as work:
+            assert await work.stacks.with_storage(HERE) == [here]
+            assert sorted(found.scope.region for found in await work.stacks.with_storage()) == sorted(
+                (HERE.region, OTHER_REGION.region)
+            )
+        async with store.transactions.begin(write=True) as work:
+            await work.stacks.save(replace(here, storage_connectors=()))
+            await work.commit()
+        async with store.transactions.begin() as work:
+            assert await work.stacks.with_storage(HERE) == []
 
     async def test_a_name_is_taken_once_in_a_scope_and_free_in_others(self, store: Store) -> None:
         await put(store.transactions, fleet(), stack())
@@ -361,6 +385,7 @@ class StoreContentsContract:
             user_settings=UserSettings(enabled_actions=frozenset({UserAction.FILE_UPLOAD}), max_copy_from=7),
             time_zone="Europe/Berlin",
             network_interface=NetworkInterface(interface_id="eni-1", address="10.140.0.5", subnet_id="subnet-a"),
+            storage_connectors=CONNECTORS,
         )
         await put(store.transactions, whole)
         async with store.transactions.begin() as work:

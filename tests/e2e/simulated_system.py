@@ -13,7 +13,7 @@ from fanlight.domain.images import Image, Visibility
 from fanlight.domain.instances import Instance
 from fanlight.domain.networks import Networks
 from fanlight.domain.places import Scope
-from fanlight.domain.ports import Transactions
+from fanlight.domain.ports import Transactions, UserStorage
 from fanlight.domain.quotas import NO_QUOTAS, Quotas
 from fanlight.domain.stacks import Stack
 from fanlight.domain.streaming_sessions import StreamingGrant, StreamingSession
@@ -29,6 +29,7 @@ from fanlight.drivers.simulated.archives import SimulatedImageArchives
 from fanlight.reconcilers import Reconcilers, ReconcilerSettings
 from fanlight.reconcilers.image_imports import ArchiveTools
 from fanlight.services.bundle import AppStreamServices
+from fanlight.services.door_tokens import DoorTokens
 from fanlight.services.image_catalogues import read_catalogues
 from fanlight.services.image_files import ImageFiles
 from fanlight.services.image_workshop import ImageWorkshop
@@ -195,6 +196,7 @@ async def stopped_system(
     around: Callable[[Any], Any] = lambda part: part,
     networks: Networks = NO_NETWORKS,
     regions: tuple[str, ...] = (SCOPE.region,),
+    storage: UserStorage | None = None,
     **settings: Any,
 ) -> AsyncIterator[System]:
     """Make everything over `data_dir`; nothing is reconciled but within `System.reconciling`.
@@ -231,6 +233,8 @@ async def stopped_system(
                 networks=networks,
                 workshop=workshop,
                 snapshots=around(SimulatedSnapshots(driver)),
+                storage=storage,
+                door_tokens=DoorTokens(b"k" * 32),
                 archives=ArchiveTools(archives=archives, objects=None, icons=image_files),
                 settings=ReconcilerSettings(
                     **{"shortest_backoff": timedelta(milliseconds=50), "capacity_wait": timedelta(seconds=5)} | settings

@@ -20,7 +20,7 @@ ACTIONS = (*ENABLED_BY_DEFAULT, *DISABLED_BY_DEFAULT)
 LONGEST = 20_971_520
 SHOWN = (
     *("DisplayName", "Description", "RedirectURL", "FeedbackURL", "EmbedHostDomains", "StreamingExperienceSettings"),
-    *("UserSettings", "ApplicationSettings", "ContentRedirection"),
+    *("UserSettings", "ApplicationSettings", "ContentRedirection", "StorageConnectors"),
 )
 # Member → the attribute that deletes it.
 ATTRIBUTES = {
@@ -31,8 +31,10 @@ ATTRIBUTES = {
     "StreamingExperienceSettings": "STREAMING_EXPERIENCE_SETTINGS",
     "ContentRedirection": "CONTENT_REDIRECTION",
     "AccessEndpoints": "ACCESS_ENDPOINTS",
+    "StorageConnectors": "STORAGE_CONNECTORS",
 }
-NOTHING_TO_DELETE = ("THEME_NAME", "IAM_ROLE_ARN", "STORAGE_CONNECTORS", "STORAGE_CONNECTOR_HOMEFOLDERS")
+HOME_FOLDERS = "STORAGE_CONNECTOR_HOMEFOLDERS"
+NOTHING_TO_DELETE = ("THEME_NAME", "IAM_ROLE_ARN", "STORAGE_CONNECTOR_GOOGLE_DRIVE", "STORAGE_CONNECTOR_ONE_DRIVE")
 
 
 def user_settings(given: list[dict[str, Any]]) -> dict[str, int | None]:
@@ -54,6 +56,7 @@ DEFAULTS: dict[str, Any] = {
     "StreamingExperienceSettings": {"PreferredProtocol": "TCP"},
     "UserSettings": user_settings([]),
     "ApplicationSettings": {"Enabled": False},
+    "StorageConnectors": [],
 }
 
 
@@ -71,7 +74,9 @@ def of_wire(stack: dict[str, Any]) -> dict[str, Any]:
         one["Action"]: one.get("MaximumLength") for one in stack["UserSettings"] if one["Permission"] == "ENABLED"
     }
     applications = {name: value for name, value in stack["ApplicationSettings"].items() if name != "S3BucketName"}
-    return {**shown, "UserSettings": settings, "ApplicationSettings": applications}
+    connectors = [{"ConnectorType": one["ConnectorType"]} for one in stack["StorageConnectors"]]
+    found = {"UserSettings": settings, "ApplicationSettings": applications, "StorageConnectors": connectors}
+    return {**shown, **found}
 
 
 def _setting(action: str, permission: str = "ENABLED", length: int | None = None) -> dict[str, Any]:
@@ -108,7 +113,9 @@ _REFUSED: tuple[tuple[str, Any, set[str]], ...] = (
     ("EmbedHostDomains", ["localhost"], {VALIDATION}),
     ("EmbedHostDomains", [], {VALIDATION}),
     ("StreamingExperienceSettings", {"PreferredProtocol": "ICMP"}, {VALIDATION}),
-    ("StorageConnectors", [{"ConnectorType": "HOMEFOLDERS"}], {NOT_PERMITTED}),
+    ("StorageConnectors", [{"ConnectorType": "HOMEFOLDERS", "ResourceIdentifier": "arn:aws:s3:::mine"}], {INVALID}),
+    ("StorageConnectors", [{"ConnectorType": "HOMEFOLDERS"}] * 2, {INVALID}),
+    ("StorageConnectors", [{"ConnectorType": "GOOGLE_DRIVE", "Domains": ["example.org"]}], {NOT_PERMITTED}),
     ("StorageConnectors", [{"ConnectorType": "HOMEFOLDERS", "Domains": ["example.org"]}], {INVALID}),
     ("StorageConnectors", [{"ConnectorType": "ONE_DRIVE"}], {INVALID}),
     ("ContentRedirection", {"HostToClient": {"Enabled": True}}, {NOT_PERMITTED}),
@@ -126,13 +133,14 @@ _LEGAL: tuple[tuple[str, st.SearchStrategy[Any]], ...] = (
     ("EmbedHostDomains", st.sampled_from((["a.example.org"], ["b.example.org", "c.example.org"]))),
     ("StreamingExperienceSettings", st.sampled_from(({"PreferredProtocol": "UDP"}, {"PreferredProtocol": "TCP"}))),
     ("ContentRedirection", st.just({"HostToClient": {"Enabled": False}})),
+    ("StorageConnectors", st.sampled_from(([{"ConnectorType": "HOMEFOLDERS"}], []))),
 )
 _one = st.one_of(
     *(values.map(lambda value, name=name: (name, value)) for name, values in (*_LEGAL, *_LEGAL)),
     st.sampled_from(_REFUSED).map(lambda row: row[:2]),
 )
 new_stacks = st.lists(_one, max_size=3, unique_by=lambda pair: pair[0]).map(dict)
-_deletions = st.lists(st.sampled_from((*ATTRIBUTES.values(), *NOTHING_TO_DELETE)), min_size=1, max_size=3)
+_deletions = st.lists(st.sampled_from((*ATTRIBUTES.values(), HOME_FOLDERS, *NOTHING_TO_DELETE)), min_size=1, max_size=3)
 stack_changes = st.builds(
     lambda members, more: {**members, **more},
     new_stacks,
@@ -153,15 +161,20 @@ def changed(stack: ModelStack, given: dict[str, Any]) -> tuple[ModelStack | None
     for member, attribute in ATTRIBUTES.items():
         if attribute not in deleted:
             continue
-        if member in given:
+        if member in given and (member != "StorageConnectors" or given[member]):
             codes.add(INVALID)
         members.pop(member, None)
         if member in DEFAULTS:
             members[member] = DEFAULTS[member]
-    if given.get("StorageConnectors") and (
-        given.get("DeleteStorageConnectors") or any("STORAGE_CONNECTOR" in attribute for attribute in deleted)
-    ):
-        codes.add(INVALID)
+    if HOME_FOLDERS in deleted or given.get("DeleteStorageConnectors"):
+        members["StorageConnectors"] = []
+        kinds = {one["ConnectorType"] for one in given.get("StorageConnectors", ())}
+        if "HOMEFOLDERS" in kinds or (kinds and given.get("DeleteStorageConnectors")):
+            codes.add(INVALID)
+    for kind in ("GOOGLE_DRIVE", "ONE_DRIVE"):
+        connectors = given.get("StorageConnectors", ())
+        if f"STORAGE_CONNECTOR_{kind}" in deleted and any(one["ConnectorType"] == kind for one in connectors):
+            codes.add(INVALID)
     members |= {name: given[name] for name in SHOWN if name in given}
     if "UserSettings" in given:
         members["UserSettings"] = user_settings(given["UserSettings"])

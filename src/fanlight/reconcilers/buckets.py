@@ -65,8 +65,9 @@ class BucketReconciler:
     async def _problem_of(storage: UserStorage, bucket: str) -> str | None:
         try:
             await storage.ensure_bucket(bucket)
-        except StorageUnusable as error:
-            return f"The bucket {bucket} of the home folders cannot be used. {error}."
-        except StorageUnavailable as error:
-            return f"The bucket {bucket} of the home folders cannot be used. {error}"
+        except (StorageUnusable, StorageUnavailable) as error:
+            return (
+                f"The bucket {bucket} of the home folders cannot be used. {error} Sessions start without home folders "
+                "until it can; this is looked at again by itself."
+            )
         return None

@@ -20,6 +20,12 @@ EVERYTHING: dict[str, Any] = {
     "StreamingExperienceSettings": {"PreferredProtocol": "UDP"},
     "ContentRedirection": {"HostToClient": {"Enabled": False, "AllowedUrls": ["https://example.org/*"]}},
     "StorageConnectorAuthentication": "REUSE_CREDENTIALS",
+    "StorageConnectors": [
+        {
+            "ConnectorType": "HOMEFOLDERS",
+            "ResourceIdentifier": "arn:aws:s3:::appstream2-36fb080bb8-us-east-1-000000000000",
+        }
+    ],
 }
 
 
@@ -43,6 +49,7 @@ async def test_what_is_asked_comes_back_until_it_is_taken_away(api: Any, protoco
         "StreamingExperienceSettings": {"PreferredProtocol": "TCP"},
         "ContentRedirection": None,
         "StorageConnectorAuthentication": None,
+        "StorageConnectors": [],
     }
     assert {name: bare[name] for name in kept} == {name: EVERYTHING[name] for name in kept}
 
@@ -50,7 +57,10 @@ async def test_what_is_asked_comes_back_until_it_is_taken_away(api: Any, protoco
 @pytest.mark.parametrize(
     ("members", "code"),
     [
-        ({"StorageConnectors": [{"ConnectorType": "HOMEFOLDERS"}]}, "OperationNotPermittedException"),
+        (
+            {"StorageConnectors": [{"ConnectorType": "GOOGLE_DRIVE", "Domains": ["example.org"]}]},
+            "OperationNotPermittedException",
+        ),
         ({"StorageConnectors": [{"ConnectorType": "ONE_DRIVE"}]}, "InvalidParameterCombinationException"),
         ({"AccessEndpoints": [{"EndpointType": "STREAMING", "VpceId": "vpce-1"}]}, "OperationNotPermittedException"),
         ({"ApplicationSettings": {"Enabled": True}}, "InvalidParameterCombinationException"),

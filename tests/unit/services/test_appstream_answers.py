@@ -549,7 +549,11 @@ AGENT_ACCESS = {
 @pytest.mark.parametrize(
     ("member", "value", "text"),
     [
-        ("StorageConnectors", [{"ConnectorType": "HOMEFOLDERS"}], "StorageConnectors is not supported: "),
+        (
+            "StorageConnectors",
+            [{"ConnectorType": "HOMEFOLDERS"}, {"ConnectorType": "GOOGLE_DRIVE", "Domains": ["example.org"]}],
+            "StorageConnectors: GOOGLE_DRIVE is not supported: ",
+        ),
         (
             "StorageConnectorAuthentication",
             "FORCE_REAUTHENTICATION",
@@ -605,6 +609,7 @@ def actions(*named: tuple[str, str]) -> list[dict[str, str]]:
         ("ApplicationSettings", {"Enabled": True, "SettingsGroup": "/a"}, "ApplicationSettings: SettingsGroup is a prefix"),
         ("StorageConnectors", [{"ConnectorType": "HOMEFOLDERS"}] * 2, "StorageConnectors: HOMEFOLDERS is given twice."),
         ("StorageConnectors", [{"ConnectorType": "HOMEFOLDERS", "Domains": ["a.b"]}], "StorageConnectors: HOMEFOLDERS has no Domains."),
+        ("StorageConnectors", [{"ConnectorType": "HOMEFOLDERS", "ResourceIdentifier": "arn:aws:s3:::mine"}], "StorageConnectors: the ResourceIdentifier of HOMEFOLDERS follows"),
         ("StorageConnectors", [{"ConnectorType": "ONE_DRIVE"}], "StorageConnectors: ONE_DRIVE needs at least one of Domains."),
         ("StorageConnectors", [{**DRIVE, "DomainsRequireAdminConsent": ["a.b"]}], "StorageConnectors: GOOGLE_DRIVE has no DomainsRequireAdminConsent"),
         ("AccessEndpoints", [{"EndpointType": "STREAMING"}], "AccessEndpoints: VpceId is missing."),
@@ -652,6 +657,31 @@ async def test_nothing_is_given_and_taken_away_at_once(call: Call, given: dict[s
         "InvalidParameterCombinationException",
         f"{attribute} is both given and in AttributesToDelete. Say one of them.",
     )
+
+
+HOME_FOLDERS = {
+    "ConnectorType": "HOMEFOLDERS",
+    "ResourceIdentifier": "arn:aws:s3:::appstream2-36fb080bb8-us-east-1-000000000000",
+}
+
+
+@pytest.mark.parametrize(
+    "deletion",
+    [
+        {"DeleteStorageConnectors": True},
+        {"AttributesToDelete": ["STORAGE_CONNECTORS"]},
+        {"AttributesToDelete": ["STORAGE_CONNECTOR_HOMEFOLDERS"]},
+        {"StorageConnectors": []},
+    ],
+)
+async def test_home_folders_come_and_go_in_every_way(call: Call, deletion: dict[str, Any]) -> None:
+    made = (await call("CreateStack", **STACK))["Stack"]
+    for given in ({"ConnectorType": "HOMEFOLDERS"}, HOME_FOLDERS):
+        stack = (await call("UpdateStack", Name="design", StorageConnectors=[given]))["Stack"]
+        assert stack == made | {"StorageConnectors": [HOME_FOLDERS]}
+    for untouched in ({}, {"AttributesToDelete": ["STORAGE_CONNECTOR_ONE_DRIVE"]}):
+        assert (await call("UpdateStack", Name="design", **untouched))["Stack"] == stack
+    assert (await call("UpdateStack", Name="design", **deletion))["Stack"] == made
 
 
 async def test_storage_connectors_are_not_given_and_deleted_at_once(call: Call) -> None:
