@@ -18,8 +18,9 @@ from yarl import URL
 
 from e2e.installation import free_port
 from fanlight.config import Settings
+from fanlight.domain.errors import StorageUnusable
 from fanlight.domain.user_storage import StorageDoor, StorageKind
-from fanlight.storage.buckets import Buckets, BucketUnusable
+from fanlight.storage.buckets import Buckets
 from fanlight.storage.embedded_s3 import KeyPair, buckets_directory, server_of
 from fanlight.storage.front import USER
 from fanlight.storage.rclone import keep_serving
@@ -100,7 +101,7 @@ async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rig]:
         for _ in range(100):
             try:
                 await buckets.ensure(BUCKET)
-            except BucketUnusable:
+            except StorageUnusable:
                 await asyncio.sleep(0.05)
             else:
                 break

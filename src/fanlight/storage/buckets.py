@@ -8,11 +8,8 @@ import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from fanlight.domain.errors import StorageUnusable
 from fanlight.storage.embedded_s3 import KeyPair
-
-
-class BucketUnusable(Exception):
-    """The endpoint is away, refuses, or has no room. The text says which, for administrators."""
 
 
 class Buckets:
@@ -32,11 +29,11 @@ class Buckets:
         )
 
     async def ensure(self, bucket: str) -> None:
-        """Make the bucket if it is not there, with the policy that keeps people from deleting it. Raises BucketUnusable."""
+        """Make the bucket if it is not there, with the policy that keeps people from deleting it. Raises StorageUnusable."""
         await asyncio.to_thread(self._explained, self._ensure, bucket)
 
     async def size_of(self, bucket: str, prefix: str) -> int:
-        """Return the bytes of all objects whose key begins so. Raises BucketUnusable."""
+        """Return the bytes of all objects whose key begins so. Raises StorageUnusable."""
         return int(await asyncio.to_thread(self._explained, self._size_of, bucket, prefix))
 
     def _ensure(self, bucket: str) -> None:
@@ -67,11 +64,11 @@ class Buckets:
             return call(*arguments)
         except ClientError as error:
             told = error.response["Error"]
-            raise BucketUnusable(
+            raise StorageUnusable(
                 f"The S3 endpoint {self._endpoint_url} refuses the bucket {arguments[0]}: {told['Code']}."
             ) from error
         except (BotoCoreError, OSError) as error:
-            raise BucketUnusable(f"The S3 endpoint {self._endpoint_url} does not answer.") from error
+            raise StorageUnusable(f"The S3 endpoint {self._endpoint_url} does not answer.") from error
 
 
 def _keeping(bucket: str) -> str:

@@ -16,7 +16,7 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
-from fanlight.storage.buckets import BucketUnusable
+from fanlight.domain.errors import StorageUnusable
 from fanlight.storage.usage import Usage
 from fanlight.unix_sockets import uid_of_peer
 
@@ -77,7 +77,7 @@ class Front:
             if request.method == "PUT":
                 return await self._put(request, headers)
             return await self._pass(request, headers)
-        except BucketUnusable as error:
+        except StorageUnusable as error:
             log.warning("users' files cannot be reached", extra={"why": str(error)})
         except (aiohttp.ClientError, TimeoutError, OSError):
             log.debug("a request for users' files broke off", exc_info=True)

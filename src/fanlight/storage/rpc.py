@@ -13,8 +13,8 @@ from typing import Any
 
 from aiohttp import web
 
+from fanlight.domain.errors import StorageUnusable
 from fanlight.domain.user_storage import RPC_SOCKET_NAME, StorageDoor, StorageKind
-from fanlight.storage.buckets import BucketUnusable
 from fanlight.storage.sessions import Remote, SessionDoors
 from fanlight.unix_sockets import listen_in, uid_of_peer
 
@@ -166,8 +166,8 @@ def _allowing(uids: frozenset[int]) -> Any:
 async def _answering_errors(request: web.Request, handler: _Handler) -> web.StreamResponse:
     try:
         return await handler(request)
-    except BucketUnusable as error:
-        return _refusal(HTTPStatus.CONFLICT, "StorageUnusable", str(error))
+    except StorageUnusable as error:
+        return _refusal(HTTPStatus.CONFLICT, StorageUnusable.__name__, str(error))
     except MalformedRequest as error:
         return _refusal(HTTPStatus.BAD_REQUEST, "StorageUnavailable", f"Malformed: {error}.")
     except (OSError, TimeoutError) as error:

@@ -17,8 +17,8 @@ from weakref import WeakValueDictionary
 
 from aiohttp import web
 
+from fanlight.domain.errors import StorageUnusable
 from fanlight.domain.user_storage import StorageDoor, StorageKind
-from fanlight.storage.buckets import Buckets, BucketUnusable
 from fanlight.storage.embedded_s3 import KeyPair
 from fanlight.storage.front import Front
 from fanlight.storage.rclone import keep_serving
@@ -39,7 +39,7 @@ class Remote:
     """Where the buckets are, as rclone is told: `root` stands before the name of the bucket.
 
     `size_of` returns the bytes stored under a prefix of a bucket, `ensure` makes a bucket that is not there. Both raise
-    BucketUnusable.
+    StorageUnusable.
     """
 
     root: str
@@ -65,6 +65,8 @@ def on_this_host(buckets: Path) -> Remote:
 
 
 def on_s3(endpoint_url: str, region: str, key: KeyPair) -> Remote:
+    from fanlight.storage.buckets import Buckets  # with botocore, which only this needs
+
     buckets = Buckets(endpoint_url, region, key)
     return Remote(
         root="home:",
@@ -193,15 +195,15 @@ def _about(door: StorageDoor) -> dict[str, str]:
 
 
 def _make_directory(bucket: Path) -> None:
-    """Raises BucketUnusable when it cannot be made, or nothing can be written to it."""
+    """Raises StorageUnusable when it cannot be made, or nothing can be written to it."""
     try:
         bucket.mkdir(mode=0o700, exist_ok=True)
         room = os.statvfs(bucket)
     except OSError as error:
-        raise BucketUnusable(f"The directory {bucket} cannot be used: {error.strerror}.") from error
+        raise StorageUnusable(f"The directory {bucket} cannot be used: {error.strerror}.") from error
     if not room.f_bavail or not os.access(bucket, os.W_OK | os.X_OK):
         why = "its disk is full" if not room.f_bavail else "its owner is not the storage process"
-        raise BucketUnusable(f"Nothing can be written to the directory {bucket}: {why}.")
+        raise StorageUnusable(f"Nothing can be written to the directory {bucket}: {why}.")
 
 
 def _size_below(directory: Path) -> int:
