@@ -8,12 +8,13 @@ from collections.abc import Coroutine
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
-from fanlight.api.audit import AuditLog, Connection
+from fanlight.api.audit import AuditLog, Connection, FilesLost
 from fanlight.api.catalogue import aws_services
 from fanlight.api.listener import ApiSettings, make_api_app, make_api_runner
 from fanlight.api.metrics_page import add_metrics_page
@@ -29,6 +30,7 @@ from fanlight.domain.objects import ObjectStore
 from fanlight.domain.ports import ImageStore, InstanceDriver, UserStorage
 from fanlight.domain.quotas import Quotas, UnknownQuota, read_quotas
 from fanlight.domain.streaming_sessions import StreamingSession
+from fanlight.domain.unsent_files import UnsentFiles
 from fanlight.drivers.agents import AgentSockets
 from fanlight.drivers.s3 import S3Objects
 from fanlight.drivers.storage import StorageConnection
@@ -107,6 +109,8 @@ async def _assemble(settings: Settings, stack: AsyncExitStack) -> _Parts:
     agents = AgentSockets(settings.effective_run_dir, clock)
     stack.push_async_callback(agents.close_all)
     changes = SessionChanges()
+    audit = AuditLog(settings.data_dir / "audit" / "audit.jsonl")
+    stack.callback(audit.close)
     image_files = ImageFiles(settings.data_dir)
     installation = (settings.data_dir / INSTALLATION_ID).read_text().strip()
     signing_key = (settings.data_dir / "state" / "signing.key").read_bytes()
@@ -136,9 +140,11 @@ async def _assemble(settings: Settings, stack: AsyncExitStack) -> _Parts:
             expired_sessions_kept=timedelta(seconds=settings.expired_sessions_kept_in_seconds),
             nimble_deleted_kept=timedelta(seconds=settings.nimble_deleted_kept_in_seconds),
             home_folder_quota_in_bytes=quota * 2**20 if (quota := settings.home_folder_quota_in_mib) else None,
+            unsent_files_kept=timedelta(hours=settings.unsent_files_kept_in_hours),
         ),
         session_changed=changes.notify,
         session_idled=changes.disconnect,
+        files_lost=partial(_record_loss, audit),
     )
     services = AppStreamServices.build(
         transactions=store.transactions,
@@ -166,9 +172,21 @@ async def _assemble(settings: Settings, stack: AsyncExitStack) -> _Parts:
         activities=Activities(store.transactions, clock, services.fleets.update),
         settings=AutoscalerSettings(metrics_kept=timedelta(seconds=settings.metrics_kept_in_seconds)),
     )
-    audit = AuditLog(settings.data_dir / "audit" / "audit.jsonl")
-    stack.callback(audit.close)
     return _Parts(store, services, reconcilers, autoscaler, agents, audit, changes)
+
+
+def _record_loss(audit: AuditLog, session: StreamingSession, lost: UnsentFiles) -> None:
+    audit.record_loss(
+        FilesLost(
+            session_id=session.session_id,
+            account_id=session.scope.account_id,
+            region=session.scope.region,
+            stack_name=session.stack_name,
+            user_id=session.user_id,
+            count=lost.files,
+            size_in_bytes=lost.size_in_bytes,
+        )
+    )
 
 
 async def _enforces_disk_quota(driver: InstanceDriver) -> bool:

@@ -103,6 +103,11 @@ class Settings(BaseSettings):
     expired_sessions_kept_in_seconds: float = Field(
         3600.0, ge=0, description="How long DescribeSessions lists EXPIRED sessions."
     )
+    unsent_files_kept_in_hours: float = Field(
+        24.0,
+        gt=0,
+        description="How long an instance stays after its session to send files of home folders that could not be sent; then they are given up, and the log says how many.",
+    )
     metrics_kept_in_seconds: float = Field(
         1_296_000.0,
         ge=86_400,

@@ -41,6 +41,7 @@ from fanlight.domain.policies import read_only_policy
 from fanlight.domain.ports import Transactions
 from fanlight.domain.stacks import PreferredProtocol, UrlRedirection, UserAction, UserSettings
 from fanlight.domain.streaming_sessions import EndReason, SessionEvent, SessionState
+from fanlight.domain.unsent_files import UnsentFiles
 from fanlight.domain.user_storage import StorageConnector, StorageKind
 from fanlight.store import Store, open_store
 from fanlight.store.door import PART_SIZE
@@ -52,6 +53,8 @@ CONNECTORS = (
     ),
 )
 
+HOUR = timedelta(hours=1)
+UNSENT, LOST = UnsentFiles(files=2, size_in_bytes=5_000), UnsentFiles(files=1, size_in_bytes=10, are_lost=True)
 WRITER = Path(__file__).with_name("store_writer.py")
 
 
@@ -480,10 +483,31 @@ class StoreContentsContract:
             session("s-1", user_id="a", state=SessionState.EXPIRED, ended_at=old),
             session("s-2", user_id="b", state=SessionState.EXPIRED, ended_at=NOW),
             session("s-3", user_id="c", state=SessionState.ACTIVE, ended_at=old),
+            session("s-4", user_id="d", state=SessionState.EXPIRED, ended_at=old, unsent=UNSENT),
+            session("s-5", user_id="e", state=SessionState.EXPIRED, ended_at=old - HOUR, unsent=LOST),
         )
         async with store.transactions.begin(write=True) as work:
-            assert await work.sessions.prune(NOW) == 1
-            assert [await work.sessions.find(one) is None for one in ("s-1", "s-2", "s-3")] == [True, False, False]
+            assert await work.sessions.prune(NOW, old) == 2
+            left = [one for one in ("s-1", "s-2", "s-3", "s-4", "s-5") if await work.sessions.find(one)]
+            assert left == ["s-2", "s-3", "s-4"]
+
+    async def test_what_a_user_saved_and_is_not_sent_is_found_whatever_the_stack(self, store: Store) -> None:
+        expired = {"user_id": "ada", "state": SessionState.EXPIRED, "ended_at": NOW}
+        await put(
+            store.transactions,
+            session("s-1", **expired, unsent=UNSENT),
+            session("s-2", **expired, unsent=LOST, stack_name="other", lost_before=LOST),
+            session("s-3", **expired),
+            session("s-4", **expired | {"user_id": "bob"}, unsent=UNSENT),
+            session("s-5", **expired, unsent=UNSENT, authentication_type="SAML"),
+            session("s-6", **expired, unsent=UNSENT, scope=OTHER_REGION),
+            session("s-7", user_id="ada", state=SessionState.ACTIVE, unsent=UNSENT),
+        )
+        async with store.transactions.begin() as work:
+            found = {one.session_id: one for one in await work.sessions.unsent_of_user(HERE, "ada", "API")}
+        assert sorted(found) == ["s-1", "s-2"]
+        assert found["s-1"].unsent == UNSENT
+        assert (found["s-2"].unsent, found["s-2"].lost_before) == (LOST, LOST)
 
     # ── Tags and keys ─────────────────────────────────────────────────────────────────────────────────────────────
 

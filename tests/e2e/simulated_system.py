@@ -17,6 +17,7 @@ from fanlight.domain.ports import Transactions, UserStorage
 from fanlight.domain.quotas import NO_QUOTAS, Quotas
 from fanlight.domain.stacks import Stack
 from fanlight.domain.streaming_sessions import StreamingGrant, StreamingSession
+from fanlight.domain.unsent_files import UnsentFiles
 from fanlight.drivers.agents import AgentSockets
 from fanlight.drivers.simulated import (
     Faults,
@@ -62,6 +63,7 @@ class System:
     data_dir: Path
     changes: list[StreamingSession] = field(default_factory=list)
     idled: list[StreamingSession] = field(default_factory=list)
+    lost: list[tuple[str, UnsentFiles]] = field(default_factory=list)  # session ids and what was given up
     reconcilers: Reconcilers = field(init=False)
     services_with: Callable[[Quotas], AppStreamServices] = field(init=False)
     """The same services over the same store, with quotas of one's own."""
@@ -221,6 +223,7 @@ async def stopped_system(
         )
         changes: list[StreamingSession] = []
         idled: list[StreamingSession] = []
+        lost: list[tuple[str, UnsentFiles]] = []
 
         def make_reconcilers() -> Reconcilers:
             return Reconcilers(
@@ -241,6 +244,7 @@ async def stopped_system(
                 ),
                 session_changed=changes.append,
                 session_idled=idled.append,
+                files_lost=lambda session, files: lost.append((session.session_id, files)),
             )
 
         system: System
@@ -261,7 +265,9 @@ async def stopped_system(
         services = services_with(NO_QUOTAS)
         await _import_images(store.transactions, data_dir / "images", clock.now())
         await driver.prepare()
-        system = System(store, services, make_reconcilers, driver, images, agents, clock, data_dir, changes, idled)
+        system = System(
+            store, services, make_reconcilers, driver, images, agents, clock, data_dir, changes, idled, lost
+        )
         system.services_with = services_with
         try:
             yield system

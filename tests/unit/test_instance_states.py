@@ -6,11 +6,12 @@ from fanlight.domain.errors import TransitionRefused
 from fanlight.domain.instances import INSTANCE, InstanceEvent, InstanceState
 
 MATRIX = """
-           AGENT_READY  CLAIMED  RETIRED
-LAUNCHING  READY        IN_USE   RETIRING
-READY      -            IN_USE   RETIRING
-IN_USE     -            IN_USE   RETIRING
-RETIRING   -            -        -
+           AGENT_READY  CLAIMED  SET_ASIDE  RETIRED
+LAUNCHING  READY        IN_USE   -          RETIRING
+READY      -            IN_USE   -          RETIRING
+IN_USE     -            IN_USE   FLUSHING   RETIRING
+FLUSHING   -            -        -          RETIRING
+RETIRING   -            -        -          -
 """
 EVENTS, *ROWS = [line.split() for line in MATRIX.strip().splitlines()]
 CELLS = [(state, event, after) for state, *cells in ROWS for event, after in zip(EVENTS, cells, strict=True)]

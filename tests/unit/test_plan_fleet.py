@@ -130,6 +130,12 @@ ABOVE, OTHER_IMAGE = "above the desired capacity", "made from another image"
         ({"state": STOPPING}, "ready launching in_use", [Retire("i-0", "the fleet stops"), Retire("i-1", "the fleet stops")]),
         ({"state": STOPPING}, "retiring", []),
         ({"state": STOPPING}, "", [BecomeStopped()]),
+        # What only sends files is no capacity, and nobody waits for it
+        ({}, "flushing ready", [Launch(1, IMAGE)]),
+        ({"state": STARTING}, "flushing ready ready", [BecomeRunning()]),
+        ({"state": STOPPING}, "flushing", [BecomeStopped()]),
+        ({"state": STOPPING}, "flushing retiring", []),
+        (ON_DEMAND, "flushing", []),
         ({"state": STOPPED}, "", []),
         ({"state": STOPPED}, "ready", [Retire("i-0", "the fleet stops")]),
     ],
@@ -197,7 +203,9 @@ def test_a_stopping_fleet_ends_its_sessions_once_and_waits_for_them() -> None:
     assert steps == [EndSession("s-1", EndReason.FLEET_STOPPED)]
 
 
-words = st.sampled_from(["launching", "ready", "in_use", "retiring", "ready:old", "launching:old", "in_use:old"])
+words = st.sampled_from(
+    ["launching", "ready", "in_use", "retiring", "flushing", "ready:old", "launching:old", "in_use:old"]
+)
 
 
 @given(

@@ -31,7 +31,7 @@ from fanlight.domain.streaming_sessions import SessionState, StreamingSession
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 LAUNCHED = NOW - timedelta(seconds=10)
 SCOPE = Scope("000000000000", "us-east-1")
-LAUNCHING, READY, IN_USE, RETIRING = InstanceState
+LAUNCHING, READY, IN_USE, _, RETIRING = InstanceState
 
 
 def row(state: InstanceState = LAUNCHING, **members: Any) -> Instance:

@@ -1,4 +1,4 @@
-"""The audit log: one JSON line for every API call and every connection, in `DATA_DIR/audit/audit.jsonl`.
+"""The audit log, `DATA_DIR/audit/audit.jsonl`: a JSON line for every API call, connection and loss of users' files.
 
 It says who did what to which resource, from where, and how it ended. It holds names and ids only: of a request, just the
 members of an allow-list. Session contexts, passwords, tokens, signatures and streaming URLs cannot get in. A disk that
@@ -86,6 +86,19 @@ class Connection:
     source_address: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilesLost:
+    """Files that a user saved in a session and that were given up; `count` and `size_in_bytes` as last known."""
+
+    session_id: str
+    account_id: str
+    region: str
+    stack_name: str
+    user_id: str
+    count: int
+    size_in_bytes: int
+
+
 def recorded_members(request: Any) -> dict[str, Any]:
     """Return what the log may know of a typed request: short names and ids by their wire names."""
     if request is None:
@@ -121,11 +134,14 @@ class AuditLog:
         self._sum_up(self._strangers.ended(time.monotonic()))
         self._write("connection", connection)
 
+    def record_loss(self, loss: FilesLost) -> None:
+        self._write("files-lost", loss)
+
     def close(self) -> None:
         self._sum_up(self._strangers.ended(math.inf))
         self._handler.close()
 
-    def _write(self, kind: str, entry: ApiCall | Connection) -> None:
+    def _write(self, kind: str, entry: ApiCall | Connection | FilesLost) -> None:
         self._append(kind, {field: getattr(entry, field) for field in entry.__slots__})
 
     def _sum_up(self, summary: Mapping[str, Any] | None) -> None:

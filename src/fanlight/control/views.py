@@ -2,16 +2,26 @@
 
 import re
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 from fanlight.agentwire import stream_socket_name
-from fanlight.controlwire.messages import Catalog, CatalogEntry, SessionView, StackRules
+from fanlight.controlwire.messages import (
+    Catalog,
+    CatalogEntry,
+    FilesView,
+    FolderView,
+    SessionView,
+    StackRules,
+)
 from fanlight.domain.errors import DriverUnavailable, NotFound
 from fanlight.domain.fleets import StreamView
+from fanlight.domain.flush_plan import SHOWN_FLUSH
 from fanlight.domain.own_desktops import OwnDesktop
 from fanlight.domain.ports import AgentChannel, AgentStatus, Clock, SessionReport, Transactions
 from fanlight.domain.session_plan import idle_disconnect_at, whole_minutes
 from fanlight.domain.streaming_sessions import SessionState, StreamingGrant, StreamingSession
+from fanlight.domain.unsent_files import UnsentFiles
 from fanlight.services.icon_urls import IconUrls
 from fanlight.services.own_desktops import DesktopCatalog, find_desktop
 from fanlight.services.streaming_sessions import SessionCatalog
@@ -60,6 +70,9 @@ class SessionViews:
             is_idle_disconnected=session.is_idle_disconnected,
             runtime_version=_runtime_of(agent),
             has_script_failed=report is not None and report.has_script_failed,
+            folders=_folders_of(report) if is_active else (),
+            unsent=_unsent_of(session, self._clock.now()),
+            lost_before=_files_view(session.lost_before),
         )
 
     async def rules_of(self, grant: StreamingGrant) -> StackRules:
@@ -106,6 +119,30 @@ def _seat_of(report: SessionReport | None) -> int:
     if report is None:
         raise DriverUnavailable("The instance has not been heard yet. Try again in a moment.")
     return report.seat
+
+
+def _folders_of(report: SessionReport | None) -> tuple[FolderView, ...]:
+    return tuple(
+        FolderView(kind=one.kind, state=one.state, unsent_files=one.unsent_files, unsent_bytes=one.unsent_bytes)
+        for one in (report.storage if report else ())
+    )
+
+
+def _unsent_of(session: StreamingSession, now: datetime) -> FilesView | None:
+    if session.is_live or session.ended_at is None:
+        return None
+    return _files_view(session.unsent, is_waited_for=now < session.ended_at + SHOWN_FLUSH)
+
+
+def _files_view(files: UnsentFiles | None, *, is_waited_for: bool = False) -> FilesView | None:
+    if files is None:
+        return None
+    return FilesView(
+        count=files.files,
+        size_in_bytes=files.size_in_bytes,
+        is_waited_for=is_waited_for and not files.are_lost,
+        are_lost=files.are_lost,
+    )
 
 
 def _runtime_of(agent: AgentStatus | None) -> str | None:

@@ -49,6 +49,28 @@ class Catalog:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FolderView:
+    """One place of the user's files in a session: `kind` is a connector or APPLICATION_SETTINGS, `state` MOUNTING,
+    MOUNTED or OFFLINE. Unsent is what was saved there and has not arrived yet.
+    """
+
+    kind: str
+    state: str
+    unsent_files: int
+    unsent_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilesView:
+    """Files that were saved in a session and have not arrived. `is_waited_for` while the page shows how many are left."""
+
+    count: int
+    size_in_bytes: int
+    is_waited_for: bool = False
+    are_lost: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SessionView:
     """All that the page and the relay need to know of one session.
 
@@ -59,6 +81,8 @@ class SessionView:
     typed or clicked, None while it will not. `runtime_version` is the runtime that the instance mounts, None if unknown.
     `is_idle_disconnected` while the session waits for a user whose stream was cut because nothing was typed or clicked.
     `has_script_failed` when a script that the image runs at the start of a session failed.
+    `folders` are what an ACTIVE session has of its user's, `unsent` what an EXPIRED one has still to send (None: all has
+    arrived, or there was nothing), `lost_before` what earlier sessions of the user lost.
     """
 
     session_id: str
@@ -78,6 +102,9 @@ class SessionView:
     runtime_version: str | None = None
     is_idle_disconnected: bool = False
     has_script_failed: bool = False
+    folders: tuple[FolderView, ...] = field(default=())
+    unsent: FilesView | None = None
+    lost_before: FilesView | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -130,7 +130,9 @@ def _plan_teardown(
         EndSession(s.session_id, EndReason.FLEET_STOPPED) for s in sessions if s.end_requested is None
     ]
     steps += [Retire(i.instance_id, why="the fleet stops") for i in instances if not i.is_leaving and not i.session_ids]
-    if fleet.state is FleetState.STOPPING and not instances and not sessions:
+    # Users' files are sent from instances that are the fleet's no more; nobody has to wait for that to stop it.
+    is_gone = all(i.state is InstanceState.FLUSHING for i in instances)
+    if fleet.state is FleetState.STOPPING and is_gone and not sessions:
         steps.append(BecomeStopped())
     return steps
 

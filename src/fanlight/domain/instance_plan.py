@@ -6,42 +6,37 @@ from datetime import datetime, timedelta
 from typing import TypeAlias
 
 from fanlight.domain.clock_corrections import is_due
+from fanlight.domain.flush_plan import (
+    END_GRACE,
+    END_LIMIT,
+    Drain,
+    Ending,
+    EndStep,
+    Listen,
+    LookAgain,
+    Lose,
+    NoteUnsent,
+    Release,
+    SetAside,
+    Sight,
+    StartAgain,
+    TellEnd,
+)
 from fanlight.domain.instances import Instance, InstanceState
-from fanlight.domain.ports import AgentPhase, AgentStatus, ObservedInstance, Power, SessionPhase
+from fanlight.domain.ports import AgentPhase, AgentStatus, SessionPhase
 from fanlight.domain.streaming_sessions import StreamingSession
 
 # Must exceed the slowest boot of a loaded host, or healthy instances are replaced for ever.
 BOOT_GRACE = timedelta(minutes=5)
 # An idle instance whose agent is silent for so long is replaced; the agent itself reconnects within seconds.
 SILENCE_GRACE = timedelta(seconds=45)
-# How long the agent may be silent while it stops the programs of an ended session and flushes what has to be flushed.
-END_GRACE = timedelta(seconds=10)
-# How long it may take in all: the image's scripts have up to 60 s, then the programs have their own grace.
-END_LIMIT = timedelta(seconds=80)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sight:
-    """What is seen of one instance from outside.
-
-    `looked_at` is when the newest look at the engine began (None: none yet); `observed` what it showed then.
-    `listening_since` is when this process began to listen for its agent (None: it does not).
-    """
-
-    looked_at: datetime | None = None
-    observed: ObservedInstance | None = None
-    agent: AgentStatus | None = None
-    listening_since: datetime | None = None
+UNSENT_KEPT = timedelta(hours=24)
+_SOON = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Submit:
     """Hand the launch to the engine: again, if a crash left open whether it was taken."""
-
-
-@dataclass(frozen=True, slots=True)
-class Listen:
-    first_uid: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,22 +53,10 @@ class Retire:
 
 
 @dataclass(frozen=True, slots=True)
-class TellEnd:
-    session_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Release:
-    """A session that is over holds its place no more; others are on the instance still."""
+class EndLost:
+    """End a live session whose instance stands still, so that it can be started again to send what was saved."""
 
     session_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Drain:
-    """Let no more sessions come, because something on the instance is not as it should be."""
-
-    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +64,33 @@ class Destroy:
     """Terminate it, look, and remove the row once the engine does not show it any more."""
 
 
-@dataclass(frozen=True, slots=True)
-class LookAgain:
-    """Nothing to do before this moment; `is_engine_asked` when a fresh look at the engine decides."""
+InstanceStep: TypeAlias = Submit | NoteReady | Retire | EndLost | Destroy | SetAside | EndStep
 
-    until: datetime
-    is_engine_asked: bool = False
-
-
-InstanceStep: TypeAlias = Submit | Listen | NoteReady | Retire | TellEnd | Release | Drain | Destroy | LookAgain
+# Who plans and carries out endings finds all steps here.
+__all__ = (
+    "BOOT_GRACE",
+    "END_GRACE",
+    "END_LIMIT",
+    "SILENCE_GRACE",
+    "UNSENT_KEPT",
+    "Destroy",
+    "Drain",
+    "EndLost",
+    "InstanceStep",
+    "Listen",
+    "LookAgain",
+    "Lose",
+    "NoteReady",
+    "NoteUnsent",
+    "Release",
+    "Retire",
+    "SetAside",
+    "Sight",
+    "StartAgain",
+    "Submit",
+    "TellEnd",
+    "plan_instance",
+)
 
 
 def plan_instance(
@@ -99,32 +100,51 @@ def plan_instance(
     *,
     retry_at: datetime | None,
     now: datetime,
+    unsent_kept: timedelta = UNSENT_KEPT,
 ) -> list[InstanceStep]:
     """Return the next steps of an instance.
 
     `sessions` are those that hold a place on it, as far as their rows still exist; `retry_at` is the fleet's back-off.
+    Files that are not sent `unsent_kept` after the end of their session are given up.
     """
     if instance.state is InstanceState.RETIRING:
         return [Destroy()]
-    ending = [
-        step
-        for session_id in instance.session_ids
-        if not _is_live(sessions.get(session_id))
-        for step in _give_back(instance, session_id, sessions.get(session_id), sight, now)
-    ]
-    released = {step.session_id for step in ending if isinstance(step, Release)}
-    if instance.is_in_use and released.issuperset(instance.session_ids):
-        return [Retire(f"session {instance.session_ids[-1]} is over" if released else "its sessions are over")]
+    endings = {
+        held: Ending(
+            instance=instance,
+            session_id=held,
+            session=sessions.get(held),
+            sight=sight,
+            unsent_kept=unsent_kept,
+            now=now,
+        )
+        for held in instance.session_ids
+        if not _is_live(sessions.get(held))
+    }
+    ending = [step for one in endings.values() for step in one.steps()]
+    notes: list[InstanceStep] = [step for step in ending if isinstance(step, NoteUnsent | Lose)]
+    left = [held for held in instance.session_ids if Release(held) not in ending]
+    is_used = instance.state in (InstanceState.IN_USE, InstanceState.FLUSHING)
+    if is_used and not left:
+        why = f"session {instance.session_ids[-1]} is over" if instance.session_ids else "its sessions are over"
+        return [*notes, Retire(why)]
     if not any(_is_live(session) for session in sessions.values()) and ending:
-        return _in_order(ending)
+        is_aside = instance.is_in_use and all(endings[held].is_set_aside() for held in left)
+        return _in_order([*([SetAside()] if is_aside else []), *ending])
     if instance.accepted_at is None:
         is_held_back = retry_at is not None and not is_due(retry_at, now)
         steps: list[InstanceStep] = [LookAgain(retry_at)] if retry_at and is_held_back else [Submit()]
     elif lost := _why_lost(instance, sight):
-        return [Retire(lost, is_failure=instance.ready_at is None)]
+        if not sight.stands_still or not any(_has_unsent(session) for session in sessions.values()):
+            return [*notes, Retire(lost, is_failure=instance.ready_at is None)]
+        steps = [*(EndLost(held) for held in left if _is_live(sessions.get(held))), LookAgain(now + _SOON)]
     else:
         steps = _bring_up(instance, instance.accepted_at, sight, now)
     return _in_order([*ending, *_tidy(instance, sight, now), *steps])
+
+
+def _has_unsent(session: StreamingSession | None) -> bool:
+    return session is not None and session.unsent is not None and not session.unsent.are_lost
 
 
 def _is_live(session: StreamingSession | None) -> bool:
@@ -139,24 +159,6 @@ def _in_order(steps: list[InstanceStep]) -> list[InstanceStep]:
         return acts
     is_engine_asked = any(look.is_engine_asked for look in looks)
     return [*acts, LookAgain(min(look.until for look in looks), is_engine_asked)]
-
-
-def _give_back(
-    instance: Instance, session_id: str, session: StreamingSession | None, sight: Sight, now: datetime
-) -> list[InstanceStep]:
-    """Let the agent end a session that is over, within its grace; then its place is free, or the instance goes."""
-    if session is None or session.ended_at is None or not sight.agent:
-        return [Release(session_id)]
-    agent, report = sight.agent, sight.agent.session(session_id)
-    if report is None or report.phase is SessionPhase.ENDED:
-        return [Release(session_id)]
-    deadline = min(max(session.ended_at, agent.reported_at) + END_GRACE, session.ended_at + END_LIMIT)
-    if deadline > now and agent.is_connected:
-        return [TellEnd(session_id), LookAgain(min(deadline, now + timedelta(seconds=1)))]
-    if instance.places == 1 or deadline <= now:
-        # What is left of it may be anything: the instance is not for others any more.
-        return [*([] if instance.is_draining else [Drain(f"session {session_id} did not end")]), Release(session_id)]
-    return [LookAgain(deadline)]
 
 
 def _tidy(instance: Instance, sight: Sight, now: datetime) -> list[InstanceStep]:
@@ -188,12 +190,9 @@ def _drain_if_silent(instance: Instance, sight: Sight, now: datetime) -> list[In
 
 def _why_lost(instance: Instance, sight: Sight) -> str | None:
     observed = sight.observed
-    if observed is not None and observed.power in (Power.STOPPED, Power.FAILED):
+    if observed is not None and sight.stands_still:
         return f"the engine reports {observed.power}" + (f": {observed.detail}" if observed.detail else "")
-    if observed is None and sight.looked_at is not None and instance.accepted_at is not None:
-        # A look that began before the launch was accepted proves nothing.
-        return "the engine does not have it any more" if sight.looked_at > instance.accepted_at else None
-    return None
+    return "the engine does not have it any more" if sight.is_gone(instance) else None
 
 
 def _bring_up(instance: Instance, accepted_at: datetime, sight: Sight, now: datetime) -> list[InstanceStep]:

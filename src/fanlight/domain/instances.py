@@ -1,7 +1,8 @@
 """Instances: running machines of a fleet.
 
 An instance has so many places as its fleet had sessions per instance when it was launched. It takes sessions until it
-is drained, and goes when its last session has ended: nobody comes to an instance that others have left.
+is drained, and goes when its last session has ended: nobody comes to an instance that others have left. While files
+that its users saved are still being sent it stays, beside the instances that its fleet counts.
 """
 
 import secrets
@@ -17,12 +18,14 @@ class InstanceState(StrEnum):
     LAUNCHING = "LAUNCHING"  # wished; the driver may or may not know of it yet
     READY = "READY"  # its agent reported that display and sound are up
     IN_USE = "IN_USE"  # has sessions, or had one; goes when the last of them is over
+    FLUSHING = "FLUSHING"  # its sessions are over, and files that were saved in them are still to be sent
     RETIRING = "RETIRING"  # to be destroyed; the row goes when the driver no longer reports it
 
 
 class InstanceEvent(StrEnum):
     AGENT_READY = "AGENT_READY"
     CLAIMED = "CLAIMED"
+    SET_ASIDE = "SET_ASIDE"
     RETIRED = "RETIRED"
 
 
@@ -42,7 +45,10 @@ INSTANCE: Machine[InstanceState, InstanceEvent] = Machine(
         (InstanceState.IN_USE, InstanceEvent.CLAIMED): InstanceState.IN_USE,
         (InstanceState.LAUNCHING, InstanceEvent.RETIRED): InstanceState.RETIRING,
         (InstanceState.READY, InstanceEvent.RETIRED): InstanceState.RETIRING,
+        # From here on it is no capacity of its fleet: another takes its place.
+        (InstanceState.IN_USE, InstanceEvent.SET_ASIDE): InstanceState.FLUSHING,
         (InstanceState.IN_USE, InstanceEvent.RETIRED): InstanceState.RETIRING,
+        (InstanceState.FLUSHING, InstanceEvent.RETIRED): InstanceState.RETIRING,
     },
 )
 
@@ -71,7 +77,8 @@ class Instance:
 
     @property
     def is_leaving(self) -> bool:
-        return self.state is InstanceState.RETIRING
+        """Whether it is no capacity of its fleet any more, and never will be again."""
+        return self.state in (InstanceState.FLUSHING, InstanceState.RETIRING)
 
     @property
     def is_in_use(self) -> bool:

@@ -516,8 +516,12 @@ class StreamingSessions(Protocol):
 
     async def save(self, session: StreamingSession) -> StreamingSession: ...
 
-    async def prune(self, ended_before: datetime) -> int:
-        """Forget EXPIRED sessions that ended before; return how many."""
+    async def unsent_of_user(self, scope: Scope, user_id: str, authentication_type: str) -> Sequence[StreamingSession]:
+        """Return the EXPIRED sessions of a user that have files which did not arrive, whatever stack they were of."""
+        ...
+
+    async def prune(self, ended_before: datetime, unsent_before: datetime) -> int:
+        """Forget EXPIRED sessions that ended before; return how many. Those with unsent files have a time of their own."""
         ...
 
 

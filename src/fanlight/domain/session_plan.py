@@ -10,11 +10,13 @@ from typing import TypeAlias
 
 from fanlight.domain.clock_corrections import past_or, with_past_times
 from fanlight.domain.fleets import Fleet, FleetState
+from fanlight.domain.flush_plan import is_worth_noting, unsent_of
 from fanlight.domain.instance_plan import BOOT_GRACE
 from fanlight.domain.instances import Instance
 from fanlight.domain.own_desktops import OwnDesktop
 from fanlight.domain.ports import AgentPhase, AgentStatus, SessionPhase, SessionReport
 from fanlight.domain.streaming_sessions import EndReason, SessionState, StreamingSession
+from fanlight.domain.unsent_files import UnsentFiles
 
 # From an instance that is ready to a session on it: settings read, socket open, programs started.
 START_TIMEOUT = timedelta(seconds=60)
@@ -78,6 +80,13 @@ class NoteIdle:
 
 
 @dataclass(frozen=True, slots=True)
+class NoteUnsent:
+    """Write what its agent says of files that are not sent yet: should the instance die, it is known."""
+
+    unsent: UnsentFiles | None
+
+
+@dataclass(frozen=True, slots=True)
 class CorrectTimes:
     """The clock went back: `session` has no past in the future any more."""
 
@@ -98,6 +107,7 @@ SessionStep: TypeAlias = (
     | MarkDisconnected
     | DisconnectIdle
     | NoteIdle
+    | NoteUnsent
     | CorrectTimes
     | LookAgain
 )
@@ -135,7 +145,9 @@ def plan_session(facts: SessionFacts, now: datetime) -> list[SessionStep]:
         return [End(reason)]
     if session.state is SessionState.PENDING or fleet is None:
         return _plan_pending(facts, now)
-    return _plan_active(facts, fleet, now)
+    unsent = unsent_of(_report_of(facts.agent, session))
+    notes: list[SessionStep] = [NoteUnsent(unsent)] if is_worth_noting(session.unsent, unsent) else []
+    return [*notes, *_plan_active(facts, fleet, now)]
 
 
 def _plan_on_desktop(facts: SessionFacts, now: datetime) -> list[SessionStep]:
@@ -171,7 +183,7 @@ def _plan_begin_on_desktop(session: StreamingSession, agent: AgentStatus | None,
 
 def _why_over(facts: SessionFacts, now: datetime) -> EndReason | None:
     session, fleet, instance = facts.session, facts.fleet, facts.instance
-    is_lost = session.instance_id is not None and (instance is None or not _holds(instance, session))
+    is_lost = session.instance_id is not None and not is_held(session, instance)
     reasons = (
         (session.max_expires_at <= now, EndReason.MAX_DURATION),
         (fleet is None or fleet.state is not FleetState.RUNNING, EndReason.FLEET_STOPPED),
@@ -180,8 +192,9 @@ def _why_over(facts: SessionFacts, now: datetime) -> EndReason | None:
     return session.end_requested or next((reason for is_true, reason in reasons if is_true), None)
 
 
-def _holds(instance: Instance, session: StreamingSession) -> bool:
-    return instance.is_in_use and session.session_id in instance.session_ids
+def is_held(session: StreamingSession, instance: Instance | None) -> bool:
+    """Return whether the instance is the session's."""
+    return instance is not None and instance.is_in_use and session.session_id in instance.session_ids
 
 
 def _plan_pending(facts: SessionFacts, now: datetime) -> list[SessionStep]:
@@ -219,7 +232,7 @@ def _report_of(agent: AgentStatus | None, session: StreamingSession) -> SessionR
 def _has_failed(agent: AgentStatus | None, report: SessionReport | None) -> bool:
     """Return whether the agent cannot begin this session, or has begun and lost it."""
     if report is not None:
-        return report.phase in (SessionPhase.FAILED, SessionPhase.ENDED)
+        return report.phase in (SessionPhase.FAILED, SessionPhase.FLUSHING, SessionPhase.ENDED)
     return agent is not None and agent.phase is AgentPhase.FAILED
 
 

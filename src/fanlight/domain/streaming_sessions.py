@@ -13,6 +13,7 @@ from fanlight.domain.networks import NetworkInterface
 from fanlight.domain.nimble.sessions import studio_session_id
 from fanlight.domain.places import Scope
 from fanlight.domain.stacks import UserSettings
+from fanlight.domain.unsent_files import UnsentFiles
 from fanlight.domain.user_storage import StorageConnector
 
 
@@ -80,6 +81,8 @@ class StreamingSession:
     `user_settings` are those of the stack when the session was made: a change of the stack holds for later sessions.
     `time_zone` is the browser's, by its IANA name; None unless the stack redirects time zones and the browser knew it.
     A session on an own desktop has the id of its image builder or studio session as `fleet_id`.
+    `unsent` is set while it has folders of its user's: what was saved there and is not known to have arrived. It stays
+    over the end until everything was sent, or is lost. `lost_before` is what earlier sessions of this user lost.
     `is_idle_disconnected` from the moment the stream was cut because nobody used it, until the user comes back.
     """
 
@@ -110,6 +113,8 @@ class StreamingSession:
     storage_connectors: tuple[StorageConnector, ...] = ()  # of the stack when the session was made
     time_zone: str | None = None
     network_interface: NetworkInterface | None = None  # of its instance, known once it is ACTIVE; None: it has none
+    unsent: UnsentFiles | None = None
+    lost_before: UnsentFiles | None = None
 
     @property
     def is_live(self) -> bool:

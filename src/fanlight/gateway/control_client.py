@@ -10,7 +10,16 @@ from urllib.parse import quote
 
 import aiohttp
 
-from fanlight.controlwire.messages import Catalog, CatalogEntry, Grant, SessionView, StackRules, to_json
+from fanlight.controlwire.messages import (
+    Catalog,
+    CatalogEntry,
+    FilesView,
+    FolderView,
+    Grant,
+    SessionView,
+    StackRules,
+    to_json,
+)
 
 _TIMEOUT = aiohttp.ClientTimeout(total=10, sock_connect=2)
 LONG_POLL_IN_SECONDS = 12.0  # What changes without a change of state (who is idle) is read this often.
@@ -151,7 +160,17 @@ def _texts(body: Mapping[str, Any], name: str) -> tuple[str, ...]:
 
 def _view(body: Mapping[str, Any]) -> SessionView:
     fields = _known(SessionView, body)
-    return SessionView(**fields | {"features": tuple(fields.get("features", ()))})
+    parts = {
+        "features": tuple(fields.get("features", ())),
+        "folders": tuple(FolderView(**_known(FolderView, folder)) for folder in fields.get("folders", ())),
+        "unsent": _files(fields.get("unsent")),
+        "lost_before": _files(fields.get("lost_before")),
+    }
+    return SessionView(**fields | parts)
+
+
+def _files(body: Mapping[str, Any] | None) -> FilesView | None:
+    return FilesView(**_known(FilesView, body)) if body else None
 
 
 def _grant(body: Mapping[str, Any]) -> Grant:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from fanlight.controlwire.messages import TIME_ZONE, Catalog, SessionView
+from fanlight.controlwire.messages import TIME_ZONE, Catalog, FilesView, SessionView
 from fanlight.gateway.bodies import body_pieces
 from fanlight.gateway.context import GATEWAY, Forbidden, Gateway, require_entrance, require_own_origin, signed_in
 from fanlight.gateway.control_client import Refused
@@ -228,6 +228,28 @@ def _session(gateway: Gateway, ref: str, session: SessionView) -> dict[str, Any]
         "endReason": _end_reason(session),
         "features": list(session.features),
         "hasScriptFailed": session.has_script_failed,
+        "folders": [
+            {
+                "kind": folder.kind,
+                "state": folder.state,
+                "unsentFiles": folder.unsent_files,
+                "unsentBytes": folder.unsent_bytes,
+            }
+            for folder in session.folders
+        ],
+        "unsent": _files(session.unsent),
+        "lostBefore": _files(session.lost_before),
+    }
+
+
+def _files(files: FilesView | None) -> dict[str, Any] | None:
+    if files is None:
+        return None
+    return {
+        "count": files.count,
+        "size": files.size_in_bytes,
+        "isWaitedFor": files.is_waited_for,
+        "areLost": files.are_lost,
     }
 
 

@@ -15,6 +15,7 @@ from fanlight.domain.errors import (
     CapacityExhausted,
     DriverUnavailable,
     ImageMissing,
+    InstanceMissing,
     LaunchRefused,
     NetworkUnusable,
     NotSupported,
@@ -25,23 +26,22 @@ from fanlight.domain.image_tasks import ImportTask, UpdateTask
 from fanlight.domain.images import Visibility
 from fanlight.domain.instance_plan import (
     Destroy,
-    Drain,
     InstanceStep,
     Listen,
     LookAgain,
     NoteReady,
-    Release,
     Retire,
     Sight,
+    StartAgain,
     Submit,
-    TellEnd,
     plan_instance,
 )
 from fanlight.domain.instance_types import size_of
 from fanlight.domain.instances import Instance, InstanceEvent, InstanceState
 from fanlight.domain.ports import AgentChannel, Clock, InstanceDriver, InstanceSpec, Transactions, UnitOfWork, Wake
 from fanlight.reconcilers.launch_failures import LaunchFailures, settled
-from fanlight.reconcilers.occupancy import Occupancy
+from fanlight.reconcilers.losses import FilesLost
+from fanlight.reconcilers.occupancy import Occupancy, OccupancyStep
 from fanlight.reconcilers.settings import ReconcilerSettings
 from fanlight.reconcilers.sightings import Sightings
 from fanlight.services.agent_versions import LATEST
@@ -65,6 +65,7 @@ class InstanceReconciler:
     wake: Wake
     wake_waiting: Callable[[str], None]
     failures: LaunchFailures
+    files_lost: FilesLost
     workshop: ImageWorkshop | None = None
     sessions_of: dict[str, set[str]] = field(default_factory=dict)  # by instance id, to wake sessions at once
     listening_since: dict[str, datetime] = field(default_factory=dict)  # by instance id; for whose agents we listen
@@ -72,7 +73,13 @@ class InstanceReconciler:
     _occupancy: Occupancy = field(init=False)
 
     def __post_init__(self) -> None:
-        self._occupancy = Occupancy(transactions=self.transactions, agents=self.agents, changed=self._wake_all)
+        self._occupancy = Occupancy(
+            transactions=self.transactions,
+            agents=self.agents,
+            changed=self._wake_all,
+            wake=self.wake,
+            files_lost=self.files_lost,
+        )
         self._launches = asyncio.Semaphore(self.settings.launches_in_flight)
 
     async def reconcile(self, instance_id: str) -> datetime | None:
@@ -94,7 +101,12 @@ class InstanceReconciler:
             return await self._retire(instance, Retire("its fleet is gone"))
         now = self.clock.now()
         steps = plan_instance(
-            instance, sessions, self.sight(instance), retry_at=fleet.retry_at if fleet else None, now=now
+            instance,
+            sessions,
+            self.sight(instance),
+            retry_at=fleet.retry_at if fleet else None,
+            now=now,
+            unsent_kept=self.settings.unsent_files_kept,
         )
         moments = [await self._apply(instance, fleet, step) for step in steps]
         return min((moment for moment in moments if moment is not None), default=None)
@@ -108,6 +120,9 @@ class InstanceReconciler:
         )
 
     async def _apply(self, instance: Instance, fleet: Fleet | None, step: InstanceStep) -> datetime | None:
+        if isinstance(step, OccupancyStep):
+            await self._occupancy.apply(instance, step)
+            return None
         until: datetime | None = None
         match step:
             case LookAgain(moment, is_engine_asked):
@@ -124,8 +139,8 @@ class InstanceReconciler:
                 until = await self._retire(instance, step)
             case Destroy():
                 until = await self._destroy(instance)
-            case TellEnd() | Release() | Drain():
-                await self._occupancy.apply(instance, step)
+            case StartAgain():
+                until = await self._start_again(instance)
         return until
 
     async def _submit(self, instance: Instance, fleet: Fleet) -> datetime | None:
@@ -191,6 +206,21 @@ class InstanceReconciler:
         self._wake_doors(instance)  # now it is known who may come through them
         return self.clock.now()
 
+    async def _start_again(self, instance: Instance) -> datetime | None:
+        """Power on what stands still, to send what is on its disk. Should that fail, the plan comes back to it."""
+        await self._hang_up(instance.instance_id)  # it gets fresh socket directories
+        try:
+            await self.driver.start(instance.instance_id)
+        except (InstanceMissing, CapacityExhausted, LaunchRefused, NotSupported) as error:
+            log.warning(
+                "cannot start an instance that has unsent files",
+                extra={"instance_id": instance.instance_id, "why": str(error)},
+            )
+            return None
+        log.info("instance started again to send files", extra={"instance_id": instance.instance_id})
+        await self._look()
+        return self.clock.now()
+
     async def _note_ready(self, instance: Instance) -> datetime:
         now = self.clock.now()
         async with self.transactions.begin(write=True) as work:
@@ -214,7 +244,7 @@ class InstanceReconciler:
         now = self.clock.now()
         async with self.transactions.begin(write=True) as work:
             found = await work.instances.find(instance.instance_id)
-            if found is None or found.is_leaving or _is_claimed_anew(instance, found):
+            if found is None or found.state is InstanceState.RETIRING or _is_claimed_anew(instance, found):
                 return now  # claimed, or given up by somebody else: plan again
             retired = replace(found.after(InstanceEvent.RETIRED), retire_reason=step.why[:500])
             await work.instances.save(retired)

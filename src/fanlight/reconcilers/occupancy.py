@@ -1,19 +1,27 @@
 """Who is on an instance: sessions that are over are ended in it and give up their place, and it may take no more.
 
+What they saved and did not send is written down, until it has arrived or is given up.
+
 Every step reads again before it writes: a session may have come while the step was planned.
 """
 
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from fanlight.agentwire.messages import EndSession
 from fanlight.domain.errors import AgentUnreachable
-from fanlight.domain.instance_plan import Drain, Release, TellEnd
-from fanlight.domain.instances import Instance
-from fanlight.domain.ports import AgentChannel, Transactions
+from fanlight.domain.instance_plan import Drain, EndLost, Lose, NoteUnsent, Release, SetAside, TellEnd
+from fanlight.domain.instances import Instance, InstanceEvent, InstanceState
+from fanlight.domain.ports import AgentChannel, Transactions, Wake
+from fanlight.domain.streaming_sessions import EndReason, StreamingSession
+from fanlight.domain.unsent_files import UnsentFiles
+from fanlight.reconcilers.losses import FilesLost, report_loss
 
 log = logging.getLogger(__name__)
+
+OccupancyStep: TypeAlias = TellEnd | Release | Drain | NoteUnsent | Lose | EndLost | SetAside
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,8 +31,10 @@ class Occupancy:
     transactions: Transactions
     agents: AgentChannel
     changed: Callable[[Instance], None]
+    wake: Wake
+    files_lost: FilesLost
 
-    async def apply(self, instance: Instance, step: TellEnd | Release | Drain) -> None:
+    async def apply(self, instance: Instance, step: OccupancyStep) -> None:
         """Raises ChangedMeanwhile, StoreUnavailable."""
         match step:
             case TellEnd(session_id):
@@ -33,6 +43,14 @@ class Occupancy:
                 await self._release(instance, session_id)
             case Drain(why):
                 await self._drain(instance, why)
+            case NoteUnsent(session_id, unsent):
+                await self._note(session_id, unsent)
+            case Lose(session_id, unsent, why):
+                await self._lose(session_id, unsent, why)
+            case EndLost(session_id):
+                await self._end_lost(session_id)
+            case SetAside():
+                await self._set_aside(instance)
 
     async def _tell_end(self, instance: Instance, session_id: str) -> None:
         async with self.transactions.begin() as work:
@@ -47,7 +65,7 @@ class Occupancy:
     async def _release(self, instance: Instance, session_id: str) -> None:
         async with self.transactions.begin(write=True) as work:
             found = await work.instances.find(instance.instance_id)
-            if found is None or found.is_leaving or session_id not in found.session_ids:
+            if found is None or found.state is InstanceState.RETIRING or session_id not in found.session_ids:
                 return
             left = found.without(session_id)
             if not left.session_ids:
@@ -66,3 +84,40 @@ class Occupancy:
             await work.commit()
         log.warning("instance drains", extra={"instance_id": instance.instance_id, "why": why})
         self.changed(drained)
+
+    async def _note(self, session_id: str, unsent: UnsentFiles | None) -> StreamingSession | None:
+        """Return the session, None when it does not wait for its files any more."""
+        async with self.transactions.begin(write=True) as work:
+            session = await work.sessions.find(session_id)
+            if session is None or session.is_live or session.unsent == unsent:
+                return None
+            noted = await work.sessions.save(replace(session, unsent=unsent))
+            await work.commit()
+        if unsent is None:
+            log.info("files of a session are saved", extra={"streaming_session_id": session_id})
+        return noted
+
+    async def _lose(self, session_id: str, unsent: UnsentFiles, why: str) -> None:
+        lost = unsent.as_lost()
+        session = await self._note(session_id, lost)
+        if session is not None and lost is not None:
+            report_loss(session, lost, why, self.files_lost)
+
+    async def _end_lost(self, session_id: str) -> None:
+        async with self.transactions.begin(write=True) as work:
+            session = await work.sessions.find(session_id)
+            if session is None or not session.is_live or session.end_requested is not None:
+                return
+            await work.sessions.save(replace(session, end_requested=EndReason.INSTANCE_LOST))
+            await work.commit()
+        self.wake("session", session_id)
+
+    async def _set_aside(self, instance: Instance) -> None:
+        async with self.transactions.begin(write=True) as work:
+            found = await work.instances.find(instance.instance_id)
+            if found is None or not found.is_in_use or found.session_ids != instance.session_ids:
+                return  # somebody came meanwhile
+            aside = await work.instances.save(found.after(InstanceEvent.SET_ASIDE))
+            await work.commit()
+        log.info("instance sends what is left", extra={"instance_id": instance.instance_id})
+        self.changed(aside)

@@ -29,6 +29,7 @@ from fanlight.reconcilers.image_updates import UpdateMaker
 from fanlight.reconcilers.images import ImageReconciler
 from fanlight.reconcilers.instances import InstanceReconciler
 from fanlight.reconcilers.launch_failures import LaunchFailures
+from fanlight.reconcilers.losses import FilesLost, tell_nobody
 from fanlight.reconcilers.nimble_resources import NimbleResourceReconciler, NimbleSweep
 from fanlight.reconcilers.own_instances import OwnInstances
 from fanlight.reconcilers.queues import KeyedQueue
@@ -58,7 +59,7 @@ class Reconcilers:
     `networks` are what the operator offers to fleets, `workshop` has the instances that are launched to look after
     images, `snapshots` are those of instances that outlive a stop. `storage` keeps users' files, None: sessions have
     none; `door_tokens` go with it. `session_changed` is called after each write to a session, `session_idled` when its streams must be cut because the
-    user was idle for too long: after that write.
+    user was idle for too long: after that write. `files_lost` when files that a user saved were given up.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Reconcilers:
         door_tokens: DoorTokens | None = None,
         session_changed: Callable[[StreamingSession], None] = _ignore,
         session_idled: Callable[[StreamingSession], None] = _ignore,
+        files_lost: FilesLost = tell_nobody,
     ) -> None:
         self._settings = settings or ReconcilerSettings()
         self._driver, self._agents, self._clock = driver, agents, clock
@@ -107,6 +109,7 @@ class Reconcilers:
             wake=self.wake,
             changed=session_changed,
             idled=session_idled,
+            files_lost=files_lost,
             sessions_of=sessions_of,
             listening_since=listening_since,
             started_at=clock.now(),
@@ -123,6 +126,7 @@ class Reconcilers:
             wake=self.wake,
             wake_waiting=self._sessions.wake_waiting,
             failures=LaunchFailures(bounded, clock, self._settings),
+            files_lost=files_lost,
             workshop=workshop,
             sessions_of=sessions_of,
             listening_since=listening_since,

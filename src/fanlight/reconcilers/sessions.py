@@ -13,6 +13,7 @@ from datetime import datetime
 from fanlight.agentwire.messages import BeginSession, MalformedMessage
 from fanlight.domain.errors import AgentUnreachable, NotFound
 from fanlight.domain.fleets import Fleet, FleetState, FleetType
+from fanlight.domain.flush_plan import unsent_at_end
 from fanlight.domain.images import Image
 from fanlight.domain.instances import Instance, new_instance_id
 from fanlight.domain.networks import NetworkInterface
@@ -31,15 +32,18 @@ from fanlight.domain.session_plan import (
     LookAgain,
     MarkDisconnected,
     NoteIdle,
+    NoteUnsent,
     SessionFacts,
     SessionStep,
     ShowProgress,
     is_heard,
+    is_held,
     plan_session,
 )
 from fanlight.domain.streaming_sessions import EndReason, SessionEvent, StreamingSession
 from fanlight.reconcilers.begin_messages import begin_in_builder, begin_in_studio_session, begin_message
 from fanlight.reconcilers.doors import DoorReconciler
+from fanlight.reconcilers.losses import FilesLost, report_loss, take_losses
 from fanlight.reconcilers.settings import ReconcilerSettings
 from fanlight.services.own_desktops import find_desktop
 
@@ -49,7 +53,7 @@ log = logging.getLogger(__name__)
 @dataclass(slots=True, kw_only=True)
 class SessionReconciler:
     """`changed` is called with each session after its state or progress was written, `idled` after its user was
-    disconnected for being idle. `listening_since` has the instances whose agents this process listens for; `started_at`
+    disconnected for being idle, `files_lost` when files that a user saved were given up. `listening_since` has the instances whose agents this process listens for; `started_at`
     is of this process. `interface_of` tells the network interface of an instance, as the engine shows it.
     """
 
@@ -60,6 +64,7 @@ class SessionReconciler:
     wake: Wake
     changed: Callable[[StreamingSession], None]
     idled: Callable[[StreamingSession], None]
+    files_lost: FilesLost
     sessions_of: dict[str, set[str]]
     listening_since: Mapping[str, datetime]
     started_at: datetime
@@ -68,6 +73,7 @@ class SessionReconciler:
     make_id: Callable[[], str] = new_instance_id
     _heard_at: dict[str, datetime] = field(default_factory=dict)
     _silent_since: dict[str, datetime] = field(default_factory=dict)
+    _folders_told: dict[str, tuple[object, ...]] = field(default_factory=dict)
     _refused_for_capacity: Counter[str] = field(default_factory=Counter)  # by fleet, since this process began
     _waiting: dict[str, dict[str, datetime]] = field(default_factory=dict)  # by fleet; who came first goes first
 
@@ -77,9 +83,8 @@ class SessionReconciler:
 
     def forget_all_but(self, live: Collection[str]) -> None:
         """Drop what is remembered of sessions that are over; one may be heard at the very moment it ends."""
-        for remembered in (self._heard_at, self._silent_since):
-            for session_id in remembered.keys() - set(live):
-                del remembered[session_id]
+        for session_id in {*self._heard_at, *self._silent_since, *self._folders_told} - set(live):
+            self._forget(session_id, None)
 
     def wake_waiting(self, fleet_id: str) -> None:
         for session_id in self._waiting.get(fleet_id, {}):
@@ -110,6 +115,7 @@ class SessionReconciler:
             silent_since=self._note_silence(session, agent, now),
             desktop=desktop,
         )
+        self._tell_folders(session, agent)
         for step in plan_session(facts, now):
             if isinstance(step, LookAgain):
                 return step.until
@@ -122,6 +128,14 @@ class SessionReconciler:
         heard_at = min(self._heard_at.get(session_id, self.started_at), now)
         self._heard_at[session_id] = heard_at
         return heard_at
+
+    def _tell_folders(self, session: StreamingSession, agent: AgentStatus | None) -> None:
+        """Let who shows the session look again when its folders are not what they were."""
+        report = agent.session(session.session_id) if agent else None
+        folders = tuple((one.kind, one.state, one.unsent_files > 0) for one in (report.storage if report else ()))
+        if self._folders_told.get(session.session_id, ()) != folders:
+            self._folders_told[session.session_id] = folders
+            self.changed(session)
 
     def _note_silence(self, session: StreamingSession, agent: AgentStatus | None, now: datetime) -> datetime | None:
         """Return since when the agent's silence is known.
@@ -142,11 +156,11 @@ class SessionReconciler:
         if isinstance(step, Begin):
             return await self._begin(facts)
         if isinstance(step, End):
-            await self._end(facts.session, step.reason)
+            await self._end(facts, step.reason)
             return True
         after = self._after(facts.session, step)
         if after != facts.session:
-            await self._save(after)
+            await self._save(after, is_begun=isinstance(step, Activate))
             log.info("session changed", extra={**_about(after), "step": type(step).__name__, "state": after.state})
         if isinstance(step, DisconnectIdle):
             self.idled(after)
@@ -176,12 +190,16 @@ class SessionReconciler:
                 after = replace(cut, idle_since=since, is_idle_disconnected=True)
             case NoteIdle(since):
                 after = replace(session, idle_since=since)
+            case NoteUnsent(unsent):
+                after = replace(session, unsent=unsent)
             case CorrectTimes(corrected):
                 after = corrected
         return after
 
-    async def _save(self, session: StreamingSession) -> None:
+    async def _save(self, session: StreamingSession, *, is_begun: bool = False) -> None:
         async with self.transactions.begin(write=True) as work:
+            if is_begun:
+                session = replace(session, lost_before=await take_losses(work, session))
             saved = await work.sessions.save(session)
             await work.commit()
         self.changed(saved)
@@ -256,7 +274,7 @@ class SessionReconciler:
             return False
         except (NotFound, MalformedMessage) as error:
             log.warning("cannot begin", extra={**_about(session), "why": str(error)})
-            await self._end(session, EndReason.START_FAILED)
+            await self._end(facts, EndReason.START_FAILED)
             return True
         return False
 
@@ -278,9 +296,11 @@ class SessionReconciler:
             image = await _image_of(work, fleet, instance)
         return replace(begin_message(session, fleet, image), storage=self.doors.mounts_of(session, facts.agent))
 
-    async def _end(self, planned: StreamingSession, reason: EndReason) -> None:
+    async def _end(self, facts: SessionFacts, reason: EndReason) -> None:
         """Write the end. Its instance is given back by `reconcilers.instances`, which sees a session that is over."""
-        now = self.clock.now()
+        now, planned = self.clock.now(), facts.session
+        report = facts.agent.session(planned.session_id) if facts.agent else None
+        unsent = unsent_at_end(planned, report, is_held=is_held(planned, facts.instance))
         ended = replace(
             planned.after(SessionEvent.ENDED),
             end_reason=reason,
@@ -288,8 +308,11 @@ class SessionReconciler:
             connected_since=None,
             disconnected_at=now if planned.connected_since else planned.disconnected_at,
             progress="",
+            unsent=unsent,
         )
         await self._save(ended)
+        if unsent is not None and unsent.are_lost:
+            report_loss(ended, unsent, "the instance is gone", self.files_lost)
         self._forget(planned.session_id, planned)
         log.info("session ended", extra={**_about(planned), "reason": reason})
         if reason is EndReason.NO_CAPACITY:
@@ -307,6 +330,7 @@ class SessionReconciler:
     def _forget(self, session_id: str, session: StreamingSession | None) -> None:
         self._heard_at.pop(session_id, None)
         self._silent_since.pop(session_id, None)
+        self._folders_told.pop(session_id, None)
         if session is not None:
             self._stop_waiting(session)
 

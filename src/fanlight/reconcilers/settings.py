@@ -3,19 +3,24 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
+from fanlight.domain.instance_plan import UNSENT_KEPT
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReconcilerSettings:
     """`installation` tells our instances from those of another installation on the same engine.
 
     `launches_in_flight` at a time: more make each slower and the first one later. `disk_in_gib` is each instance's
-    limit, not a reservation.
+    limit, not a reservation. `unsent_files_kept` is how long an instance stays to send what users saved in it;
+    `losses_kept` how long it is known that some were lost, for the user who comes back.
     """
 
     installation: str = "fanlight"
     capacity_wait: timedelta = timedelta(seconds=30)
     expired_sessions_kept: timedelta = timedelta(hours=1)
     nimble_deleted_kept: timedelta = timedelta(minutes=30)
+    unsent_files_kept: timedelta = UNSENT_KEPT
+    losses_kept: timedelta = timedelta(days=30)
     launches_in_flight: int = 8
     disk_in_gib: int = 10
     sweep_interval: timedelta = timedelta(seconds=30)

@@ -68,7 +68,8 @@ class Sweep:
             self._sweep_at = now + self._settings.sweep_interval
         if self._prune_at is None or self._prune_at <= now:
             async with self._transactions.begin(write=True) as work:
-                pruned = await work.sessions.prune(now - self._settings.expired_sessions_kept)
+                kept_unsent = self._settings.unsent_files_kept + self._settings.losses_kept
+                pruned = await work.sessions.prune(now - self._settings.expired_sessions_kept, now - kept_unsent)
                 pruned += await work.studio_sessions.prune(now - self._settings.nimble_deleted_kept)
                 if pruned:
                     await work.commit()
@@ -127,7 +128,8 @@ class Sweep:
         for instance in instances:
             held = {session_id: sessions[session_id] for session_id in instance.session_ids if session_id in sessions}
             sight = self._instances.sight(instance)
-            for step in plan_instance(instance, held, sight, retry_at=None, now=now):
+            kept = self._settings.unsent_files_kept
+            for step in plan_instance(instance, held, sight, retry_at=None, now=now, unsent_kept=kept):
                 if not isinstance(step, LookAgain):
                     queue.wake(instance.instance_id)
                 elif not queue.knows(instance.instance_id):

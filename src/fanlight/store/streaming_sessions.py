@@ -5,16 +5,17 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, delete, select
+from sqlalchemy import bindparam, delete, null, or_, select
 
 from fanlight.domain.networks import NetworkInterface
 from fanlight.domain.places import Scope
 from fanlight.domain.stacks import UserAction, UserSettings
 from fanlight.domain.streaming_sessions import SESSION, EndReason, SessionState, StreamingSession
+from fanlight.domain.unsent_files import UnsentFiles
 from fanlight.store.door import AnyRow, Door
 from fanlight.store.rows import Kind, Rows, Statements
 from fanlight.store.storage_connectors import connectors_of_json, connectors_to_json
-from fanlight.store.tables import IS_LIVE
+from fanlight.store.tables import HAS_UNSENT, IS_LIVE
 from fanlight.store.tables import streaming_sessions as table
 
 _DEFAULTS, _NOTHING = UserSettings(), UserSettings(enabled_actions=frozenset())
@@ -50,6 +51,8 @@ def _to_row(session: StreamingSession) -> dict[str, Any]:
         "time_zone": session.time_zone,
         "network_interface": asdict(session.network_interface) if session.network_interface else None,
         "storage_connectors": connectors_to_json(session.storage_connectors),
+        "unsent": asdict(session.unsent) if session.unsent else None,
+        "lost_before": asdict(session.lost_before) if session.lost_before else None,
     }
 
 
@@ -82,6 +85,8 @@ def _from_row(row: AnyRow) -> StreamingSession:
         time_zone=row.time_zone,
         network_interface=NetworkInterface(**row.network_interface) if row.network_interface else None,
         storage_connectors=connectors_of_json(row.storage_connectors),
+        unsent=UnsentFiles(**row.unsent) if row.unsent else None,
+        lost_before=UnsentFiles(**row.lost_before) if row.lost_before else None,
     )
 
 
@@ -126,7 +131,19 @@ _OF_PAIR = select(table).where(
 _LIVE = select(table).where(IS_LIVE).order_by(table.c.created_at, table.c.session_id)
 _LIVE_OF_FLEET = _LIVE.where(table.c.fleet_id == bindparam("fleet_id"))
 _LIVE_OF_USER = _OF_PAIR.where(table.c.user_id == bindparam("user_id"), IS_LIVE)
-_PRUNE = delete(table).where(table.c.state == SessionState.EXPIRED, table.c.ended_at < bindparam("ended_before"))
+_UNSENT_OF_USER = select(table).where(
+    table.c.account_id == bindparam("account_id"),
+    table.c.region == bindparam("region"),
+    table.c.user_id == bindparam("user_id"),
+    table.c.authentication_type == bindparam("authentication_type"),
+    table.c.state == SessionState.EXPIRED,
+    HAS_UNSENT,
+)
+_PRUNE = delete(table).where(
+    table.c.state == SessionState.EXPIRED,
+    table.c.ended_at < bindparam("ended_before"),
+    or_(table.c.unsent.is_(null()), table.c.ended_at < bindparam("unsent_before")),
+)
 
 
 class SqlStreamingSessions(Rows[StreamingSession]):
@@ -170,8 +187,17 @@ class SqlStreamingSessions(Rows[StreamingSession]):
             return await self._all(_LIVE)
         return await self._all(_LIVE_OF_FLEET, {"fleet_id": fleet_id})
 
-    async def prune(self, ended_before: datetime) -> int:
-        return await self._door.change(_PRUNE, {"ended_before": ended_before})
+    async def unsent_of_user(self, scope: Scope, user_id: str, authentication_type: str) -> Sequence[StreamingSession]:
+        parameters = {
+            "account_id": scope.account_id,
+            "region": scope.region,
+            "user_id": user_id,
+            "authentication_type": authentication_type,
+        }
+        return await self._many(_UNSENT_OF_USER, parameters)
+
+    async def prune(self, ended_before: datetime, unsent_before: datetime) -> int:
+        return await self._door.change(_PRUNE, {"ended_before": ended_before, "unsent_before": unsent_before})
 
 
 def _pair(scope: Scope, stack_name: str, fleet_name: str, authentication_type: str) -> dict[str, Any]:

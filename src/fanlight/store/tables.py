@@ -253,6 +253,8 @@ streaming_sessions = Table(
     Column("time_zone", String),
     Column("network_interface", MaybeJson),
     Column("storage_connectors", MaybeJson),
+    Column("unsent", MaybeJson),
+    Column("lost_before", MaybeJson),
     one_of("state", SessionState),
     one_of("end_requested", EndReason),
     one_of("end_reason", EndReason),
@@ -263,6 +265,13 @@ streaming_sessions = Table(
     Index(None, "ended_at"),
 )
 IS_LIVE = text("state IN ('PENDING', 'ACTIVE')")
+HAS_UNSENT = text("unsent IS NOT NULL")
+Index(
+    "ix_streaming_sessions_unsent",
+    *(streaming_sessions.c[name] for name in ("account_id", "region", "user_id")),
+    sqlite_where=HAS_UNSENT,
+    postgresql_where=HAS_UNSENT,
+)
 Index("ix_streaming_sessions_live", streaming_sessions.c.fleet_id, sqlite_where=IS_LIVE, postgresql_where=IS_LIVE)
 Index(
     # One live session per user, stack, fleet and way of signing in: two browsers race, the database decides.

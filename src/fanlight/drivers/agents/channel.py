@@ -259,7 +259,12 @@ def _printable(text: str) -> str:
 def _said(status: AgentStatus) -> tuple[object, ...]:
     """Return what a listener wants to be woken for; the time of the last key is not among it."""
     sessions = tuple(
-        (report.session_id, report.seat, report.phase, [(one.kind, one.state) for one in report.storage])
+        (
+            report.session_id,
+            report.seat,
+            report.phase,
+            [(one.kind, one.state, one.unsent_files > 0) for one in report.storage],
+        )
         for report in status.sessions
     )
     return (status.phase, sessions, status.is_connected)

@@ -98,7 +98,7 @@ class SimulatedDriver:
         self._hints.tell(spec.instance_id)
 
     async def start(self, instance_id: str, runtime_version: str | None = None) -> None:
-        """A simulated instance mounts no runtime. What was on its display is gone, as after any boot."""
+        """A simulated instance mounts no runtime. What was on its display is gone, as after any boot; files are there."""
         record = self._known.get(instance_id)
         self._check(record.spec if record else None)
         if record is None:
@@ -108,7 +108,9 @@ class SimulatedDriver:
         if runtime_version is not None:
             labels = {**record.spec.labels, "runtime_version": runtime_version}
             record.spec = replace(record.spec, labels=labels)
-        record.power, record.launched_at, record.sessions = Power.RUNNING, time.time(), []
+        record.power, record.launched_at = Power.RUNNING, time.time()
+        has_files = self.faults.unsent is not None
+        record.sessions = [replace(s, flushes=True) for s in record.sessions if has_files and not s.has_ended]
         self._records.save(record)
         self._power_on(record)
         self._hints.tell(instance_id)

@@ -23,4 +23,7 @@ class Faults:
     never_begins: bool = False  # the agent hears begin_session and does nothing
     never_prepared: bool = False  # the agent hears prepare_snapshot and does nothing
     never_works: bool = False  # the agent hears of work on its image and does nothing
+    # What is unsent in the home folder of every session, in files and bytes; None: sessions have no home folder. What
+    # ended waits until it is (0, 0).
+    unsent: tuple[int, int] | None = None
     failing_work: Mapping[str, str] = field(default_factory=dict)  # task of Maintain → what goes wrong

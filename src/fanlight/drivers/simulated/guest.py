@@ -27,11 +27,13 @@ from fanlight.agentwire.messages import (
     RunScript,
     SessionReport,
     Status,
+    StorageReport,
     WorkReport,
     decode,
     encode,
 )
-from fanlight.domain.ports import AgentPhase, InstanceRole, SessionPhase, WorkPhase
+from fanlight.domain.ports import AgentPhase, InstanceRole, SessionPhase, StorageState, WorkPhase
+from fanlight.domain.user_storage import StorageKind
 from fanlight.drivers.simulated.faults import Faults
 from fanlight.drivers.simulated.records import Record, SessionRecord
 from fanlight.drivers.simulated.stream import PictureStream
@@ -44,6 +46,7 @@ _FIRST_RETRY_IN_SECONDS, _LAST_RETRY_IN_SECONDS = 0.005, 0.5
 _MAX_LAUNCH_IDS = 100
 _MAX_REPORTS = 100
 _FOR_MANY = (InstanceRole.IMAGE_BUILDER, InstanceRole.WORKSTATION)
+_FLUSH_LOOK_IN_SECONDS = 0.02
 _TASKS = {InstanceRole.MAINTENANCE: ("look", "upgrade"), InstanceRole.QUALIFICATION: ("check",)}
 
 
@@ -58,6 +61,7 @@ class SimulatedGuest:
         self._session_phases: dict[str, SessionPhase] = {}
         self._streams: dict[str, PictureStream] = {}
         self._has_news = asyncio.Event()
+        self._flushes: list[asyncio.Task[None]] = []
         self._is_updated = is_updated
         self._work: WorkReport | None = None
 
@@ -70,6 +74,9 @@ class SimulatedGuest:
         finally:
             speaking.cancel()
             await asyncio.gather(speaking, return_exceptions=True)
+            for flush in self._flushes:
+                flush.cancel()
+            await asyncio.gather(*self._flushes, return_exceptions=True)
             for stream in self._streams.values():
                 await stream.stop()
 
@@ -81,6 +88,8 @@ class SimulatedGuest:
         for session in self._record.sessions:
             if session.has_ended:
                 self._session_phases[session.session_id] = SessionPhase.ENDED
+            elif session.flushes:
+                self._flush(session)
             else:
                 await self._serve(session)
         if self._record.sessions or not self._faults.never_ready:
@@ -147,7 +156,15 @@ class SimulatedGuest:
             phase=phase,
             idle_seconds=time.monotonic() - stream.last_input_at if stream else -1.0,
             detail="a fault was injected" if phase is SessionPhase.FAILED else "",
+            storage=() if phase is SessionPhase.ENDED else self._storage(),
         )
+
+    def _storage(self) -> tuple[StorageReport, ...]:
+        if self._faults.unsent is None:
+            return ()
+        files, size = self._faults.unsent
+        state = StorageState.MOUNTED
+        return (StorageReport(kind=StorageKind.HOMEFOLDERS, state=state, unsent_files=files, unsent_bytes=size),)
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
         while line := await reader.readline():
@@ -248,10 +265,35 @@ class SimulatedGuest:
 
     async def _end(self, session_id: str) -> None:
         session = self._record.session(session_id)
-        if session is None or session.has_ended:
+        if session is None or session.has_ended or session.flushes:
             return
-        session.has_ended = True
-        self._save()
         if (stream := self._streams.pop(session_id, None)) is not None:
             await stream.stop()
-        self._note(session_id, SessionPhase.ENDED)
+        if self._unsent_files:
+            session.flushes = True
+            self._save()
+            self._flush(session)
+        else:
+            self._close(session)
+
+    @property
+    def _unsent_files(self) -> int:
+        return self._faults.unsent[0] if self._faults.unsent else 0
+
+    def _flush(self, session: SessionRecord) -> None:
+        self._note(session.session_id, SessionPhase.FLUSHING)
+        self._flushes.append(asyncio.create_task(self._send_all(session)))
+
+    async def _send_all(self, session: SessionRecord) -> None:
+        before = self._faults.unsent
+        while self._unsent_files:
+            await asyncio.sleep(_FLUSH_LOOK_IN_SECONDS)
+            if self._faults.unsent != before:
+                before = self._faults.unsent
+                self._has_news.set()
+        self._close(session)
+
+    def _close(self, session: SessionRecord) -> None:
+        session.has_ended = True
+        self._save()
+        self._note(session.session_id, SessionPhase.ENDED)

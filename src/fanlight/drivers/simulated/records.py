@@ -17,6 +17,7 @@ class SessionRecord:
     seat: int
     begun: dict[str, Any]
     has_ended: bool = False
+    flushes: bool = False  # its programs are gone, and what its user saved is still to be sent
     launched: list[str] = field(default_factory=list)  # display lines of applications
     launch_ids: list[str] = field(default_factory=list)
     typed: str = ""
