@@ -45,6 +45,8 @@ def test_names_are_those_of_the_service() -> None:
 def test_a_session_keeps_its_door_from_claim_to_flush() -> None:
     for state in SessionState:
         assert plan_doors(session(state, HOME), instance("s-1"), stack(HOME)) == {StorageKind.HOMEFOLDERS}
+    flushing = instance("s-1", state=InstanceState.FLUSHING)
+    assert plan_doors(session(SessionState.EXPIRED, HOME), flushing, stack(HOME)) == {StorageKind.HOMEFOLDERS}
 
 
 @pytest.mark.parametrize("place", [None, instance(), instance("s-2"), instance("s-1", state=InstanceState.RETIRING)])
