@@ -19,6 +19,7 @@ from fanlight.key_commands import keys_app
 from fanlight.operations import commands as operations
 from fanlight.operations.errors import OperationFailed
 from fanlight.operations.presence import serving
+from fanlight.storage_commands import storage_app
 from fanlight.supervisor import EXIT_NOT_READY, end_with_supervisor
 from fanlight.telemetry import configure_logging
 
@@ -34,6 +35,7 @@ db_app = typer.Typer(no_args_is_help=True, help="Look after the database.")
 app.add_typer(images_app, name="images")
 app.add_typer(db_app, name="db")
 app.add_typer(keys_app, name="keys")
+app.add_typer(storage_app, name="storage")
 _CANNOT_LISTEN = {errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES}
 
 

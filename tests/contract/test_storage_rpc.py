@@ -1,5 +1,6 @@
 """The port UserStorage over the socket of the storage process: real sockets, real rclone, and callers who may not ask."""
 
+import asyncio
 import os
 import shutil
 import tempfile
@@ -8,12 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import aiohttp
+import botocore.session
 import pytest
 import pytest_asyncio
+from moto.server import ThreadedMotoServer
 
 from e2e.installation import free_port
 from fanlight.domain.errors import StorageUnavailable, StorageUnusable
-from fanlight.domain.user_storage import RPC_SOCKET_NAME, StorageDoor, StorageKind
+from fanlight.domain.user_storage import RPC_SOCKET_NAME, StorageDoor, StorageKind, StorageUsage
 from fanlight.drivers.storage import StorageConnection
 from fanlight.storage.embedded_s3 import KeyPair
 from fanlight.storage.front import USER
@@ -22,6 +25,7 @@ from fanlight.storage.sessions import DIRECTORY, Remote, SessionDoors, on_s3, on
 
 BUCKET = "appstream2-36fb080bb8-us-east-1-000000000000"
 PREFIX = "user/custom/0123/"
+THERE = "appstream2-36fb080bb8-eu-west-1-111111111111"
 ADA = StorageDoor(
     session_id="11111111-aaaa",
     kind=StorageKind.HOMEFOLDERS,
@@ -104,12 +108,45 @@ async def test_a_bucket_is_made_once_and_opening_makes_it_too(house: House) -> N
     assert (house.buckets / "appstream2-other").is_dir()
 
 
-async def test_usage_is_what_lies_below_the_prefix(house: House) -> None:
-    assert await house.storage.usage(BUCKET, PREFIX) == 0
-    for place, size in ((PREFIX, 700), (f"{PREFIX}deep/", 50), ("user/custom/9999/", 8)):
-        (house.buckets / BUCKET / place).mkdir(parents=True, exist_ok=True)
-        (house.buckets / BUCKET / place / "file").write_bytes(b"x" * size)
-    assert await house.storage.usage(BUCKET, PREFIX) == 750
+STORED = {
+    f"{PREFIX}file": 700, f"{PREFIX}deep/file": 50, "user/custom/9999/file": 8, "user/federated/1/a": 0, "stray": 9
+}  # fmt: skip
+USAGE = [
+    StorageUsage(bucket=BUCKET, prefix=PREFIX, size_in_bytes=750, files=2),
+    StorageUsage(bucket=BUCKET, prefix="user/custom/9999/", size_in_bytes=8, files=1),
+    StorageUsage(bucket=BUCKET, prefix="user/federated/1/", size_in_bytes=0, files=1),
+]
+
+
+async def test_usage_is_told_by_user(house: House) -> None:
+    assert await house.storage.usage() == []
+    for key, size in STORED.items():
+        for bucket in (BUCKET, "another-bucket"):
+            (house.buckets / bucket / key).parent.mkdir(parents=True, exist_ok=True)
+            (house.buckets / bucket / key).write_bytes(b"x" * size)
+    assert await house.storage.usage() == USAGE
+
+
+async def test_usage_at_any_other_endpoint_is_the_same(house: House, tmp_path: Path) -> None:
+    server = ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    key = KeyPair("key", "secret")
+    try:
+        remote = on_s3(f"http://{host}:{port}", "us-east-1", key)
+        async for away in _serving(house.run, tmp_path, remote, {os.getuid()}):
+            await away.storage.ensure_bucket(THERE)
+            client = botocore.session.Session().create_client(
+                "s3", "us-east-1", endpoint_url=f"http://{host}:{port}",
+                aws_access_key_id=key.access_key_id, aws_secret_access_key=key.secret_access_key,
+            )  # fmt: skip
+            for name, size in (*STORED.items(), (f"{PREFIX}empty/", 0)):
+                await asyncio.to_thread(client.put_object, Bucket=THERE, Key=name, Body=b"x" * size)
+            found = [one for one in await away.storage.usage() if one.bucket == THERE]  # moto has what other tests left
+            assert found == [replace(one, bucket=THERE) for one in USAGE]
+            client.close()
+    finally:
+        await asyncio.to_thread(server.stop)
 
 
 async def test_an_instance_that_is_gone_is_told(house: House) -> None:
@@ -133,7 +170,7 @@ async def test_a_door_to_an_endpoint_that_is_away_opens_and_is_told(house: House
         with pytest.raises(StorageUnusable, match="does not answer"):
             await away.storage.ensure_bucket(BUCKET)
         with pytest.raises(StorageUnusable, match="does not answer"):
-            await away.storage.usage(BUCKET, PREFIX)
+            await away.storage.usage()
 
 
 async def test_nobody_else_may_ask(house: House) -> None:

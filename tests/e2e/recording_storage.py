@@ -1,9 +1,9 @@
 """A storage process that keeps a list of its doors, for tests of those who ask it."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from fanlight.domain.errors import StorageUnavailable, StorageUnusable
-from fanlight.domain.user_storage import StorageDoor, StorageKind
+from fanlight.domain.user_storage import StorageDoor, StorageKind, StorageUsage
 
 
 class RecordingStorage:
@@ -39,8 +39,8 @@ class RecordingStorage:
             raise StorageUnusable(self.trouble)
         self.buckets.add(bucket)
 
-    async def usage(self, bucket: str, prefix: str) -> int:
-        raise NotImplementedError(f"{bucket} {prefix}")
+    async def usage(self) -> Sequence[StorageUsage]:
+        raise NotImplementedError
 
     def _answer(self) -> None:
         if self.is_away:

@@ -34,7 +34,7 @@ from fanlight.domain.scaling_ports import (
 )
 from fanlight.domain.stacks import Stack
 from fanlight.domain.streaming_sessions import StreamingSession
-from fanlight.domain.user_storage import StorageDoor, StorageKind
+from fanlight.domain.user_storage import StorageDoor, StorageKind, StorageUsage
 
 # ── Compute ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -329,8 +329,11 @@ class UserStorage(Protocol):
     async def ensure_bucket(self, bucket: str) -> None:
         """Make the bucket unless it is there. Raises StorageUnusable, StorageUnavailable."""
 
-    async def usage(self, bucket: str, prefix: str) -> int:
-        """Return the bytes of everything below the prefix. Raises StorageUnusable, StorageUnavailable."""
+    async def usage(self) -> Sequence[StorageUsage]:
+        """Return what each user has in the home folders, by looking at every file.
+
+        Raises StorageUnusable, StorageUnavailable.
+        """
         ...
 
 

@@ -12,7 +12,7 @@ from fanlight.domain.places import Scope
 # In RUN_DIR/storage; the api process asks the storage process there.
 RPC_SOCKET_NAME = "storage.sock"
 # Constant in the service too.
-_HOME_INFIX = "36fb080bb8"
+HOME_BUCKETS = "appstream2-36fb080bb8-"
 _FOLDERS_OF = {"API": "custom", "SAML": "federated", "AWS_AD": "federated", "USERPOOL": "userpool"}
 
 
@@ -49,7 +49,12 @@ def scope_of_key(key: str) -> Scope:
 
 def home_bucket(scope: Scope) -> str:
     """Return the bucket of all home folders of an account in a region."""
-    return f"appstream2-{_HOME_INFIX}-{scope.region}-{scope.account_id}"
+    return f"{HOME_BUCKETS}{scope.region}-{scope.account_id}"
+
+
+def scope_of_home_bucket(bucket: str) -> Scope:
+    region, _, account_id = bucket.removeprefix(HOME_BUCKETS).rpartition("-")
+    return Scope(account_id, region)
 
 
 def user_folder(authentication_type: str, user_id: str) -> str:
@@ -60,6 +65,16 @@ def user_folder(authentication_type: str, user_id: str) -> str:
 def home_prefix(authentication_type: str, user_id: str) -> str:
     """Return what the keys of all files of a user begin with; the same whatever stack the user comes through."""
     return f"user/{user_folder(authentication_type, user_id)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StorageUsage:
+    """What one user has below a `prefix` of a bucket of home folders."""
+
+    bucket: str
+    prefix: str
+    size_in_bytes: int
+    files: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

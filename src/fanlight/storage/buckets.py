@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import botocore.session
@@ -9,7 +10,9 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from fanlight.domain.errors import StorageUnusable
+from fanlight.domain.user_storage import HOME_BUCKETS, StorageUsage
 from fanlight.storage.embedded_s3 import KeyPair
+from fanlight.storage.inventories import summed
 
 
 class Buckets:
@@ -36,6 +39,24 @@ class Buckets:
         """Return the bytes of all objects whose key begins so. Raises StorageUnusable."""
         return int(await asyncio.to_thread(self._explained, self._size_of, bucket, prefix))
 
+    async def usage(self) -> Sequence[StorageUsage]:
+        """Return what each user has in the home folders. Raises StorageUnusable."""
+        found: Sequence[StorageUsage] = await asyncio.to_thread(self._explained, self._usage, "of home folders")
+        return found
+
+    def _usage(self, _: str) -> Sequence[StorageUsage]:
+        names = sorted(one["Name"] for one in self._client.list_buckets()["Buckets"])
+        return [
+            one
+            for bucket in names
+            if bucket.startswith(HOME_BUCKETS)
+            for one in summed(bucket, ((found["Key"], int(found["Size"])) for found in self._objects(bucket, "user/")))
+        ]
+
+    def _objects(self, bucket: str, prefix: str) -> Iterator[Any]:
+        for page in self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+            yield from page.get("Contents", ())
+
     def _ensure(self, bucket: str) -> None:
         try:
             self._client.head_bucket(Bucket=bucket)
@@ -56,8 +77,7 @@ class Buckets:
                 raise
 
     def _size_of(self, bucket: str, prefix: str) -> int:
-        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-        return sum(int(found["Size"]) for page in pages for found in page.get("Contents", ()))
+        return sum(int(found["Size"]) for found in self._objects(bucket, prefix))
 
     def _explained(self, call: Any, *arguments: str) -> Any:
         try:

@@ -7,6 +7,7 @@ import json
 import logging
 import re
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import asdict
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ def make_rpc(doors: SessionDoors, remote: Remote, allowed_uids: Collection[int])
     app.router.add_put("/v1/doors", rpc.open)
     app.router.add_post("/v1/doors/close", rpc.close)
     app.router.add_put("/v1/buckets", rpc.ensure_bucket)
-    app.router.add_post("/v1/usage", rpc.usage)
+    app.router.add_get("/v1/usage", rpc.usage)
     return app
 
 
@@ -84,10 +85,8 @@ class _Rpc:
         await self._remote.ensure(_matching(_BUCKET, body, "bucket"))
         return web.json_response({})
 
-    async def usage(self, request: web.Request) -> web.StreamResponse:
-        body = _members(await _json_of(request), {"bucket", "prefix"})
-        size = await self._remote.size_of(_matching(_BUCKET, body, "bucket"), _prefix(body["prefix"]))
-        return web.json_response({"bytes": size})
+    async def usage(self, request: web.Request) -> web.StreamResponse:  # noqa: ARG002 - it has no body
+        return web.json_response([asdict(one) for one in await self._remote.usage()])
 
 
 def read_door(body: object) -> StorageDoor:

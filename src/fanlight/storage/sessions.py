@@ -18,9 +18,10 @@ from weakref import WeakValueDictionary
 from aiohttp import web
 
 from fanlight.domain.errors import StorageUnusable
-from fanlight.domain.user_storage import StorageDoor, StorageKind
+from fanlight.domain.user_storage import StorageDoor, StorageKind, StorageUsage
 from fanlight.storage.embedded_s3 import KeyPair
 from fanlight.storage.front import Front
+from fanlight.storage.inventories import usage_on_this_host
 from fanlight.storage.rclone import keep_serving
 from fanlight.storage.usage import Usage
 from fanlight.unix_sockets import listen_in
@@ -38,13 +39,15 @@ _POLL_IN_SECONDS = 0.02
 class Remote:
     """Where the buckets are, as rclone is told: `root` stands before the name of the bucket.
 
-    `size_of` returns the bytes stored under a prefix of a bucket, `ensure` makes a bucket that is not there. Both raise
+    `size_of` returns the bytes stored under a prefix of a bucket, `ensure` makes a bucket that is not there,
+    `usage` tells what each user has in the home folders. They raise
     StorageUnusable.
     """
 
     root: str
     size_of: Callable[[str, str], Awaitable[int]]
     ensure: Callable[[str], Awaitable[None]]
+    usage: Callable[[], Awaitable[Sequence[StorageUsage]]]
     flags: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
 
@@ -61,7 +64,10 @@ def on_this_host(buckets: Path) -> Remote:
     async def ensure(bucket: str) -> None:
         await asyncio.to_thread(_make_directory, buckets / bucket)
 
-    return Remote(root=f"{buckets}/", size_of=size_of, ensure=ensure)
+    async def usage() -> Sequence[StorageUsage]:
+        return await asyncio.to_thread(usage_on_this_host, buckets)
+
+    return Remote(root=f"{buckets}/", size_of=size_of, ensure=ensure, usage=usage)
 
 
 def on_s3(endpoint_url: str, region: str, key: KeyPair) -> Remote:
@@ -72,6 +78,7 @@ def on_s3(endpoint_url: str, region: str, key: KeyPair) -> Remote:
         root="home:",
         size_of=buckets.size_of,
         ensure=buckets.ensure,
+        usage=buckets.usage,
         flags=(
             "--use-server-modtime",  # else each file of a listing costs a request
             "--s3-directory-markers",  # so that empty folders exist

@@ -1,6 +1,6 @@
 """The storage process as the api process sees it: the port UserStorage, over RUN_DIR/storage/storage.sock."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -8,11 +8,11 @@ from typing import Any
 import aiohttp
 
 from fanlight.domain.errors import StorageUnavailable, StorageUnusable
-from fanlight.domain.user_storage import RPC_SOCKET_NAME, StorageDoor, StorageKind
+from fanlight.domain.user_storage import RPC_SOCKET_NAME, StorageDoor, StorageKind, StorageUsage
 
 # The other side waits up to 10 s for a server to start, and asks the bucket with time-outs of its own.
 _TIMEOUT_IN_SECONDS = 45.0
-# A look at all of a user's files takes as long as there are files.
+# A look at all users' files takes as long as there are files.
 _USAGE_TIMEOUT_IN_SECONDS = 300.0
 
 
@@ -44,10 +44,10 @@ class StorageConnection:
         """Raises StorageUnusable, StorageUnavailable."""
         await self._ask("PUT", "buckets", {"bucket": bucket})
 
-    async def usage(self, bucket: str, prefix: str) -> int:
+    async def usage(self) -> Sequence[StorageUsage]:
         """Raises StorageUnusable, StorageUnavailable."""
-        body = {"bucket": bucket, "prefix": prefix}
-        return int((await self._ask("POST", "usage", body, timeout_in_seconds=_USAGE_TIMEOUT_IN_SECONDS))["bytes"])
+        found = await self._ask("GET", "usage", timeout_in_seconds=_USAGE_TIMEOUT_IN_SECONDS)
+        return [StorageUsage(**one) for one in found]
 
     async def _ask(
         self, method: str, path: str, body: Any = None, *, timeout_in_seconds: float = _TIMEOUT_IN_SECONDS
