@@ -27,9 +27,9 @@ class CommandFailed(Exception):
 class Commands:
     """`root` is where the file system begins (tests move it). What a program prints is in the seat's log directory."""
 
-    def __init__(self, processes: Processes, *, root: Path = Path("/")) -> None:
+    def __init__(self, processes: Processes, *, seat: Seat = Seat(0), root: Path = Path("/")) -> None:  # noqa: B008 - it cannot change
         self._processes = processes
-        self._seat = Seat(0)
+        self._seat = seat
         self._logs = root / self._seat.log_directory.lstrip("/")
 
     async def run(

@@ -40,6 +40,7 @@ LAUNCHERS = {
     "fanlight-init": "fanlight.agent.__main__",
     "fanlight-stream": "fanlight.agent.stream",
     "fanlight-printer": "fanlight.agent.print_server",
+    "fanlight-settings": "fanlight.agent.kept_settings.transfers",
     "fanlight-image-assistant": "fanlight.agent.assistant.command_line",
     "fanlight-image-assistant-window": "fanlight.agent.assistant.window",
     "fanlight-menu": "fanlight.agent.assistant.menus",
