@@ -139,6 +139,7 @@ async def _assemble(settings: Settings, stack: AsyncExitStack) -> _Parts:
             capacity_wait=timedelta(seconds=settings.capacity_wait_in_seconds),
             expired_sessions_kept=timedelta(seconds=settings.expired_sessions_kept_in_seconds),
             nimble_deleted_kept=timedelta(seconds=settings.nimble_deleted_kept_in_seconds),
+            application_settings_limit_in_bytes=settings.application_settings_limit_in_mib * 2**20,
             home_folder_quota_in_bytes=quota * 2**20 if (quota := settings.home_folder_quota_in_mib) else None,
             unsent_files_kept=timedelta(hours=settings.unsent_files_kept_in_hours),
         ),

@@ -129,6 +129,11 @@ class Settings(BaseSettings):
     home_folder_quota_in_mib: int = Field(
         0, ge=0, description="How much each user may keep in the home folder, in MiB; 0: any amount."
     )
+    application_settings_limit_in_mib: int = Field(
+        1024,
+        ge=1,
+        description="How much a user's settings of applications may be, in MiB; larger ones are not kept.",
+    )
     image_archives: str = Field(
         "fanlight-images/{account}/",
         description="Bucket and prefix in which accounts keep archives of images, with {account} for each one's own: imported from there, exported to there.",

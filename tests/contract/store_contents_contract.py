@@ -162,7 +162,12 @@ class StoreContentsContract:
                 (HERE.region, OTHER_REGION.region)
             )
         async with store.transactions.begin(write=True) as work:
-            await work.stacks.save(replace(here, storage_connectors=()))
+            await work.stacks.save(here := replace(here, storage_connectors=(), settings_group="drawing"))
+            await work.commit()
+        async with store.transactions.begin() as work:
+            assert [found.name for found in await work.stacks.with_storage(HERE)] == [here.name]
+        async with store.transactions.begin(write=True) as work:
+            await work.stacks.save(replace((await work.stacks.with_storage(HERE))[0], settings_group=None))
             await work.commit()
         async with store.transactions.begin() as work:
             assert await work.stacks.with_storage(HERE) == []
@@ -389,6 +394,7 @@ class StoreContentsContract:
             time_zone="Europe/Berlin",
             network_interface=NetworkInterface(interface_id="eni-1", address="10.140.0.5", subnet_id="subnet-a"),
             storage_connectors=CONNECTORS,
+            settings_group="drawing",
         )
         await put(store.transactions, whole)
         async with store.transactions.begin() as work:

@@ -14,10 +14,12 @@ import pytest
 import pytest_asyncio
 
 from fanlight.agent.kept_settings.transfers import DONE, LOST, RESTORE, SAVE, UNFIT, UNREACHABLE, Order, carry_out
-from fanlight.storage.sessions import DIRECTORY, Door, SessionDoors, on_this_host
+from fanlight.domain.user_storage import StorageDoor, StorageKind
+from fanlight.storage.sessions import DIRECTORY, SessionDoors, on_this_host
 
 MIB = 1 << 20
-ADA = Door(
+ADA = StorageDoor(
+    kind=StorageKind.APPLICATION_SETTINGS,
     session_id="s-ada", instance_id="i-one", first_uid=os.getuid(), token="ada's", bucket="appstream-app-settings",
     prefix="Linux/v1/design/custom/0123/",
 )  # fmt: skip
@@ -41,6 +43,11 @@ class Rig:
             uid=os.getuid(), group=os.getgid(), max_bytes=MIB,
         )  # fmt: skip
         return Session(replace(order, **changes), home)  # type: ignore[arg-type]
+
+    async def open_anew(self) -> None:
+        """As for the next session: a server that was there before remembers a listing for some seconds."""
+        await self.doors.close(ADA.session_id)
+        await self.doors.open(ADA)
 
     def versions(self) -> list[Path]:
         return sorted(self.stored.glob("*.tar.gz"))
@@ -158,6 +165,7 @@ async def test_a_broken_version_gives_way_to_the_one_before(rig: Rig, break_it: 
     newest.write_bytes(
         {"cut off": content[:50], "altered": content[:-1] + bytes([content[-1] ^ 1]), "grown": content + b"x"}[break_it]
     )
+    await rig.open_anew()
     third = rig.session("third")
     assert (await third.restore())[0] == DONE
     assert third.read() == "good"
@@ -184,6 +192,7 @@ async def test_an_archive_of_another_making_is_not_unpacked(rig: Rig) -> None:
     hostile = b"\x1f\x8b no archive"
     name = f"29991231T235959Z-{len(hostile)}-{hashlib.sha256(hostile).hexdigest()}.tar.gz"
     (rig.stored / name).write_bytes(hostile)
+    await rig.open_anew()
     second = rig.session("second")
     outcome, detail = await second.restore()
     assert (outcome, detail) == (

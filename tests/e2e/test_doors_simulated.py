@@ -11,12 +11,14 @@ from simulated_system import SCOPE, System, running_system, until
 
 from fanlight.domain.stacks import Stack, StackError, StackErrorCode
 from fanlight.domain.streaming_sessions import SessionState, StreamingSession
-from fanlight.domain.user_storage import StorageKind, home_bucket, home_prefix
+from fanlight.domain.user_storage import StorageKind, home_bucket, home_prefix, settings_bucket, settings_prefix
 from fanlight.reconcilers import doors as reconciler
+from fanlight.services.stack_members import ApplicationSettings
 from fanlight.services.stacks import StackChange
 from fanlight.services.storage_connectors import WantedConnector
 
 pytestmark = pytest.mark.timeout(60)
+SETTINGS = ApplicationSettings(is_enabled=True, settings_group="drawing")
 HOME = (WantedConnector(connector_type="HOMEFOLDERS"),)
 
 
@@ -155,3 +157,58 @@ async def test_a_session_starts_without_the_storage_process(system: System, stor
     storage.is_away = False
     await system.pass_time(timedelta(seconds=40))
     await doors_become(storage, {(session.session_id, StorageKind.HOMEFOLDERS)})
+
+
+async def test_settings_of_applications_have_a_door_and_a_bucket_of_their_own(
+    system: System, storage: RecordingStorage
+) -> None:
+    await with_home(system)
+    await system.services.stacks.update(SCOPE, "cad", StackChange(application_settings=SETTINGS))
+    session = await active(system)
+    await doors_become(
+        storage, {(session.session_id, kind) for kind in (StorageKind.HOMEFOLDERS, StorageKind.APPLICATION_SETTINGS)}
+    )
+    door = storage.open_doors[session.session_id, StorageKind.APPLICATION_SETTINGS]
+    assert (door.bucket, door.prefix) == (settings_bucket(SCOPE), settings_prefix("drawing", "API", "ada"))
+    assert door.quota_in_bytes == 4 * 2**30
+    assert storage.buckets == {home_bucket(SCOPE), settings_bucket(SCOPE)}
+
+
+async def test_settings_are_as_the_stack_said_when_the_session_began(system: System, storage: RecordingStorage) -> None:
+    await with_home(system)
+    before = await active(system, "ada")
+    await system.services.stacks.update(SCOPE, "cad", StackChange(application_settings=SETTINGS))
+    assert (await system.session(before.session_id)).settings_group is None
+    await system.services.sessions.expire(SCOPE, before.session_id)
+    await doors_become(storage, set())
+    after = await active(system, "bob")
+    both = {(after.session_id, kind) for kind in (StorageKind.HOMEFOLDERS, StorageKind.APPLICATION_SETTINGS)}
+    await doors_become(storage, both)
+    disabled = ApplicationSettings(is_enabled=False)
+    await system.services.stacks.update(
+        SCOPE, "cad", StackChange(application_settings=disabled, deletes_storage_connectors=True)
+    )
+    await doors_become(storage, {(after.session_id, StorageKind.APPLICATION_SETTINGS)})
+    assert (await stack_of(system)).storage_buckets == ()
+
+
+async def test_a_stack_says_that_the_bucket_of_settings_cannot_be_used(
+    system: System, storage: RecordingStorage
+) -> None:
+    storage.trouble = "The S3 endpoint http://s3 does not answer."
+    await system.make_fleet(desired_instances=1)
+    await system.services.stacks.update(SCOPE, "cad", StackChange(application_settings=SETTINGS))
+
+    async def is_told() -> bool:
+        return bool((await stack_of(system)).errors(()))
+
+    await until(is_told, within=10, what="a stack error")
+    (error,) = (await stack_of(system)).errors(())
+    assert error.code is StackErrorCode.STORAGE_CONNECTOR_ERROR
+    assert error.message.startswith(
+        f"The bucket {settings_bucket(SCOPE)} of the settings of applications cannot be used. {storage.trouble} "
+    )
+    await system.services.stacks.update(
+        SCOPE, "cad", StackChange(application_settings=ApplicationSettings(is_enabled=False))
+    )
+    assert not await is_told()

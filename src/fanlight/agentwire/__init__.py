@@ -23,6 +23,7 @@ HOST_SOCKETS = "/run/fanlight/host"  # read-only mount of RUN_DIR/instances/<id>
 GUEST_SOCKETS = "/run/fanlight/guest"  # the 1 MiB tmpfs RUN_DIR/instances/<id>/guest
 RUNTIME_DIRECTORY = "/opt/fanlight/runtime"  # read-only mount of the pinned runtime
 AGENT_SOCKET_NAME = "agent.sock"
+KEPT_SETTINGS_VERSIONS = 3  # of a user's settings of applications, whole ones; the door has room for one more
 STORAGE_SOCKETS = f"{HOST_SOCKETS}/storage"  # where the storage process listens for the sessions of the instance
 
 # Members of BeginSession.stream_settings that are the agent's and not Selkies': the longest copy into and out of the

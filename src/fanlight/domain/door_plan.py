@@ -1,15 +1,17 @@
 """Which doors to users' files a session has: what its stack had when it was made, as long as the session has its place.
 
 A connector that is taken from the stack is taken from running sessions too. At their end they get it back, for what was
-saved before, so that nothing of it is lost; nobody is left then who could save more.
+saved before, so that nothing of it is lost; nobody is left then who could save more. Settings of applications are as they
+were when the session was made.
 """
 
 from collections.abc import Collection
+from dataclasses import dataclass
 
 from fanlight.domain.instances import Instance, InstanceState
 from fanlight.domain.stacks import Stack
 from fanlight.domain.streaming_sessions import StreamingSession
-from fanlight.domain.user_storage import StorageKind
+from fanlight.domain.user_storage import StorageKind, home_bucket, home_prefix, settings_bucket, settings_prefix
 
 
 def plan_doors(
@@ -20,7 +22,24 @@ def plan_doors(
         return ()
     if instance.state is InstanceState.RETIRING:  # one that is FLUSHING has its doors for just that
         return ()
-    kinds = {connector.kind for connector in session.storage_connectors}
+    kinds = session.storage_kinds
     if not session.is_live:
         return kinds
-    return kinds & {connector.kind for connector in stack.storage_connectors} if stack is not None else ()
+    offered = {connector.kind for connector in stack.storage_connectors} if stack is not None else set()
+    return kinds & (offered | {StorageKind.APPLICATION_SETTINGS})
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    bucket: str
+    prefix: str
+
+
+def place_of(session: StreamingSession, kind: StorageKind) -> Place:
+    """Return what is behind a door of a session."""
+    if kind is StorageKind.APPLICATION_SETTINGS:
+        group = session.settings_group or ""
+        return Place(
+            settings_bucket(session.scope), settings_prefix(group, session.authentication_type, session.user_id)
+        )
+    return Place(home_bucket(session.scope), home_prefix(session.authentication_type, session.user_id))

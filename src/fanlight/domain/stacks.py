@@ -4,10 +4,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from hashlib import sha256
 
 from fanlight.domain.places import Scope
-from fanlight.domain.user_storage import StorageConnector
+from fanlight.domain.user_storage import StorageConnector, StorageKind, home_bucket, settings_bucket
 
 
 class UserAction(StrEnum):
@@ -77,7 +76,7 @@ class Stack:
     `maximum_lengths` (characters) names the clipboard actions that were given one. `settings_group` is set while the
     settings of applications are to be kept. `embed_host_domains` are host names whose https pages may frame sessions.
     `access_endpoints` are ids that this installation's configuration knows; users come through one of them, if any.
-    `storage_problem` says why what is behind its storage connectors cannot be used now, as last seen.
+    `storage_problem` says why one of its buckets cannot be used now, as last seen.
     """
 
     stack_id: str
@@ -119,6 +118,15 @@ class Stack:
         """The bucket for the settings of applications: one for each account and region, none while they are not kept."""
         return settings_bucket(self.scope) if self.settings_group is not None else None
 
+    @property
+    def storage_buckets(self) -> tuple[str, ...]:
+        """The buckets that its users' files are in."""
+        has_home = any(one.kind is StorageKind.HOMEFOLDERS for one in self.storage_connectors)
+        return (
+            *((home_bucket(self.scope),) if has_home else ()),
+            *((self.settings_bucket,) if self.settings_bucket else ()),
+        )
+
     def errors(self, known_endpoints: Collection[str]) -> tuple[StackError, ...]:
         """Return what keeps users of this stack out, or their files away, now; a cause that is gone leaves no trace."""
         gone = sorted(set(self.access_endpoints) - set(known_endpoints))
@@ -130,12 +138,6 @@ class Stack:
             )
             for endpoint in gone
         ]
-        if self.storage_connectors and self.storage_problem is not None:
+        if self.storage_problem is not None:
             errors.append(StackError(StackErrorCode.STORAGE_CONNECTOR_ERROR, self.storage_problem))
         return tuple(errors)
-
-
-def settings_bucket(scope: Scope) -> str:
-    """Return the service's name for such a bucket; its last part is random there and a digest of the place here."""
-    suffix = sha256(f"{scope.account_id}/{scope.region}".encode()).hexdigest()[:10]
-    return f"appstream-app-settings-{scope.region}-{scope.account_id}-{suffix}"

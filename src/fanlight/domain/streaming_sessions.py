@@ -14,7 +14,7 @@ from fanlight.domain.nimble.sessions import studio_session_id
 from fanlight.domain.places import Scope
 from fanlight.domain.stacks import UserSettings
 from fanlight.domain.unsent_files import UnsentFiles
-from fanlight.domain.user_storage import StorageConnector
+from fanlight.domain.user_storage import StorageConnector, StorageKind
 
 
 class SessionState(StrEnum):
@@ -111,10 +111,17 @@ class StreamingSession:
     progress: str = ""
     user_settings: UserSettings = field(default=UserSettings())
     storage_connectors: tuple[StorageConnector, ...] = ()  # of the stack when the session was made
+    settings_group: str | None = None  # likewise
     time_zone: str | None = None
     network_interface: NetworkInterface | None = None  # of its instance, known once it is ACTIVE; None: it has none
     unsent: UnsentFiles | None = None
     lost_before: UnsentFiles | None = None
+
+    @property
+    def storage_kinds(self) -> frozenset[StorageKind]:
+        """What its instance reaches of its user's."""
+        kinds = {connector.kind for connector in self.storage_connectors}
+        return frozenset(kinds | {StorageKind.APPLICATION_SETTINGS} if self.settings_group is not None else kinds)
 
     @property
     def is_live(self) -> bool:

@@ -57,6 +57,12 @@ def scope_of_home_bucket(bucket: str) -> Scope:
     return Scope(account_id, region)
 
 
+def settings_bucket(scope: Scope) -> str:
+    """Return the service's name for the bucket of applications' settings; its last part is random there, a digest here."""
+    suffix = sha256(f"{scope.account_id}/{scope.region}".encode()).hexdigest()[:10]
+    return f"appstream-app-settings-{scope.region}-{scope.account_id}-{suffix}"
+
+
 def user_folder(authentication_type: str, user_id: str) -> str:
     """Return `<type>/<digest>/`: the user id is taken as it is, capitals matter."""
     return f"{_FOLDERS_OF[authentication_type]}/{sha256(user_id.encode()).hexdigest()}/"
@@ -65,6 +71,11 @@ def user_folder(authentication_type: str, user_id: str) -> str:
 def home_prefix(authentication_type: str, user_id: str) -> str:
     """Return what the keys of all files of a user begin with; the same whatever stack the user comes through."""
     return f"user/{user_folder(authentication_type, user_id)}"
+
+
+def settings_prefix(settings_group: str, authentication_type: str, user_id: str) -> str:
+    """Return what the keys of a user's settings begin with: as in the service, but for the system that they are of."""
+    return f"Linux/v1/{settings_group}/{user_folder(authentication_type, user_id)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

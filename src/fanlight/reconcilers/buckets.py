@@ -5,11 +5,14 @@ connectors and stacks.
 """
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from fanlight.domain.errors import StorageUnavailable, StorageUnusable
+from fanlight.domain.places import Scope
 from fanlight.domain.ports import Clock, Transactions, UserStorage, Wake
+from fanlight.domain.stacks import Stack
 from fanlight.domain.user_storage import home_bucket, scope_of_key, storage_key
 from fanlight.reconcilers.doors import DoorReconciler
 
@@ -41,16 +44,18 @@ class BucketReconciler:
                 self.wake("door", session.session_id)
         if not stacks:
             return None
-        problem = await self._problem_of(self.storage, home_bucket(scope))
-        if any(stack.storage_problem != problem for stack in stacks):
+        buckets = {bucket for stack in stacks for bucket in stack.storage_buckets}
+        problems = {bucket: await self._problem_of(self.storage, scope, bucket) for bucket in sorted(buckets)}
+        if any(stack.storage_problem != _said_of(stack, problems) for stack in stacks):
             async with self.transactions.begin(write=True) as work:
                 for stack in await work.stacks.with_storage(scope):
-                    if stack.storage_problem != problem:
-                        await work.stacks.save(replace(stack, storage_problem=problem))
+                    if stack.storage_problem != (said := _said_of(stack, problems)):
+                        await work.stacks.save(replace(stack, storage_problem=said))
                 await work.commit()
-            said = {"bucket": home_bucket(scope), "why": problem or "it can be used"}
-            log.log(logging.WARNING if problem else logging.INFO, "the state of a bucket changed", extra=said)
-        return self.clock.now() + (CHECK_INTERVAL_IN_TROUBLE if problem else CHECK_INTERVAL)
+            for bucket, problem in problems.items():
+                what = {"bucket": bucket, "why": problem or "it can be used"}
+                log.log(logging.WARNING if problem else logging.INFO, "the state of a bucket changed", extra=what)
+        return self.clock.now() + (CHECK_INTERVAL_IN_TROUBLE if any(problems.values()) else CHECK_INTERVAL)
 
     async def wake_all(self) -> None:
         """Look at all scopes that have stacks with storage connectors. Raises StoreUnavailable."""
@@ -62,12 +67,17 @@ class BucketReconciler:
             self.wake("storage", key)
 
     @staticmethod
-    async def _problem_of(storage: UserStorage, bucket: str) -> str | None:
+    async def _problem_of(storage: UserStorage, scope: Scope, bucket: str) -> str | None:
+        what = "home folders" if bucket == home_bucket(scope) else "settings of applications"
         try:
             await storage.ensure_bucket(bucket)
         except (StorageUnusable, StorageUnavailable) as error:
             return (
-                f"The bucket {bucket} of the home folders cannot be used. {error} Sessions start without home folders "
+                f"The bucket {bucket} of the {what} cannot be used. {error} Sessions start without {what} "
                 "until it can; this is looked at again by itself."
             )
         return None
+
+
+def _said_of(stack: Stack, problems: Mapping[str, str | None]) -> str | None:
+    return " ".join(said for bucket in stack.storage_buckets if (said := problems.get(bucket))) or None

@@ -10,17 +10,15 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from fanlight.agentwire import FIRST_PROTOCOL_WITH_STORAGE
+from fanlight.agentwire import FIRST_PROTOCOL_WITH_STORAGE, KEPT_SETTINGS_VERSIONS
 from fanlight.agentwire.messages import StorageMount
-from fanlight.domain.door_plan import plan_doors
+from fanlight.domain.door_plan import place_of, plan_doors
 from fanlight.domain.errors import NotFound, StorageUnavailable, StorageUnusable
 from fanlight.domain.ports import AgentChannel, AgentStatus, Clock, Transactions, UserStorage, Wake
 from fanlight.domain.streaming_sessions import StreamingSession
 from fanlight.domain.user_storage import (
     StorageDoor,
     StorageKind,
-    home_bucket,
-    home_prefix,
     socket_name,
     storage_key,
 )
@@ -46,10 +44,16 @@ class DoorReconciler:
     clock: Clock
     wake: Wake
     first_uid_of: Callable[[str], int | None]
+    settings_limit_in_bytes: int
     quota_in_bytes: int | None = None
     opened: dict[str, StreamingSession] = field(default_factory=dict)
     _kinds: dict[str, Collection[StorageKind]] = field(default_factory=dict)
     _is_away: bool = False
+
+    @property
+    def settings_room_in_bytes(self) -> int:
+        """What a user's settings may take: the versions that stay, and one that is on its way."""
+        return (KEPT_SETTINGS_VERSIONS + 1) * self.settings_limit_in_bytes
 
     async def reconcile(self, session_id: str) -> datetime | None:
         """Open and close the doors of one session. Raises StorageUnavailable, StoreUnavailable."""
@@ -80,15 +84,16 @@ class DoorReconciler:
         return None
 
     async def _open(self, storage: UserStorage, session: StreamingSession, kind: StorageKind, first_uid: int) -> None:
+        place, is_settings = place_of(session, kind), kind is StorageKind.APPLICATION_SETTINGS
         door = StorageDoor(
             session_id=session.session_id,
             kind=kind,
             instance_id=session.instance_id or "",
             first_uid=first_uid,
             token=self.tokens.token_of(session.session_id, kind),
-            bucket=home_bucket(session.scope),
-            prefix=home_prefix(session.authentication_type, session.user_id),
-            quota_in_bytes=self.quota_in_bytes,
+            bucket=place.bucket,
+            prefix=place.prefix,
+            quota_in_bytes=self.settings_room_in_bytes if is_settings else self.quota_in_bytes,
         )
         try:
             await storage.open(door)
@@ -104,7 +109,7 @@ class DoorReconciler:
 
     def mounts_of(self, session: StreamingSession, agent: AgentStatus | None) -> tuple[StorageMount, ...]:
         """Return what the agent is told: also of doors that cannot be opened now, for it tries again."""
-        if self.storage is None or not session.storage_connectors:
+        if self.storage is None or not session.storage_kinds:
             return ()
         if agent is None or agent.protocol < FIRST_PROTOCOL_WITH_STORAGE:
             log.warning(
@@ -114,19 +119,20 @@ class DoorReconciler:
             return ()
         return tuple(
             StorageMount(
-                kind=connector.kind,
-                socket=socket_name(session.session_id, connector.kind),
-                token=self.tokens.token_of(session.session_id, connector.kind),
-                folder=_FOLDERS[connector.kind],
+                kind=kind,
+                socket=socket_name(session.session_id, kind),
+                token=self.tokens.token_of(session.session_id, kind),
+                folder=_FOLDERS.get(kind, ""),
+                max_bytes=self.settings_limit_in_bytes if kind is StorageKind.APPLICATION_SETTINGS else 0,
             )
-            for connector in session.storage_connectors
+            for kind in sorted(session.storage_kinds)
         )
 
     def needs_look(self, session_id: str, session: StreamingSession | None) -> bool:
         """Return whether a sweep should have the doors of a session that holds a place looked at (None: it is over)."""
         if self.storage is None or session_id in self.opened:
             return False
-        return session is None or bool(session.storage_connectors)
+        return session is None or bool(session.storage_kinds)
 
     async def look(self) -> None:
         """Wake what does not fit: doors that a restarted storage process has not, and doors that nobody knows of."""

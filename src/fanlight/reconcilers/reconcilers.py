@@ -97,6 +97,7 @@ class Reconcilers:
             wake=self.wake,
             first_uid_of=self._first_uid_of,
             quota_in_bytes=self._settings.home_folder_quota_in_bytes,
+            settings_limit_in_bytes=self._settings.application_settings_limit_in_bytes,
         )
         buckets = BucketReconciler(
             transactions=bounded, storage=storage, clock=clock, doors=self._doors, wake=self.wake

@@ -228,7 +228,7 @@ class SessionReconciler:
         if claimed is not None:
             self._stop_waiting(saved)
             self.sessions_of.setdefault(claimed.instance_id, set()).add(saved.session_id)
-            if saved.storage_connectors:
+            if saved.storage_kinds:
                 self.wake("door", saved.session_id)
             self.wake("instance", claimed.instance_id)
             self.wake("fleet", saved.fleet_id)
@@ -321,7 +321,7 @@ class SessionReconciler:
             log.warning("insufficient capacity", extra={**_about(planned), "count_since_start": count})
         if planned.instance_id is not None:
             self.wake("instance", planned.instance_id)
-        if planned.storage_connectors:
+        if planned.storage_kinds:
             self.wake("door", planned.session_id)
         if not planned.is_on_own_desktop:
             self.wake("fleet", planned.fleet_id)

@@ -29,6 +29,7 @@ class ReconcilerSettings:
     shortest_backoff: timedelta = timedelta(seconds=1)
     longest_backoff: timedelta = timedelta(seconds=60)
     home_folder_quota_in_bytes: int | None = None  # of each user
+    application_settings_limit_in_bytes: int = 2**30  # of each user and settings group
 
     def backoff(self, failures: int) -> timedelta:
         """Return how long to wait after so many failures in a row, at least one."""

@@ -121,7 +121,7 @@ class StackService:
 
     def _look_at_storage(self, *stacks: Stack) -> None:
         """Have buckets made, and doors closed, as the stack now wants it."""
-        if self._wake is not None and any(stack.storage_connectors for stack in stacks):
+        if self._wake is not None and any(stack.storage_buckets for stack in stacks):
             self._wake("storage", storage_key(stacks[0].scope))
 
 
@@ -138,7 +138,7 @@ def _changed(stack: Stack, change: StackChange, known_endpoints: Collection[str]
     gone = _ALL_KINDS if change.deletes_storage_connectors else _kinds_in(change.deleted)
     kept = tuple(connector for connector in stack.storage_connectors if connector.kind not in gone)
     stack = applied(replace(stack, storage_connectors=kept), change, known_endpoints)
-    return stack if stack.storage_connectors else replace(stack, storage_problem=None)
+    return stack if stack.storage_buckets else replace(stack, storage_problem=None)
 
 
 def _kinds_in(attributes: Collection[str]) -> Collection[StorageKind]:

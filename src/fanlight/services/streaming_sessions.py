@@ -288,6 +288,7 @@ class StreamingSessionService:
             progress="Waiting for an instance",
             user_settings=stack.user_settings,
             storage_connectors=stack.storage_connectors,
+            settings_group=stack.settings_group,
             time_zone=time_zone,
         )
         try:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, or_, select
 
 from fanlight.domain.errors import NotFound
 from fanlight.domain.places import Scope
@@ -85,7 +85,11 @@ STATEMENTS = Statements.of(KIND)
 _IN_SCOPE = select(table).where(table.c.account_id == bindparam("account_id"), table.c.region == bindparam("region"))
 _BY_NAME = _IN_SCOPE.where(table.c.name == bindparam("name"))
 _NAMED = _IN_SCOPE.where(table.c.name.in_(bindparam("names", expanding=True))).order_by(table.c.name)
-_WITH_STORAGE = select(table).where(table.c.storage_connectors.is_not(None)).order_by(table.c.stack_id)
+_WITH_STORAGE = (
+    select(table)
+    .where(or_(table.c.storage_connectors.is_not(None), table.c.settings_group.is_not(None)))
+    .order_by(table.c.stack_id)
+)
 _WITH_STORAGE_IN_SCOPE = _WITH_STORAGE.where(
     table.c.account_id == bindparam("account_id"), table.c.region == bindparam("region")
 )

@@ -53,6 +53,7 @@ def _to_row(session: StreamingSession) -> dict[str, Any]:
         "storage_connectors": connectors_to_json(session.storage_connectors),
         "unsent": asdict(session.unsent) if session.unsent else None,
         "lost_before": asdict(session.lost_before) if session.lost_before else None,
+        "settings_group": session.settings_group,
     }
 
 
@@ -87,6 +88,7 @@ def _from_row(row: AnyRow) -> StreamingSession:
         storage_connectors=connectors_of_json(row.storage_connectors),
         unsent=UnsentFiles(**row.unsent) if row.unsent else None,
         lost_before=UnsentFiles(**row.lost_before) if row.lost_before else None,
+        settings_group=row.settings_group,
     )
 
 

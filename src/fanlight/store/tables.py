@@ -255,6 +255,7 @@ streaming_sessions = Table(
     Column("storage_connectors", MaybeJson),
     Column("unsent", MaybeJson),
     Column("lost_before", MaybeJson),
+    Column("settings_group", String),
     one_of("state", SessionState),
     one_of("end_requested", EndReason),
     one_of("end_reason", EndReason),

@@ -18,8 +18,9 @@ from http import HTTPStatus
 from typing import IO
 from xml.etree import ElementTree as ET
 
+from fanlight.agentwire import KEPT_SETTINGS_VERSIONS
+
 USER = "session"
-KEPT_VERSIONS = 3
 # A version that is not whole may be one that somebody is sending right now.
 ABANDONED_AFTER = timedelta(days=1)
 _NAME = re.compile(r"(\d{8}T\d{6}Z)-(\d{1,15})-([0-9a-f]{64})\.tar\.gz")
@@ -78,7 +79,7 @@ def outdated(listed: Iterable[Listed], now: datetime) -> list[Version]:
     """Return what may go, once a version has arrived."""
     found = list(listed)
     abandoned = [each.version for each in found if not each.is_whole and each.version.made_at < now - ABANDONED_AFTER]
-    return [*newest_first(found)[KEPT_VERSIONS:], *abandoned]
+    return [*newest_first(found)[KEPT_SETTINGS_VERSIONS:], *abandoned]
 
 
 class Door:

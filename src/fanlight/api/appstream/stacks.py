@@ -46,9 +46,10 @@ _WITHOUT_EFFECT = {"AccessEndpoints.EndpointType": "STREAMING is the only kind t
     "CreateStack",
     raises=(AlreadyExists, InvalidCombination, LimitExceeded),
     note="DOMAIN_PASSWORD_SIGNIN has no effect, as on Linux fleets of the service. "
-    "PreferredProtocol UDP is stored; browsers are streamed to over TCP, as in the service. ApplicationSettings are stored "
-    "and returned; nothing is kept for users yet. HOMEFOLDERS: the bucket is made when the first stack of an account has it; "
-    "the simulated engine stores the connector, and its sessions have no folder.",
+    "PreferredProtocol UDP is stored; browsers are streamed to over TCP, as in the service. ApplicationSettings, "
+    "which the service has on Windows only: what begins with a dot in a user's home is kept from one session to the next, without caches. "
+    "HOMEFOLDERS: the bucket is made when the first stack of an account has it; "
+    "the simulated engine stores both, and its sessions have no folder and keep no settings.",
     limits=_LIMITS,
     without_effect=_WITHOUT_EFFECT,
 )
@@ -62,7 +63,7 @@ async def create_stack(request: CreateStackRequest, caller: Caller, services: Ap
     raises=(NotFound, InvalidCombination),
     note="UserSettings lists every action, an ENABLED clipboard with its MaximumLength; StreamingExperienceSettings and ApplicationSettings are always there. StackErrors: "
     "INTERNAL_SERVICE_ERROR for an interface endpoint that is not configured any more; STORAGE_CONNECTOR_ERROR while the "
-    "bucket of the home folders cannot be used. The ResourceIdentifier of HOMEFOLDERS is the ARN of that bucket (its form in "
+    "bucket of the home folders or of the settings of applications cannot be used. The ResourceIdentifier of HOMEFOLDERS is the ARN of that bucket (its form in "
     "the service is unverified).",
     is_pure_read=True,
 )
