@@ -70,6 +70,7 @@ class SessionViews:
             is_idle_disconnected=session.is_idle_disconnected,
             runtime_version=_runtime_of(agent),
             has_script_failed=report is not None and report.has_script_failed,
+            has_folders=bool(session.storage_connectors) and session.started_at is not None,
             folders=_folders_of(report) if is_active else (),
             unsent=_unsent_of(session, self._clock.now()),
             lost_before=_files_view(session.lost_before),

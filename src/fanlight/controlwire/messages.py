@@ -82,7 +82,7 @@ class SessionView:
     `is_idle_disconnected` while the session waits for a user whose stream was cut because nothing was typed or clicked.
     `has_script_failed` when a script that the image runs at the start of a session failed.
     `folders` are what an ACTIVE session has of its user's, `unsent` what an EXPIRED one has still to send (None: all has
-    arrived, or there was nothing), `lost_before` what earlier sessions of the user lost.
+    arrived, or there was nothing; `has_folders` tells), `lost_before` what earlier sessions of the user lost.
     """
 
     session_id: str
@@ -102,6 +102,7 @@ class SessionView:
     runtime_version: str | None = None
     is_idle_disconnected: bool = False
     has_script_failed: bool = False
+    has_folders: bool = False
     folders: tuple[FolderView, ...] = field(default=())
     unsent: FilesView | None = None
     lost_before: FilesView | None = None

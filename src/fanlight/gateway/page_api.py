@@ -228,6 +228,7 @@ def _session(gateway: Gateway, ref: str, session: SessionView) -> dict[str, Any]
         "endReason": _end_reason(session),
         "features": list(session.features),
         "hasScriptFailed": session.has_script_failed,
+        "hasFolders": session.has_folders,
         "folders": [
             {
                 "kind": folder.kind,

@@ -5,94 +5,20 @@ runtime. Set FANLIGHT_TEST_PICTURES to a folder to keep the screenshots.
 """
 
 import asyncio
-import os
-import shutil
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
+from playwright.async_api import expect
 
 from fanlight.controlwire.messages import Refusal
 from gateway_guests import PictureGuest, serving_guest
+from gateway_pages import PHONE, link, state_becomes, streaming
 from gateway_rig import Rig, RunningGateway, SteerableControl, a_catalog, a_grant, serving_control, settings_for
 
 pytestmark = pytest.mark.browser
-
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--host-resolver-rules=MAP apps.test 127.0.0.1",  # a host that is not localhost, hence no secure context
-]
-PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2, "is_mobile": True, "has_touch": True}
-LAPTOP = {"viewport": {"width": 1280, "height": 800}}
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
-    async with async_playwright() as playwright:
-        started = await playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield started
-        await started.close()
-
-
-@pytest.fixture
-async def troubles(browser: Browser) -> list[str]:
-    """What pages complain about: broken scripts, and whatever the content policy had to stop."""
-    return []
-
-
-@pytest.fixture
-def new_page(browser: Browser, troubles: list[str]) -> Callable[..., Awaitable[Page]]:
-    async def make(context: BrowserContext | None = None, **options: Any) -> Page:
-        context = context or await browser.new_context(**({**LAPTOP, "color_scheme": "light"} | options))
-        page = await context.new_page()
-        page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.on("console", lambda m: troubles.append(m.text) if "Content Security Policy" in m.text else None)
-        page.on("request", lambda r: troubles.append(r.url) if not _is_own(r.url) else None)
-        return page
-
-    return make
-
-
-def _is_own(url: str) -> bool:
-    return url.startswith(("http://localhost:", "blob:http://localhost:", "data:", "https://intranet.example.org"))
-
-
-@pytest.fixture
-def keep(tmp_path: Path) -> Callable[[Page, str], Awaitable[Path]]:
-    folder = Path(os.environ.get("FANLIGHT_TEST_PICTURES", tmp_path))
-    folder.mkdir(parents=True, exist_ok=True)
-
-    async def take(page: Page, name: str) -> Path:
-        path = folder / f"gateway-{name}.png"
-        await page.screenshot(path=path)
-        return path
-
-    return take
-
-
-def link(rig: Rig, signature: str = "ada") -> str:
-    return f"http://localhost:{rig.settings.portal_port}/authenticate?parameters=e30%3D&signature={signature}"
-
-
-async def state_becomes(page: Page, state: str, *, stream: str | None = None) -> None:
-    """Wait until the page is in a state. (A selector, not a script: the page's policy forbids to evaluate one.)"""
-    suffix = f"[data-stream={stream}]" if stream else ""
-    await page.wait_for_selector(f"body[data-state={state}]{suffix}", timeout=10_000)
-
-
-async def streaming(page: Page) -> None:
-    await state_becomes(page, "stream", stream="streaming")
 
 
 async def test_from_the_catalogue_to_the_stream_to_the_end(

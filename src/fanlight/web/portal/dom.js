@@ -32,6 +32,7 @@ const PATHS = {
   folder: "M4 6h6l2 2h8v11H4z",
   file: "M7 4h7l4 4v12H7zM14 4v4h4",
   back: "M14 6l-6 6 6 6",
+  cloud: "M7 18.500h10.500a3.750 3.750 0 0 0 .7-7.430A6.250 6.250 0 0 0 6.100 9.800 4.400 4.400 0 0 0 7 18.500z",
   clock: "M12 7v5l3.500 2M12 3.500a8.500 8.500 0 1 0 0 17 8.500 8.500 0 0 0 0-17",
 };
 
@@ -55,6 +56,18 @@ export function inWords(seconds) {
   if (minutes >= 60) return minutes % 60 ? `${Math.floor(minutes / 60)} h ${minutes % 60} min` : `${minutes / 60} h`;
   return minutes >= 1 ? `${minutes} min` : "less than a minute";
 }
+
+const UNITS = ["bytes", "kB", "MB", "GB", "TB"];
+
+/** 125829120 → "126 MB". */
+export function inSize(bytes) {
+  const power = bytes < 1000 ? 0 : Math.min(Math.floor(Math.log10(bytes) / 3), UNITS.length - 1);
+  const number = bytes / 1000 ** power;
+  return `${power && number < 10 ? number.toFixed(1) : Math.round(number)}\u00a0${UNITS[power]}`;
+}
+
+/** "1 file", "3 files". */
+export const inFiles = (count) => `${count} ${count === 1 ? "file" : "files"}`;
 
 const TOAST_IN_MS = 6000;
 

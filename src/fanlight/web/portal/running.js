@@ -1,7 +1,7 @@
 // A running session on the page: the stream, its toolbar and panels.
 
 import { api } from "./api.js";
-import { inWords, notice, toast, wait } from "./dom.js";
+import { inFiles, inSize, inWords, notice, toast, wait } from "./dom.js";
 import { clipboardPanel, closePanel, confirmEnd, filesPanel, keyboardPanel, launcherPanel, morePanel, qualityPanel, togglePanel } from "./panels.js";
 import { offerPrinted, tellTooLong } from "./transfers.js";
 import { Toolbar } from "./toolbar.js";
@@ -15,6 +15,8 @@ const IDLE_WARNING_IN_SECONDS = 60;
 const END_WARNINGS_IN_SECONDS = [60, 300];
 const IDLE_LOOK_EVERY_SECONDS = 5; // while the warning stands, so that it goes soon after a key was pressed
 
+const FOLDERS = { HOMEFOLDERS: "Your home folder", GOOGLE_DRIVE: "Google Drive", ONE_DRIVE: "OneDrive" };
+
 export class Running {
   /** `stream` was prepared while the session started. `to` has onEnd(), onKilled(), onStale() → the watch's answer, read now. */
   constructor(stream, catalog, session, now, to) {
@@ -26,6 +28,8 @@ export class Running {
     this.delay = null;
     this.update(session, now);
     this.toolbar = new Toolbar(catalog, this.actions());
+    this.showFolders();
+    this.tellOfLosses();
     this.stream.show({
       streaming: () => this.streaming(),
       lost: () => this.toolbar.setQuality("lost", "reconnecting"),
@@ -43,6 +47,27 @@ export class Running {
     if (session.hasScriptFailed && !this.hasToldOfScripts) toast("Something that your administrator set up for the start of this session failed. You can work, but parts of it may be missing.", "warning");
     this.hasToldOfScripts = session.hasScriptFailed;
     this.clockOffset = now - Date.now() / 1000;
+    if (this.toolbar) this.showFolders();
+  }
+
+  showFolders() {
+    const folders = this.session.folders.filter(({ kind }) => kind in FOLDERS);
+    this.toolbar.showFolders(folders);
+    const offline = folders.filter(({ state }) => state === "OFFLINE").map(({ kind }) => FOLDERS[kind]);
+    const words = offline.length ? `${offline.join(" and ")} cannot be reached. Your changes are kept and sent later.` : "";
+    if (words === (this.offlineWords ?? "")) return;
+    this.offlineWords = words;
+    this.offlineWarning?.close();
+    this.offlineWarning = words ? notice(() => { this.offlineWarning = null; }) : null;
+    this.offlineWarning?.say(words);
+  }
+
+  /** What an earlier session could not save is told in the next one, until the user has read it. */
+  tellOfLosses() {
+    const lost = this.session.lostBefore;
+    if (!lost) return;
+    this.lossWarning = notice(() => { this.lossWarning = null; });
+    this.lossWarning.say(`${inFiles(lost.count)} (${inSize(lost.size)}) of your last session could not be saved.`);
   }
 
   actions() {
@@ -212,6 +237,8 @@ export class Running {
     this.isClosed = true;
     this.idleWarning?.close();
     this.endWarning?.close();
+    this.offlineWarning?.close();
+    this.lossWarning?.close();
     closePanel();
     this.toolbar.close();
     this.stream.close();

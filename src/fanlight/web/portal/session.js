@@ -11,6 +11,8 @@ const viewer = crypto.randomUUID?.() ?? `page-${Date.now()}-${Math.random().toSt
 const FIRST_PAUSE_IN_MS = 500;
 const LONGEST_PAUSE_IN_MS = 3000;
 const IDLE_LOOK_EVERY_MS = 5000;
+const SAVING_LOOK_EVERY_MS = 1000;
+const BACKGROUND_LOOK_EVERY_MS = 5000;
 const SHORTEST_WATCH_IN_MS = 20; // answers that come at once, again and again, must not become a storm
 
 let world = null; // the last answer of `state`
@@ -111,7 +113,7 @@ async function enter(first, waiting = null) {
   let line = waiting;
   let pause = FIRST_PAUSE_IN_MS;
   while (mine === turn) {
-    if (session.state === "EXPIRED") return ended(session.endReason);
+    if (session.state === "EXPIRED") return ended(session.endReason, session);
     if (session.state === "ACTIVE") mine = stream(session) ?? mine;
     else {
       line ??= showWaiting(nameOf(session.applicationId), () => cancel(session.handle));
@@ -220,7 +222,7 @@ async function idle(session) {
       const answer = await untilAnswered(() => api.session(session.handle, viewer));
       if (mine !== turn) return;
       if (answer.isSuperseded) superseded(session);
-      else if (answer.session.state === "EXPIRED") ended(answer.session.endReason);
+      else if (answer.session.state === "EXPIRED") ended(answer.session.endReason, answer.session);
     } catch (error) {
       if (mine === turn) lost(error);
     }
@@ -243,16 +245,22 @@ async function end(handle) {
   showLoading("Ending your session…");
   try {
     const session = await endAndWait(handle);
-    if (mine === turn) ended(session?.endReason ?? "USER");
+    if (mine === turn) ended(session?.endReason ?? "USER", session);
   } catch (error) {
     if (mine === turn) lost(error);
   }
 }
 
-async function ended(reason) {
+/** `session` is null when the server does not know it any more. */
+async function ended(reason, session = null) {
   const mine = become("ended");
   const { redirectUrl, feedbackUrl } = world.catalog;
-  showEnded(reason, world.catalog, null);
+  let last = session;
+  let shown = showEnded(reason, world.catalog, null, session);
+  followSaving(session, () => mine === turn, (newer) => {
+    last = newer;
+    shown.saving(newer.unsent);
+  });
   try {
     world = await untilAnswered(api.state);
   } catch {
@@ -260,7 +268,24 @@ async function ended(reason) {
   }
   // The stack may have got other addresses since this page was loaded: those of now count.
   const isNews = world.catalog.redirectUrl !== redirectUrl || world.catalog.feedbackUrl !== feedbackUrl;
-  if (mine === turn && (world.mayStart || isNews)) showEnded(reason, world.catalog, world.mayStart ? () => begin() : null);
+  if (mine === turn && (world.mayStart || isNews)) shown = showEnded(reason, world.catalog, world.mayStart ? () => begin() : null, last);
+}
+
+/** Tell of what the user saved and has not arrived, until it has or the page shows something else. */
+async function followSaving(session, isShown, tell) {
+  let { unsent } = session ?? {};
+  while (unsent && !unsent.areLost) {
+    await wait(unsent.isWaitedFor ? SAVING_LOOK_EVERY_MS : BACKGROUND_LOOK_EVERY_MS);
+    if (!isShown()) return;
+    try {
+      const answer = await untilAnswered(() => api.session(session.handle, viewer));
+      if (!answer.session || !isShown()) return;
+      ({ unsent } = answer.session);
+      tell(answer.session);
+    } catch {
+      return; // what was said last stays
+    }
+  }
 }
 
 function lost(error) {

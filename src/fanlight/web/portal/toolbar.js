@@ -1,6 +1,6 @@
 // The bar above the stream (below it on a phone). Only what the stack allows is on it; the server enforces the same.
 
-import { h, icon, inWords, toast } from "./dom.js";
+import { h, icon, inFiles, inSize, inWords, toast } from "./dom.js";
 
 const bar = document.getElementById("bar");
 const handle = document.getElementById("bar-handle");
@@ -13,6 +13,7 @@ export class Toolbar {
     this.actions = actions;
     this.clock = h("span.chip.clock", { title: "Time left in this session" });
     this.quality = h("button.chip.quality", { type: "button", "data-level": "unknown", "aria-label": "Connection quality", onclick: () => this.run("quality", this.quality) }, icon("quality"), h("span", {}, ""));
+    this.folders = h("span.chip.folders", { hidden: true, role: "img" }, icon("cloud"), h("span", {}, ""));
     this.build(catalog);
     this.isCollapsed = false;
     handle.onclick = () => this.collapse(false);
@@ -28,7 +29,7 @@ export class Toolbar {
     bar.replaceChildren(
       h("span.brand", {}, h("img", { src: mark, alt: "", width: 24, height: 24 }), h("span.brand-name", {}, catalog.stackName)),
       h("span.bar-group.main", {}, [...this.buttons].filter(([id]) => id !== "end").map(([, button]) => button)),
-      h("span.bar-group.side", {}, this.quality, this.clock, end, this.button({ id: "hide", label: "Hide the toolbar", icon: "hide", run: () => this.collapse(true) })),
+      h("span.bar-group.side", {}, this.folders, this.quality, this.clock, end, this.button({ id: "hide", label: "Hide the toolbar", icon: "hide", run: () => this.collapse(true) })),
     );
     bar.onkeydown = (event) => this.move(event);
     bar.hidden = false;
@@ -86,6 +87,21 @@ export class Toolbar {
     this.quality.dataset.level = level;
     this.quality.lastElementChild.textContent = words;
     this.quality.setAttribute("aria-label", `Connection quality: ${level}${words ? `, ${words}` : ""}`);
+  }
+
+  /** Say whether what the user saved has arrived. Without folders there is nothing to say. */
+  showFolders(folders) {
+    const unsent = folders.reduce((sum, { unsentFiles }) => sum + unsentFiles, 0);
+    const size = folders.reduce((sum, { unsentBytes }) => sum + unsentBytes, 0);
+    const isOffline = folders.some(({ state }) => state === "OFFLINE");
+    const isBusy = unsent > 0 || folders.some(({ state }) => state === "MOUNTING");
+    const left = unsent ? `${inFiles(unsent)}, ${inSize(size)} to be saved` : "Everything in your folders is saved";
+    this.folders.hidden = folders.length === 0;
+    this.folders.dataset.level = isOffline ? "offline" : isBusy ? "busy" : "saved";
+    this.folders.title = isOffline ? `Your folders cannot be reached. ${left}.` : `${left}.`;
+    this.folders.setAttribute("aria-label", this.folders.title);
+    const words = isOffline ? "Offline" : unsent ? `Saving ${unsent}` : isBusy ? "Opening" : "Saved";
+    if (this.folders.lastElementChild.textContent !== words) this.folders.lastElementChild.textContent = words;
   }
 
   close() {

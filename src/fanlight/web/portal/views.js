@@ -1,6 +1,6 @@
 // What the page shows while there is no stream: catalogue, waiting, ended, refused. One at a time, in #view.
 
-import { h, icon, wait } from "./dom.js";
+import { h, icon, inFiles, inSize, wait } from "./dom.js";
 
 const view = document.getElementById("view");
 const MARK = new URL("favicon.svg", import.meta.url).pathname;
@@ -111,21 +111,51 @@ const STUDIO_ENDS = {
 const REDIRECTS_AFTER = new Set(["USER", "EXPIRED_BY_ADMINISTRATOR", "DISCONNECT_TIMEOUT", "IDLE_TIMEOUT", "MAX_DURATION", "FLEET_STOPPED", "INSTANCE_LOST"]);
 const REDIRECT_IN_SECONDS = 10;
 
-/** `startAgain` is null when the link allows no new session. */
-export function showEnded(reason, catalog, startAgain) {
+const KEPT = "You ended it. What you saved in your home folder is kept; the rest is gone with the instance.";
+const WITHOUT_FILES = new Set(["NO_CAPACITY", "START_FAILED"]);
+
+/** What becomes of what the user saved; `files` is null when everything has arrived. */
+function savingWords(files) {
+  if (!files) return "All your files are saved.";
+  if (files.areLost) return `${inFiles(files.count)} (${inSize(files.size)}) could not be saved.`;
+  const left = files.count ? `${inFiles(files.count)}, ${inSize(files.size)} left` : "";
+  if (files.isWaitedFor) return left ? `Saving your files: ${left}` : "Saving your files…";
+  return `Some of your files are not saved yet${left ? `: ${left}` : ""}. They will be uploaded in the background; you can close this page.`;
+}
+
+/** `startAgain` is null when the link allows no new session. `session` is as the server told of it last, null when it
+ *  knows it no more. Returns {saving(files)}: say what is left to be saved. Nobody is sent away before that is known. */
+export function showEnded(reason, catalog, startAgain, session = null) {
   const ends = catalog?.isImageBuilder ? BUILDER_ENDS : catalog?.isStudioSession ? STUDIO_ENDS : ENDS;
-  const [title, text] = ends[reason] ?? ENDS[reason] ?? ["Your session has ended", "It is no longer running."];
+  const [title, usual] = ends[reason] ?? ENDS[reason] ?? ["Your session has ended", "It is no longer running."];
+  const hasFiles = Boolean(session?.hasFolders || session?.unsent) && !WITHOUT_FILES.has(reason);
+  const text = hasFiles && reason === "USER" ? KEPT : usual;
+  const saving = hasFiles ? h("p.saving-files", { role: "status" }) : null;
   const target = REDIRECTS_AFTER.has(reason) ? catalog?.redirectUrl : null;
   const going = target ? h("p.detail", { role: "status" }) : null;
   let isStaying = false;
   card(title, h("p", {}, text),
+    saving,
     startAgain ? null : h("p", {}, "To start again, open a new streaming link."),
     buttons(
       startAgain ? [reason === "NO_CAPACITY" || reason === "START_FAILED" ? "Try again" : "Start again", startAgain] : null,
       target ? ["Stay here", () => { isStaying = true; going.remove(); }] : null),
     going,
     links(catalog, target));
-  if (target) countDown(going, target, () => isStaying);
+  let isGoing = false;
+  const say = (files) => {
+    if (saving) {
+      const words = savingWords(files);
+      if (saving.textContent !== words) saving.textContent = words;
+      saving.dataset.level = files?.areLost ? "lost" : files?.isWaitedFor ? "busy" : files ? "later" : "done";
+    }
+    if (target && !isGoing && !files?.isWaitedFor) {
+      isGoing = true;
+      countDown(going, target, () => isStaying);
+    }
+  };
+  say(session?.unsent ?? null);
+  return { saving: say };
 }
 
 function links(catalog, target) {
