@@ -50,6 +50,7 @@ class Rig:
     buckets: Buckets
     directory: Path
     stored: Path
+    endpoint: str = ""
 
     async def ask(
         self,
@@ -105,7 +106,13 @@ async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rig]:
                 await asyncio.sleep(0.05)
             else:
                 break
-        yield Rig(doors, buckets, run, tmp_path / "storage" / "buckets" / BUCKET / PREFIX)
+        yield Rig(
+            doors,
+            buckets,
+            run,
+            tmp_path / "storage" / "buckets" / BUCKET / PREFIX,
+            endpoint=settings.effective_s3_endpoint_url,
+        )
     finally:
         await doors.close_all()
         serving.cancel()
@@ -165,8 +172,7 @@ async def test_no_spelling_climbs_out_of_the_prefix(rig: Rig, path: str) -> None
     assert (await rig.ask("PUT", path, data=b"hers now"))[0] in (400, 404)
     assert (other / "secret.txt").read_bytes() == b"not for ada"
     assert (await rig.ask("PUT", "/mine.txt", data=b"mine"))[0] == 201
-    for method in ("MOVE", "COPY"):
-        assert (await rig.ask(method, "/mine.txt", headers={"Destination": "http://x" + path}))[0] in (400, 404, 502)
+    assert (await rig.ask("MOVE", "/mine.txt", headers={"Destination": "http://x" + path}))[0] in (400, 404, 502)
     assert sorted(found.name for found in rig.stored.parent.iterdir()) == ["0123", "other"]
     assert sorted(found.name for found in other.iterdir()) == ["secret.txt"]
 
@@ -225,7 +231,7 @@ async def test_an_upload_without_a_length_is_refused(rig: Rig) -> None:
 
 async def test_other_methods_are_refused(rig: Rig) -> None:
     await rig.doors.open(ADA)
-    for method in ("POST", "PATCH", "LOCK", "TRACE"):
+    for method in ("POST", "PATCH", "LOCK", "TRACE", "COPY"):
         assert (await rig.ask(method, "/"))[0] == 405
 
 
@@ -241,6 +247,25 @@ async def test_an_instance_without_a_place_for_it_is_an_error(rig: Rig) -> None:
     with pytest.raises(OSError, match="No such file"):
         await rig.doors.open(replace(ADA, instance_id="i-none"))
     assert rig.doors.doors() == ()
+
+
+async def test_a_key_that_does_not_fit_is_told_with_what_to_do(rig: Rig) -> None:
+    wrong = KeyPair(KEY.access_key_id, "another secret")
+    with pytest.raises(StorageUnusable, match=r"refuses the bucket .*403.* Look at the access key"):
+        await Buckets(rig.endpoint, "us-east-1", wrong).ensure(BUCKET)
+
+
+@pytest.mark.parametrize("region", ["us-east-1", "eu-west-1"])
+async def test_a_bucket_is_made_in_the_region_of_the_endpoint(region: str) -> None:
+    server = ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    buckets = Buckets(f"http://{host}:{port}", region, KEY)
+    try:
+        for _ in range(2):
+            await buckets.ensure(f"appstream2-made-in-{region}")
+    finally:
+        await asyncio.to_thread(server.stop)
 
 
 async def test_behind_any_other_s3_endpoint_it_is_the_same(tmp_path: Path) -> None:

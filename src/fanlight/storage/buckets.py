@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -14,12 +15,20 @@ from fanlight.domain.user_storage import HOME_BUCKETS, StorageUsage
 from fanlight.storage.embedded_s3 import KeyPair
 from fanlight.storage.inventories import summed
 
+log = logging.getLogger(__name__)
+
+# A clock that is wrong by a quarter of an hour looks to the client like a wrong key.
+_DENIED = "Look at the access key, what it may do with that bucket, and this host's clock."
+
 
 class Buckets:
     """A thin client. Every call runs in a thread, for botocore blocks."""
 
     def __init__(self, endpoint_url: str, region: str, key: KeyPair) -> None:
         self._endpoint_url = endpoint_url
+        # The one region that may not be named.
+        is_named = region != "us-east-1"
+        self._location = {"CreateBucketConfiguration": {"LocationConstraint": region}} if is_named else {}
         self._client: Any = botocore.session.Session().create_client(
             "s3",
             region_name=region,
@@ -66,15 +75,16 @@ class Buckets:
         else:
             return
         try:
-            self._client.create_bucket(Bucket=bucket)
+            self._client.create_bucket(Bucket=bucket, **self._location)
         except ClientError as error:
             if error.response["Error"]["Code"] not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
                 raise
         try:
             self._client.put_bucket_policy(Bucket=bucket, Policy=_keeping(bucket))
         except ClientError as error:
-            if error.response["ResponseMetadata"]["HTTPStatusCode"] not in (400, 404, 405, 501):  # knows no policies
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] not in (400, 403, 404, 405, 501):
                 raise
+            log.warning("a bucket has no policy that keeps people from deleting it", extra={"bucket": bucket})
 
     def _size_of(self, bucket: str, prefix: str) -> int:
         return sum(int(found["Size"]) for found in self._objects(bucket, prefix))
@@ -83,9 +93,10 @@ class Buckets:
         try:
             return call(*arguments)
         except ClientError as error:
-            told = error.response["Error"]
+            code = error.response["Error"]["Code"]
+            is_denied = error.response["ResponseMetadata"]["HTTPStatusCode"] == 403  # noqa: PLR2004
             raise StorageUnusable(
-                f"The S3 endpoint {self._endpoint_url} refuses the bucket {arguments[0]}: {told['Code']}."
+                f"The S3 endpoint {self._endpoint_url} refuses the bucket {arguments[0]}: {code}. {_DENIED if is_denied else ''}".strip()
             ) from error
         except (BotoCoreError, OSError) as error:
             raise StorageUnusable(f"The S3 endpoint {self._endpoint_url} does not answer.") from error
