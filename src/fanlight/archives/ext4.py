@@ -27,6 +27,7 @@ from fanlight.archives.tar_reader import (
 from fanlight.archives.trees import EMPTIED
 
 _SUPERBLOCK_AT, _SUPERBLOCK_SIZE, _MAGIC_AT, _MAGIC = 1024, 1024, 56, b"\x53\xef"
+_OF_REPAIRS = "lost+found"
 _ROOT_INODE, _INODE_SIZES, _INODE_PART = 2, range(128, 4097), 128
 _DESCRIPTOR_SIZES = (32, 64)
 _MAX_LOG_BLOCK_SIZE, _MAX_GROUPS = 2, 2**17  # blocks of 1 to 4 KiB
@@ -154,7 +155,7 @@ class Ext4:
         while waiting:
             path, number = waiting.pop()
             inode = self._inode(number)
-            if inode.kind in (Kind.DEVICE, Kind.PIPE):
+            if inode.kind in (Kind.DEVICE, Kind.PIPE) or path == _OF_REPAIRS:
                 continue
             member = self._member(path, inode, files.get(number, ""))
             count, total = count + 1, total + member.size
