@@ -253,6 +253,7 @@ class StoreContentsContract:
             base_image_arn="arn:aws:appstream:::image/Base",
             agent_version="0.1.0",
             image_builder_supported=True,
+            is_imported=True,
             supported_instance_families=("General Purpose",),
             public_base_image_released_at=NOW,
             image_builder_name="workbench",

@@ -118,6 +118,7 @@ def test_a_tarball_becomes_an_image_with_the_applications_of_its_menu(server: In
     image = finished(server, "Desk")
     assert image["State"] == "AVAILABLE", image.get("StateChangeReason")
     assert (image["Description"], image["DisplayName"], image["Visibility"]) == ("Imported", "A desk", "PRIVATE")
+    assert image["ImageType"] == "CUSTOM"
     assert [(a["Name"], a["DisplayName"], a["LaunchPath"]) for a in image["Applications"]] == [
         ("edit", "Editor", "/usr/bin/edit")
     ]

@@ -113,6 +113,7 @@ class Image:
 
     `scope.region` of a public image is empty too: it is offered in every region of this installation, and so is the
     region in the `base_image_arn` that is one. `visibility` is PUBLIC or PRIVATE: SHARED is what others see in it.
+    `is_imported`: it, or what it was copied or updated from, came from an archive and not from an image builder.
     `task` is what the reconciler has to do, None when there is nothing; `progress` tells people how far it is.
     """
 
@@ -131,6 +132,7 @@ class Image:
     image_builder_name: str | None = None
     agent_version: str = "LATEST"
     image_builder_supported: bool = False
+    is_imported: bool = False
     supported_instance_families: tuple[str, ...] = ("General Purpose", "Compute Optimized", "Memory Optimized")
     created_at: datetime
     public_base_image_released_at: datetime | None = None

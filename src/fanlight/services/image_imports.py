@@ -98,6 +98,7 @@ class ImageImportService:
             applications=tuple(_application(one) for one in new.catalogue or ()),
             agent_version=LATEST_AGENT if new.is_always_latest else self._agent_version() or LATEST_AGENT,
             image_builder_supported=True,
+            is_imported=True,
             created_at=self._clock.now(),
             task=ImportTask(
                 source=f"{stored.place.bucket}/{stored.place.key}",

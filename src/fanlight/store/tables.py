@@ -132,6 +132,7 @@ images = Table(
     Column("image_builder_name", String),
     Column("agent_version", String, nullable=False),
     Column("image_builder_supported", Boolean, nullable=False),
+    Column("is_imported", Boolean, nullable=False),
     Column("supported_instance_families", Json, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("public_base_image_released_at", UtcDateTime),

@@ -316,6 +316,7 @@ async def test_an_image_is_answered_whole(call: Call) -> None:
                 "DynamicAppProvidersEnabled": "DISABLED",
                 "ImageSharedWithOthers": "FALSE",
                 "ManagedSoftwareIncluded": False,
+                "ImageType": "NATIVE",
             }
         ]
     }

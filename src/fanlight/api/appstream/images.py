@@ -143,6 +143,7 @@ def to_wire(described: DescribedImage, scope: Scope, services: AppStreamServices
         dynamic_app_providers_enabled=types.DynamicAppProvidersEnabled.DISABLED,
         image_shared_with_others=_SHARED[described.is_shared_with_others],
         managed_software_included=False,
+        image_type=types.ImageType.CUSTOM if image.is_imported else types.ImageType.NATIVE,
     )
 
 
