@@ -13,7 +13,8 @@ from typing import TypeAlias
 
 from aiohttp import web
 
-from fanlight.agentwire.messages import ApplicationToLaunch, LaunchApplication
+from fanlight.agentwire import FIRST_PROTOCOL_WITH_STORAGE
+from fanlight.agentwire.messages import ApplicationToLaunch, LaunchApplication, RefreshStorage
 from fanlight.control.answers import refusal, refusing
 from fanlight.control.bodies import MalformedBody, grant_to_wire, read_body, read_grant
 from fanlight.control.changes import SessionChanges
@@ -64,6 +65,7 @@ def make_control_app(
     app.router.add_get("/v1/sessions/{id}", handlers.show)
     app.router.add_post("/v1/sessions/{id}/applications", handlers.launch)
     app.router.add_post("/v1/sessions/{id}/connection", handlers.connection)
+    app.router.add_post("/v1/sessions/{id}/refresh", handlers.refresh)
     app.router.add_post("/v1/sessions/{id}/end", handlers.end)
     app.router.add_get("/v1/ended", handlers.ended)
     return app
@@ -199,6 +201,15 @@ class _Handlers:
             self._connection_changed(session, body["source_address"])
         if is_connected and not session.is_live:
             self._changes.notify(session)  # The gateway missed the end, or it would not say this.
+        return web.json_response({})
+
+    async def refresh(self, request: web.Request) -> web.Response:
+        read_body(await _json(request), {})
+        session = await self._sessions.find(request.match_info["id"])
+        agent = self._agents.status(session.instance_id) if session.instance_id else None
+        if agent and session.state is SessionState.ACTIVE and agent.protocol >= FIRST_PROTOCOL_WITH_STORAGE:
+            message = RefreshStorage(session_id=session.session_id)
+            await self._agents.send(agent.instance_id, {"type": RefreshStorage.TYPE, **asdict(message)})
         return web.json_response({})
 
     async def end(self, request: web.Request) -> web.Response:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from fanlight.gateway import guest_files, page_api, pages
+from fanlight.gateway import guest_files, home_files, page_api, pages
 from fanlight.gateway.context import GATEWAY, Forbidden, Gateway, NoStream, NotSignedIn
 from fanlight.gateway.control_client import ControlAway, Refused
 from fanlight.gateway.guest_socket import GuestUnreachable
@@ -40,6 +40,17 @@ def make_app(gateway: Gateway) -> web.Application:
             web.get("/s/{ref}/api/state", page_api.read_state),
             web.get("/s/{ref}/api/ping", page_api.ping),
             web.get("/s/{ref}/api/files", guest_files.list_files),
+            web.get("/s/{ref}/api/home", home_files.room, allow_head=False),
+            web.get("/s/{ref}/api/home/folder", home_files.list_folder, allow_head=False),
+            web.post("/s/{ref}/api/home/folder", home_files.make_folder),
+            web.get("/s/{ref}/api/home/file", home_files.download, allow_head=False),
+            web.get("/s/{ref}/api/home/zip", home_files.download_folder, allow_head=False),
+            web.post("/s/{ref}/api/home/move", home_files.rename),
+            web.post("/s/{ref}/api/home/delete", home_files.delete),
+            web.post("/s/{ref}/api/home/refresh", home_files.refresh),
+            web.put("/s/{ref}/api/home/uploads/{upload_id}", home_files.upload),
+            web.get("/s/{ref}/api/home/uploads/{upload_id}", home_files.look_at_upload, allow_head=False),
+            web.delete("/s/{ref}/api/home/uploads/{upload_id}", home_files.drop_upload),
             web.post("/s/{ref}/api/open", page_api.open_session),
             web.get("/s/{ref}/api/sessions/{handle}", page_api.watch_session),
             web.post("/s/{ref}/api/sessions/{handle}/attach", page_api.attach),

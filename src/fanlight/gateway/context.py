@@ -14,6 +14,7 @@ from fanlight.forwarding import Network, is_among
 from fanlight.gateway.client_files import ClientFiles
 from fanlight.gateway.control_client import ControlClient, Refused
 from fanlight.gateway.cookies import Seals, SignedIn
+from fanlight.gateway.home_client import HomeFolders
 from fanlight.gateway.origins import Origins
 from fanlight.gateway.places import Places
 from fanlight.gateway.portal_files import PortalFiles
@@ -35,6 +36,7 @@ class Gateway:
     origins: Origins
     portal: PortalFiles
     client_files: ClientFiles
+    home: HomeFolders
     endpoints: Mapping[str, tuple[Network, ...]] = field(default_factory=dict)  # of AccessEndpoints: id → networks
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     held_streams: Places = field(default_factory=lambda: Places(STREAMS_HELD_AT_ONCE))

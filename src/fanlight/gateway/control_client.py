@@ -105,6 +105,10 @@ class ControlClient:
         body = {"is_connected": is_connected, "source_address": source_address}
         await self._ask("POST", _path(session_id) + "/connection", body)
 
+    async def refresh_storage(self, session_id: str) -> None:
+        """Have the session's instance look anew at what is in the user's folders."""
+        await self._ask("POST", _path(session_id) + "/refresh", {})
+
     async def end(self, session_id: str) -> SessionView:
         return _view(await self._ask("POST", _path(session_id) + "/end", {}))
 

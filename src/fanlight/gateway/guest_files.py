@@ -23,7 +23,7 @@ _MAX_GUEST_WORDS_IN_BYTES = 4 * 1024
 _UPLOAD_HEADERS = ("X-Upload-Path", "X-Upload-Id", "X-Upload-Offset", "X-Upload-Total", "X-Upload-Final")
 _HEADER_VALUE = re.compile(r"[\x21-\x7e]{1,4096}")
 # What a guest says is in a file is never believed: it is bytes to be saved, in no origin, without any right.
-_UNTRUSTED = {
+UNTRUSTED = {
     "Content-Security-Policy": "default-src 'none'; sandbox; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
@@ -94,7 +94,7 @@ async def _hand_out(request: web.Request, answer: GuestAnswer, name: str, kind: 
         return json_error(404, "NOT_FOUND", "There is no such file.")
     plain = re.sub(r"[^A-Za-z0-9._ -]", "_", name)
     disposition = f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
-    response = web.StreamResponse(headers={**_UNTRUSTED, "Content-Type": kind, "Content-Disposition": disposition})
+    response = web.StreamResponse(headers={**UNTRUSTED, "Content-Type": kind, "Content-Disposition": disposition})
     response.content_length = answer.length
     await response.prepare(request)
     try:

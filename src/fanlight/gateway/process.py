@@ -20,6 +20,7 @@ from fanlight.gateway.context import Gateway
 from fanlight.gateway.control_client import ControlClient
 from fanlight.gateway.cookies import Seals, read_or_create_key
 from fanlight.gateway.door import MAX_CONNECTIONS, Addresses, Door
+from fanlight.gateway.home_client import HomeFolders
 from fanlight.gateway.origins import Origins
 from fanlight.gateway.portal_files import PortalFiles
 from fanlight.gateway.streams import Streams
@@ -64,6 +65,7 @@ async def run_gateway(settings: Settings, stop: asyncio.Event | None = None) -> 
         await gateway.streams.close()
         await _close_connections(runner)
         await warm_up
+        await gateway.home.close()
         await gateway.control.close()
 
 
@@ -116,6 +118,7 @@ def make_gateway(settings: Settings) -> Gateway:
         origins=Origins.of(settings),
         portal=PortalFiles(),
         client_files=ClientFiles(settings.data_dir),
+        home=HomeFolders(settings.effective_run_dir, control),
         endpoints={endpoint: networks(own) for endpoint, own in settings.endpoint_networks.items()},
     )
 

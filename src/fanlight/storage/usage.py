@@ -38,6 +38,18 @@ class Usage:
             self._used += size - replaced
             return True
 
+    async def left(self) -> int | None:
+        """Return how many bytes more there is room for, below zero when a quota was lowered; None without a quota.
+
+        What it knows may be a minute old. Raises what `measure` raises.
+        """
+        if self.quota_in_bytes is None:
+            return None
+        async with self._turn:
+            if time.monotonic() - self._measured_at > FRESH_IN_SECONDS:
+                await self._measure()
+            return self.quota_in_bytes - self._used
+
     def _fits(self, size: int, replaced: int) -> bool:
         # What only becomes smaller is let through even by a user who is over a quota that was lowered.
         return size <= replaced or self._used + size - replaced <= (self.quota_in_bytes or 0)
