@@ -7,8 +7,12 @@ import signal
 from contextlib import AsyncExitStack, suppress
 
 from fanlight.config import Settings
+from fanlight.domain.user_storage import StorageKind
 from fanlight.installation import identity_of
 from fanlight.storage.embedded_s3 import KeyPair, buckets_directory, read_own_key, server_of
+from fanlight.storage.files.app import make_files_app, serve_files
+from fanlight.storage.files.folders import Way
+from fanlight.storage.files.uploads import Uploads
 from fanlight.storage.rclone import keep_serving
 from fanlight.storage.rpc import make_rpc, serve_rpc
 from fanlight.storage.sessions import Remote, SessionDoors, on_s3, on_this_host
@@ -39,6 +43,22 @@ async def _serve_sessions(settings: Settings, stack: AsyncExitStack) -> None:
     stack.push_async_callback(doors.close_all)
     allowed = {0, os.geteuid(), identity_of(settings, "api").uid}
     runner = await serve_rpc(make_rpc(doors, remote, allowed), settings.effective_run_dir)
+    stack.push_async_callback(runner.cleanup)
+    await _serve_files(settings, doors, stack)
+
+
+async def _serve_files(settings: Settings, doors: SessionDoors, stack: AsyncExitStack) -> None:
+    """For the pages of sessions, through the gateway."""
+
+    def way_home(session_id: str) -> Way | None:
+        return doors.way_to(session_id, StorageKind.HOMEFOLDERS)
+
+    uploads = Uploads(settings.data_dir / "storage" / "uploads", way_home)
+    uploads.prepare()
+    stack.push_async_callback(uploads.close)
+    stack.push_async_callback(_ended, asyncio.create_task(uploads.keep_swept()))
+    allowed = {os.geteuid(), identity_of(settings, "gateway").uid}
+    runner = await serve_files(make_files_app(way_home, uploads, allowed), settings.effective_run_dir)
     stack.push_async_callback(runner.cleanup)
 
 

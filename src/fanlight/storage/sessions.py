@@ -20,6 +20,7 @@ from aiohttp import web
 from fanlight.domain.errors import StorageUnusable
 from fanlight.domain.user_storage import StorageDoor, StorageKind, StorageUsage
 from fanlight.storage.embedded_s3 import KeyPair
+from fanlight.storage.files.folders import Way
 from fanlight.storage.front import Front
 from fanlight.storage.inventories import usage_on_this_host
 from fanlight.storage.rclone import keep_serving
@@ -121,6 +122,15 @@ class SessionDoors:
         """Return those that are open."""
         return tuple(there.door for there in self._open.values())
 
+    def way_to(self, session_id: str, kind: StorageKind) -> Way | None:
+        """Return how this process itself reaches those files; None while their door is not open."""
+        there = next(
+            (one for one in self._open.values() if one.door.session_id == session_id and one.door.kind is kind), None
+        )
+        if there is None:
+            return None
+        return Way(self._upstream_of(there.door), self._remote_control_of(there.door), self._usage_of(there.door))
+
     async def open(self, door: StorageDoor) -> None:
         """Raises OSError when the instance has no place for it, TimeoutError when rclone does not come up."""
         async with self._turn_of(door.session_id):
@@ -147,7 +157,7 @@ class SessionDoors:
         return self._turns.setdefault(session_id, asyncio.Lock())
 
     async def _start(self, door: StorageDoor) -> None:
-        upstream = self._own / door.socket_name
+        upstream = self._upstream_of(door)
         arguments, environment = self._server_of(door, upstream)
         serving = asyncio.create_task(keep_serving(f"files of {door.door_id}", arguments, environment))
         front = Front(upstream, token=door.token, first_uid=door.first_uid, usage=self._usage_of(door))
@@ -172,12 +182,18 @@ class SessionDoors:
         await _ended(there.serving)
         await there.runner.cleanup()
         place = self._instances / there.door.instance_id / "host" / DIRECTORY / there.door.socket_name
-        for path in (place, self._own / there.door.socket_name):
+        for path in (place, self._upstream_of(there.door), self._remote_control_of(there.door)):
             with suppress(OSError):  # gone with its instance
                 path.unlink()
         live = {(one.door.bucket, one.door.prefix) for one in self._open.values()}
         self._usages = {place: usage for place, usage in self._usages.items() if place in live}
         log.info("files of a session are closed", extra=_about(there.door))
+
+    def _upstream_of(self, door: StorageDoor) -> Path:
+        return self._own / door.socket_name
+
+    def _remote_control_of(self, door: StorageDoor) -> Path:
+        return self._upstream_of(door).with_suffix(".rc")
 
     def _usage_of(self, door: StorageDoor) -> Usage:
         place = (door.bucket, door.prefix)
@@ -190,6 +206,8 @@ class SessionDoors:
         arguments = [
             "serve", "webdav", f"{self._remote.root}{door.bucket}/{door.prefix}",
             "--addr", f"unix://{upstream}",
+            # In a directory that is this process's alone; only to have it look at folders anew.
+            "--rc", "--rc-no-auth", "--rc-addr", f"unix://{self._remote_control_of(door)}",
             "--vfs-cache-mode", "off",  # the cache is in the instance
             "--dir-cache-time", "5s",  # what others put there is seen that soon
             *self._remote.flags,

@@ -8,6 +8,7 @@ import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from http import HTTPStatus
+from pathlib import Path
 from typing import TypeAlias
 
 import aiohttp
@@ -19,11 +20,13 @@ from fanlight.storage.files.folders import PIECE_IN_BYTES, FolderAway, NothingTh
 from fanlight.storage.files.paths import BadPath, Steps, new_steps_of, steps_of, target_of
 from fanlight.storage.files.uploads import Conflict, Upload, UploadRefused, Uploads, Wish
 from fanlight.storage.files.zips import TooMuch, zip_of
-from fanlight.unix_sockets import uid_of_peer
+from fanlight.unix_sockets import listen_in, uid_of_peer
 
 log = logging.getLogger(__name__)
 
 _Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
+SOCKET_NAME = "files.sock"
+_BACKLOG = 512
 _PASSED_ON = ("Content-Length", "Content-Range", "ETag", "Last-Modified", "Accept-Ranges")
 _CONDITIONS = ("Range", "If-Range")
 _UPLOAD_ID = re.compile(r"[A-Za-z0-9-]{8,64}")
@@ -63,6 +66,16 @@ def make_files_app(
     app.router.add_get(f"{session}/uploads/{{upload_id}}", handlers.look, allow_head=False)
     app.router.add_delete(f"{session}/uploads/{{upload_id}}", handlers.drop)
     return app
+
+
+async def serve_files(app: web.Application, run_dir: Path) -> web.AppRunner:
+    """Listen; the caller cleans the runner up. Raises OSError."""
+    listener = listen_in(run_dir / "storage", SOCKET_NAME, mode=0o660, backlog=_BACKLOG)
+    # A browser that goes away takes with it what is read for it. What is being saved goes on.
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, handler_cancellation=True)
+    await runner.setup()
+    await web.SockSite(runner, listener, backlog=_BACKLOG).start()
+    return runner
 
 
 class _Handlers:

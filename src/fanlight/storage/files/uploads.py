@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 UPLOADS_AT_ONCE = 8  # of one session; a page sends two
 KEPT_IN_SECONDS = 15 * 60.0  # without a byte, or after its end
+SWEEP_EVERY_IN_SECONDS = 15.0
 WAIT_IN_SECONDS = 20.0  # for S3, within one request
 FREE_FOR_OTHERS_IN_BYTES = 2**30
 _MOST_NAMES_TRIED = 1_000
@@ -119,6 +120,12 @@ class Uploads:
     async def drop(self, session_id: str, upload_id: str) -> None:
         if (upload := self._uploads.pop((session_id, upload_id), None)) is not None:
             await self._let_go(upload)
+
+    async def keep_swept(self) -> None:
+        """Sweep until cancelled."""
+        while True:
+            await asyncio.sleep(SWEEP_EVERY_IN_SECONDS)
+            await self.sweep()
 
     async def sweep(self) -> None:
         """Let go of what nobody sends any more, and of what belonged to a session whose folder is closed."""
