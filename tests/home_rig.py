@@ -23,11 +23,14 @@ class Home:
     uploads: Uploads
     run_dir: Path
     stored: Path
+    spool: Path
 
     def way_to(self, session_id: str) -> Way | None:
         return self.doors.way_to(session_id, StorageKind.HOMEFOLDERS)
 
-    async def open(self, session_id: str = "session-1", *, user: str = "ada", quota_in_bytes: int | None = None) -> None:
+    async def open(
+        self, session_id: str = "session-1", *, user: str = "ada", quota_in_bytes: int | None = None
+    ) -> None:
         (self.run_dir / "instances" / session_id / "host" / DIRECTORY).mkdir(parents=True, exist_ok=True)
         await self.doors.open(a_door(session_id, user=user, quota_in_bytes=quota_in_bytes))
 
@@ -56,15 +59,16 @@ async def serving_home(
     remote = remote or on_this_host(buckets)
     doors = SessionDoors(run_dir, remote)
     doors.prepare()
-    home = Home(doors, Uploads(data_dir / "storage" / "uploads", lambda _: None), run_dir, buckets / BUCKET / "user/custom/ada")
-    home.uploads = Uploads(data_dir / "storage" / "uploads", home.way_to)
-    home.uploads.prepare()
+    spool = data_dir / "storage" / "uploads"
+    uploads = Uploads(spool, lambda session_id: doors.way_to(session_id, StorageKind.HOMEFOLDERS))
+    home = Home(doors, uploads, run_dir, buckets / BUCKET / "user/custom/ada", spool)
+    uploads.prepare()
     await remote.ensure(BUCKET)
-    app = make_files_app(home.way_to, home.uploads, {os.getuid() if allowed_uid is None else allowed_uid})
+    app = make_files_app(home.way_to, uploads, {os.getuid() if allowed_uid is None else allowed_uid})
     runner = await serve_files(app, run_dir)
     try:
         yield home
     finally:
         await runner.cleanup()
-        await home.uploads.close()
+        await uploads.close()
         await doors.close_all()

@@ -24,14 +24,18 @@ _QUIET = {"RCLONE_CONFIG": "/dev/null", "RCLONE_LOG_LEVEL": "NOTICE"}
 _INHERITED = ("PATH", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
-async def keep_serving(name: str, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
+async def keep_serving(
+    name: str, arguments: Sequence[str], environment: Mapping[str, str], sockets: Sequence[Path] = ()
+) -> None:
     """Run `rclone ARGUMENTS` until cancelled. A server that dies is started again, after a pause that grows.
 
-    Its words go into the log at the level debug: they name users' files.
+    One that was killed leaves its `sockets` behind, and would not listen again where something is. Its words go into the log at the level debug: they name users' files.
     """
     pause = FIRST_PAUSE_IN_SECONDS
     while True:
         started = time.monotonic()
+        for socket in sockets:
+            socket.unlink(missing_ok=True)
         status = await _run(name, arguments, environment)
         if time.monotonic() - started > HEALTHY_AFTER_IN_SECONDS:
             pause = FIRST_PAUSE_IN_SECONDS

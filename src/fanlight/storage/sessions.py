@@ -83,6 +83,11 @@ def on_s3(endpoint_url: str, region: str, key: KeyPair) -> Remote:
         flags=(
             "--use-server-modtime",  # else each file of a listing costs a request
             "--s3-directory-markers",  # so that empty folders exist
+            # An endpoint that is away is told within seconds; whoever asked asks again.
+            "--low-level-retries",
+            "3",
+            "--contimeout",
+            "5s",
         ),
         environment={
             "RCLONE_CONFIG_HOME_TYPE": "s3",
@@ -159,7 +164,9 @@ class SessionDoors:
     async def _start(self, door: StorageDoor) -> None:
         upstream = self._upstream_of(door)
         arguments, environment = self._server_of(door, upstream)
-        serving = asyncio.create_task(keep_serving(f"files of {door.door_id}", arguments, environment))
+        serving = asyncio.create_task(
+            keep_serving(f"files of {door.door_id}", arguments, environment, self._sockets_of(door))
+        )
         front = Front(upstream, token=door.token, first_uid=door.first_uid, usage=self._usage_of(door))
         runner = web.AppRunner(front.application, access_log=None, shutdown_timeout=1.0, auto_decompress=False)
         try:
@@ -182,7 +189,7 @@ class SessionDoors:
         await _ended(there.serving)
         await there.runner.cleanup()
         place = self._instances / there.door.instance_id / "host" / DIRECTORY / there.door.socket_name
-        for path in (place, self._upstream_of(there.door), self._remote_control_of(there.door)):
+        for path in (place, *self._sockets_of(there.door)):
             with suppress(OSError):  # gone with its instance
                 path.unlink()
         live = {(one.door.bucket, one.door.prefix) for one in self._open.values()}
@@ -194,6 +201,9 @@ class SessionDoors:
 
     def _remote_control_of(self, door: StorageDoor) -> Path:
         return self._upstream_of(door).with_suffix(".rc")
+
+    def _sockets_of(self, door: StorageDoor) -> Sequence[Path]:
+        return self._upstream_of(door), self._remote_control_of(door)
 
     def _usage_of(self, door: StorageDoor) -> Usage:
         place = (door.bucket, door.prefix)

@@ -15,7 +15,7 @@ import aiohttp
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from fanlight.storage.buckets import BucketUnusable
+from fanlight.domain.errors import StorageUnusable
 from fanlight.storage.files.folders import PIECE_IN_BYTES, FolderAway, NothingThere, UserFolder, Way, to_line
 from fanlight.storage.files.paths import BadPath, Steps, new_steps_of, steps_of, target_of
 from fanlight.storage.files.uploads import Conflict, Upload, UploadRefused, Uploads, Wish
@@ -126,7 +126,7 @@ class _Handlers:
         if to[: len(steps)] == steps:
             raise BadPath("A folder cannot be moved into itself.")
         async with self._folder(request) as folder:
-            if await folder.find(steps) is None:
+            if await folder.find(steps) is None or (to[:-1] and await folder.find(to[:-1]) is None):
                 raise NothingThere
             if await folder.find(to) is not None:
                 return _refusal("EXISTS", "There is something with this name already.")
@@ -260,7 +260,7 @@ async def _saying_refusals(request: web.Request, handler: _Handler) -> web.Strea
         return _said(HTTPStatus.NOT_FOUND, "NOT_FOUND", "There is no such file or folder any more.")
     except UploadRefused as refusal:
         return _refusal(refusal.code, refusal.message)
-    except (FolderAway, BucketUnusable, TooMuch) as error:
+    except (FolderAway, StorageUnusable, TooMuch) as error:
         log.warning("users' files cannot be reached", extra={"why": str(error)})
         return _said(HTTPStatus.SERVICE_UNAVAILABLE, "AWAY", "Your storage does not answer at the moment.")
 

@@ -4,7 +4,7 @@ import asyncio
 import json
 import xml.etree.ElementTree as ET
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -21,6 +21,8 @@ PIECE_IN_BYTES = 256 * 1024
 # A large folder is read before its first name is sent, a large tree is copied or removed before the answer.
 _SILENCE_IN_SECONDS = 300.0
 _LISTING_SILENCE_IN_SECONDS = 60.0
+# What rclone says of one that does not exist, and of a file.
+_NO_FOLDER = ("file does not exist", "directory not found", "invalid argument")
 _HOST = "http://files.invalid"
 _WANTED = (
     b'<?xml version="1.0"?><D:propfind xmlns:D="DAV:"><D:prop>'
@@ -106,6 +108,7 @@ class UserFolder:
 
     async def entries(self, steps: Steps) -> AsyncIterator[Sequence[Entry]]:
         """Yield what is in a folder, as it comes. Raises NothingThere."""
+        await self._read(steps)
         async with self._listing(steps, depth="1") as answer:
             if answer.status == HTTPStatus.NOT_FOUND:
                 if steps:
@@ -161,18 +164,38 @@ class UserFolder:
 
     async def look_anew(self) -> None:
         """Forget what was in the folders: the next listing shows what other tools have put there."""
-        with suppress(FileNotFoundError):
-            try:
-                async with (
-                    aiohttp.ClientSession(
-                        connector=aiohttp.UnixConnector(str(self._way.remote_control)),
-                        timeout=aiohttp.ClientTimeout(total=5),
-                    ) as http,
-                    http.post(f"{_HOST}/vfs/forget", data=b"") as answer,
-                ):
-                    _expect(answer, HTTPStatus.OK)
-            except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                raise FolderAway("the folder cannot be looked at anew") from error
+        await self._control("vfs/forget", {})
+
+    async def _read(self, steps: Steps) -> None:
+        """Have a folder read anew: a listing alone would show one that cannot be read as if it were empty.
+
+        Raises NothingThere.
+        """
+        try:
+            names = [step.decode() for step in steps]
+        except UnicodeDecodeError:
+            return  # the remote control knows texts only
+        said = await self._control("vfs/refresh", {"dir": "/".join(names)} if names else {})
+        results = said.get("result")
+        outcome = next(iter(results.values()), "") if isinstance(results, dict) else ""
+        if outcome in _NO_FOLDER and steps:
+            raise NothingThere
+        if outcome != "OK" and outcome not in _NO_FOLDER:
+            raise FolderAway("a folder cannot be read")
+
+    async def _control(self, command: str, arguments: Mapping[str, str]) -> Mapping[str, Any]:
+        try:
+            async with (
+                aiohttp.ClientSession(
+                    connector=aiohttp.UnixConnector(str(self._way.remote_control)),
+                    timeout=aiohttp.ClientTimeout(total=_LISTING_SILENCE_IN_SECONDS),
+                ) as http,
+                http.post(f"{_HOST}/{command}", json=arguments) as answer,
+            ):
+                _expect(answer, HTTPStatus.OK)
+                return dict(await answer.json(content_type=None))
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise FolderAway(f"{command} broke off") from error
 
 
 def _expect(answer: aiohttp.ClientResponse, *statuses: HTTPStatus) -> None:

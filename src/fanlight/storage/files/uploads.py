@@ -17,7 +17,6 @@ from enum import StrEnum
 from pathlib import Path
 
 from fanlight.domain.errors import StorageUnusable
-from fanlight.storage.buckets import BucketUnusable
 from fanlight.storage.files.folders import PIECE_IN_BYTES, FolderAway, NothingThere, UserFolder, Way
 from fanlight.storage.files.paths import BadPath, Steps, check_new_name
 
@@ -201,7 +200,7 @@ class Uploads:
                 await folder.put(steps, upload.wish.size, _pieces_of(upload.spool))
         except UploadRefused as refusal:
             upload.state, upload.refusal = UploadState.REFUSED, refusal
-        except (FolderAway, NothingThere, BucketUnusable, StorageUnusable, OSError) as error:
+        except (FolderAway, NothingThere, StorageUnusable, OSError) as error:
             log.warning("an upload could not be saved", extra={"why": str(error) or type(error).__name__})
             upload.state, upload.refusal = UploadState.REFUSED, _reason(error)
         else:
@@ -247,7 +246,7 @@ async def _check_early(folder: UserFolder, wish: Wish) -> None:
 
 
 async def _count(folder: UserFolder, size: int, replaced: int) -> None:
-    """Raises UploadRefused, BucketUnusable."""
+    """Raises UploadRefused, StorageUnusable."""
     if not await folder.usage.has_room_for(size, replaced):
         raise UploadRefused("QUOTA", _FULL)
 
