@@ -8,7 +8,7 @@ import pytest
 from fanlight.agent.instance import REMEMBERED_ENDS, InstanceLife
 from fanlight.agent.sessions import BOOTING, ENDED, FAILED, IN_SESSION, READY
 from fanlight.agentwire import MAX_LINE_BYTES
-from fanlight.agentwire.messages import BeginSession, EndSession, Message, Status, encode
+from fanlight.agentwire.messages import BeginSession, EndSession, Message, Status, StorageReport, encode
 
 
 class NotedSeat:
@@ -17,6 +17,7 @@ class NotedSeat:
         self.phase, self.detail = BOOTING, ""
         self.session_id: str | None = None
         self.has_script_failed = False
+        self.storage: tuple[StorageReport, ...] = ()
         self.is_abandoned = False
 
     async def boot(self) -> None:

@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +17,15 @@ from fanlight.agent.processes import ExitHandler, Program
 from fanlight.agent.script_configs import CONFIG_PATH
 from fanlight.agent.session_scripts import SessionScripts
 from fanlight.agent.sessions import GRACE_IN_SECONDS, SeatLife
-from fanlight.agentwire.messages import ApplicationToLaunch, BeginSession, EndSession, LaunchApplication
+from fanlight.agentwire.messages import (
+    ApplicationToLaunch,
+    BeginSession,
+    EndSession,
+    LaunchApplication,
+    RefreshStorage,
+    StorageMount,
+    StorageReport,
+)
 
 EDITOR = ApplicationToLaunch(name="editor", launch_path="/usr/bin/editor", launch_parameters="--new 'a b'")
 
@@ -89,6 +97,29 @@ class NotedDesktop:
         self.calls.append("end")
 
 
+@dataclass
+class NotedStorage:
+    """Files that are sent when `sent` is set, if there are any."""
+
+    begun: list[StorageMount] = field(default_factory=list)
+    calls: list[str] = field(default_factory=list)
+    has_unsent: bool = False
+    sent: asyncio.Event = field(default_factory=asyncio.Event)
+    reports: tuple[StorageReport, ...] = ()
+
+    def begin(self, mounts: Sequence[StorageMount]) -> None:
+        self.begun += mounts
+
+    def refresh(self) -> None:
+        self.calls.append("refresh")
+
+    async def end(self, on_unsent: Callable[[], None]) -> None:
+        self.calls.append("end")
+        if self.has_unsent:
+            on_unsent()
+            await self.sent.wait()
+
+
 class Bench:
     """A seat's life with everything around it noted; `slept` is the fake clock."""
 
@@ -97,6 +128,7 @@ class Bench:
             (root / directory).mkdir(parents=True)
         self.root = root
         self.desktop = NotedDesktop()
+        self.storage = NotedStorage()
         self.desktop.managed.set()
         self.processes = NotedProcesses()
         self.slept = 0.0
@@ -110,6 +142,7 @@ class Bench:
             scripts=SessionScripts(
                 self.processes, seat=seat, sleep=self._wait_for_scripts, root=root, owner=os.getuid()
             ),
+            storage=self.storage,
             sleep=self._sleep,
             root=root,
         )
@@ -482,3 +515,35 @@ async def test_failed_session_can_still_be_ended(bench: Bench) -> None:
     bench.life.handle(EndSession(session_id="s1"))
     await bench.settle()
     assert bench.phases[-2:] == ["FAILED", "ENDED"]
+
+
+HOME_FOLDER = StorageMount(kind="HOMEFOLDERS", socket="a.sock", token="secret", folder="HomeFolder")
+
+
+async def test_files_are_connected_beside_the_start_and_looked_at_anew_when_asked(bench: Bench) -> None:
+    await bench.in_session(begin(storage=(HOME_FOLDER,)))
+    assert (bench.life.phase, bench.storage.begun) == ("IN_SESSION", [HOME_FOLDER])
+    bench.life.handle(RefreshStorage(session_id="s1"))
+    assert bench.storage.calls == ["refresh"]
+
+
+async def test_session_has_not_ended_before_what_was_saved_has_arrived(bench: Bench) -> None:
+    bench.storage.has_unsent = True
+    await bench.in_session(begin(storage=(HOME_FOLDER,)))
+    bench.life.handle(EndSession(session_id="s1"))
+    await bench.settle()
+    assert bench.life.phase == "FLUSHING"
+    assert bench.desktop.calls == ["release", "end"], "programs and stream have ended"
+    assert signal.SIGKILL in bench.processes.signals
+    bench.storage.sent.set()
+    await bench.settle()
+    assert bench.life.phase == "ENDED"
+
+
+async def test_session_without_unsent_files_ends_without_a_word_of_them(bench: Bench) -> None:
+    await bench.in_session(begin(storage=(HOME_FOLDER,)))
+    bench.life.handle(EndSession(session_id="s1"))
+    await bench.settle()
+    assert bench.storage.calls == ["end"]
+    assert bench.phases[-1] == "ENDED"
+    assert "FLUSHING" not in bench.phases

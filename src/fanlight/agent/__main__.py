@@ -24,6 +24,7 @@ from fanlight.agent.packages import Packages
 from fanlight.agent.processes import KernelProcesses
 from fanlight.agent.screen import Screen
 from fanlight.agent.session_scripts import SessionScripts
+from fanlight.agent.session_storage import SessionStorage
 from fanlight.agent.sessions import SeatLife
 from fanlight.agent.work import HostedWork, Task
 from fanlight.agentwire import MAX_SEATS, PROTOCOL, RUNTIME_DIRECTORY
@@ -197,6 +198,7 @@ def _open_seat(
         seat,
         on_change=on_change,
         scripts=scripts,
+        storage=SessionStorage(seat, processes, on_change=on_change),
         clean=clean if seat.is_shared or seat.keeps_user else None,
     )
     return life, screen

@@ -13,7 +13,15 @@ from typing import Protocol
 
 from fanlight.agent.sessions import BOOTING, ENDED, FAILED, MAX_DETAIL, READY, STARTING_SESSION, Refused
 from fanlight.agentwire import MAX_SEATS
-from fanlight.agentwire.messages import BeginSession, EndSession, LaunchApplication, Message, SessionReport
+from fanlight.agentwire.messages import (
+    BeginSession,
+    EndSession,
+    LaunchApplication,
+    Message,
+    RefreshStorage,
+    SessionReport,
+    StorageReport,
+)
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +42,8 @@ class SeatedSession(Protocol):
     def detail(self) -> str: ...
     @property
     def has_script_failed(self) -> bool: ...
+    @property
+    def storage(self) -> tuple[StorageReport, ...]: ...
     async def boot(self) -> None: ...
     def handle(self, message: Message) -> None: ...
     async def idle_seconds(self) -> float: ...
@@ -106,7 +116,10 @@ class InstanceLife:
         try:
             if isinstance(message, BeginSession):
                 self._seat_for(message.session_id).handle(message)
-            elif isinstance(message, LaunchApplication | EndSession) and message.session_id not in self._ended:
+            elif (
+                isinstance(message, LaunchApplication | RefreshStorage | EndSession)
+                and message.session_id not in self._ended
+            ):
                 self._seat_of(message.session_id).handle(message)
         except Refused as error:
             if self.detail != str(error) and self.phase != FAILED:
@@ -124,6 +137,7 @@ class InstanceLife:
                 idle_seconds=await seat.idle_seconds(),
                 detail=seat.detail,
                 has_script_failed=seat.has_script_failed,
+                storage=seat.storage,
             )
             for number, seat in list(self._seats.items())
             if seat.session_id is not None

@@ -1,6 +1,8 @@
 """The life of a seat as its agent sees it: boot, one session, the end.
 
-    BOOTING → READY → STARTING_SESSION → IN_SESSION → ENDED          any → FAILED
+    BOOTING → READY → STARTING_SESSION → IN_SESSION → FLUSHING → ENDED          any → FAILED
+
+FLUSHING only if files that the user saved have not arrived yet.
 
 A seat serves one session in its life. What the host sends are wishes that it repeats until the status says so;
 therefore every message may come twice, early, or for another session.
@@ -13,7 +15,7 @@ import os
 import re
 import shlex
 import signal
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -22,12 +24,21 @@ from fanlight.agent.accounts import Account, Seat
 from fanlight.agent.processes import ExitHandler, Processes, Program
 from fanlight.agent.session_scripts import SessionScripts
 from fanlight.agent.time_zones import with_known_zone
-from fanlight.agentwire.messages import ApplicationToLaunch, BeginSession, EndSession, LaunchApplication, Message
+from fanlight.agentwire.messages import (
+    ApplicationToLaunch,
+    BeginSession,
+    EndSession,
+    LaunchApplication,
+    Message,
+    RefreshStorage,
+    StorageMount,
+    StorageReport,
+)
 
 log = logging.getLogger(__name__)
 
-BOOTING, READY, STARTING_SESSION, IN_SESSION, ENDED, FAILED = (
-    "BOOTING", "READY", "STARTING_SESSION", "IN_SESSION", "ENDED", "FAILED",
+BOOTING, READY, STARTING_SESSION, IN_SESSION, FLUSHING, ENDED, FAILED = (
+    "BOOTING", "READY", "STARTING_SESSION", "IN_SESSION", "FLUSHING", "ENDED", "FAILED",
 )  # fmt: skip
 MAX_DETAIL = 500
 GRACE_IN_SECONDS = 3.0  # programs may save what they have; the user has been asked before
@@ -49,6 +60,16 @@ class SessionDesktop(Protocol):
     def end(self) -> None: ...
 
 
+class SeatStorage(Protocol):
+    """See `session_storage`."""
+
+    @property
+    def reports(self) -> tuple[StorageReport, ...]: ...
+    def begin(self, mounts: Sequence[StorageMount]) -> None: ...
+    def refresh(self) -> None: ...
+    async def end(self, on_unsent: Callable[[], None]) -> None: ...
+
+
 class Refused(Exception):
     """A message that cannot be carried out. The text goes into the status."""
 
@@ -67,6 +88,7 @@ class SeatLife:
         *,
         on_change: Callable[[], None],
         scripts: SessionScripts,
+        storage: SeatStorage,
         clean: Callable[[], Awaitable[None]] | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         root: Path = Path("/"),
@@ -80,6 +102,7 @@ class SeatLife:
         self._seat = seat
         self._on_change = on_change
         self._scripts = scripts
+        self._storage = storage
         self._clean = clean
         self._sleep = sleep
         self._root = root
@@ -91,6 +114,10 @@ class SeatLife:
     @property
     def seat(self) -> Seat:
         return self._seat
+
+    @property
+    def storage(self) -> tuple[StorageReport, ...]:
+        return self._storage.reports
 
     @property
     def is_in_session(self) -> bool:
@@ -112,7 +139,7 @@ class SeatLife:
 
     async def idle_seconds(self) -> float:
         """Return seconds since the last key or pointer event, -1 when unknown."""
-        return -1.0 if self.phase in (BOOTING, ENDED, FAILED) else await self._desktop.idle_seconds()
+        return -1.0 if self.phase in (BOOTING, FLUSHING, ENDED, FAILED) else await self._desktop.idle_seconds()
 
     def fail(self, detail: str) -> None:
         """Something that the session needs is gone for good."""
@@ -127,6 +154,8 @@ class SeatLife:
                 self._asked_to_begin(message)
             elif isinstance(message, LaunchApplication):
                 self._asked_to_launch(message)
+            elif isinstance(message, RefreshStorage):
+                self._storage.refresh()
             elif isinstance(message, EndSession):
                 self._asked_to_end(message)
         except (Refused, OSError) as error:
@@ -151,6 +180,7 @@ class SeatLife:
         self._wanted = message
         self.session_id = message.session_id
         self._set(STARTING_SESSION)
+        self._storage.begin(message.storage)  # beside all else: no session waits for its files
         self._in_background(self._start_session(message))
 
     async def _start_session(self, message: BeginSession) -> None:
@@ -285,7 +315,10 @@ class SeatLife:
         self._in_background(self._end())
 
     async def _end(self) -> None:
-        """Run the image's scripts, end the user's programs, the stubborn ones after GRACE_IN_SECONDS, then the stream."""
+        """Run the image's scripts, end the user's programs, the stubborn ones after GRACE_IN_SECONDS, then the stream.
+
+        Then wait until everything that was saved has arrived.
+        """
         detail = ""
         if self._wanted is not None:
             detail = (await self._scripts.terminate(self._seat.user, self._environment())).text
@@ -297,6 +330,7 @@ class SeatLife:
             waited += END_POLL_IN_SECONDS
         self._processes.signal_all_of(self._seat.user, signal.SIGKILL)
         self._desktop.end()
+        await self._storage.end(lambda: self._set(FLUSHING, detail))
         if self._clean is not None:
             try:
                 await self._clean()

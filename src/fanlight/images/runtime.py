@@ -44,6 +44,7 @@ LAUNCHERS = {
     "fanlight-image-assistant": "fanlight.agent.assistant.command_line",
     "fanlight-image-assistant-window": "fanlight.agent.assistant.window",
     "fanlight-menu": "fanlight.agent.assistant.menus",
+    "fusermount3": "fanlight.agent.folder_mounts",  # rclone asks for it by this name
 }
 WEB_ROOT = "site-packages/selkies/selkies_web"
 
@@ -138,6 +139,7 @@ def _add_our_parts(fresh: Path, version: str) -> None:
     for name, module in LAUNCHERS.items():
         launcher = fresh / "bin" / name
         launcher.write_text(_LAUNCHER.format(mounted_at=MOUNTED_AT, module=module), encoding="utf-8")
+    shutil.move(fresh / "site-packages" / "bin" / "rclone", fresh / "bin" / "rclone")
     # The gateway serves the stream client from here; Selkies itself finds it through the link.
     shutil.move(fresh / WEB_ROOT, fresh / "client")
     (fresh / WEB_ROOT).symlink_to("../../client")

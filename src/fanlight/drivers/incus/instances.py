@@ -11,7 +11,7 @@ from typing import Any
 from fanlight.agentwire import GUEST_SOCKETS, HOST_SOCKETS, RUNTIME_DIRECTORY
 from fanlight.domain.errors import CapacityExhausted, SubnetExhausted
 from fanlight.domain.networks import NetworkInterface, free_address, interface_id_of, mac_of
-from fanlight.domain.ports import InstanceSpec, ObservedInstance, Power
+from fanlight.domain.ports import InstanceRole, InstanceSpec, ObservedInstance, Power
 from fanlight.drivers.incus.bridges import Bridge
 from fanlight.drivers.incus.guard import Way
 
@@ -31,6 +31,7 @@ _SUBNET, _GROUPS, _INTERNET = "user.fanlight.subnet", "user.fanlight.security-gr
 
 # Threads of one instance, all programs together. A desktop with a busy browser stays below 1,000.
 PROCESS_LIMIT = 2048
+FUSE = "/dev/fuse"
 INIT = f"{RUNTIME_DIRECTORY}/bin/fanlight-init"
 _NEVER = "1970-01-01T00:00:00Z"
 
@@ -113,6 +114,9 @@ def _devices_of(spec: InstanceSpec, place: Place) -> dict[str, dict[str, str]]:
         "guest": {"type": "disk", "source": str(place.guest_sockets), "path": GUEST_SOCKETS},
         "runtime": {"type": "disk", "source": str(place.runtime), "path": RUNTIME_DIRECTORY, "readonly": "true"},
     }
+    if spec.role is InstanceRole.STREAMING:
+        # For the mounts of users' files, which the agent makes; nobody but the guest's root may open it.
+        devices["fuse"] = {"type": "unix-char", "source": FUSE, "path": FUSE, "mode": "0600", "required": "false"}
     if seat := place.seat:
         devices["eth0"] = {
             "type": "nic",

@@ -133,6 +133,7 @@ def project_config_of(bridges: tuple[str, ...], disk_paths: tuple[Path, ...]) ->
         "restricted.virtual-machines.lowlevel": "block",
         "restricted.devices.disk": "allow",
         "restricted.devices.disk.paths": ",".join(str(path) for path in disk_paths),
+        "restricted.devices.unix-char": "allow",  # /dev/fuse
         "restricted.devices.nic": "managed",
         "restricted.networks.access": ",".join(bridges),
         "restricted.backups": "block",

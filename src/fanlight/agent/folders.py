@@ -1,0 +1,237 @@
+"""One folder of a user's files in a session: mounted while its door answers, watched, and emptied at the end.
+
+    MOUNTING → MOUNTED ⇄ OFFLINE
+
+Nothing here holds a session up. What was saved and has not arrived is in the cache on disk; rclone sends it, however
+often it was started anew on it, and `end` returns only when nothing of it is left.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+
+from fanlight.agent.folder_mounts import make_placeholder, mounted_at
+from fanlight.agent.processes import Processes
+from fanlight.agent.rclone import FolderPlace, RcloneControl, Unsent, mount_program, unsent_in
+from fanlight.agent.system import make_directory
+from fanlight.agent.unix_http import ask
+from fanlight.agentwire.messages import StorageReport
+
+log = logging.getLogger(__name__)
+
+MOUNTING, MOUNTED, OFFLINE = "MOUNTING", "MOUNTED", "OFFLINE"
+NO_DOOR = "the files cannot be reached at the moment"
+NOT_SENT = "what is saved cannot be sent at the moment; it is kept and tried again"
+QUOTA_USED_UP = "the storage quota is used up: what is saved is not sent until there is room"
+NO_PLACE = "something else is in the folder's place"
+NOT_RUNNING = "the folder is being connected again"
+
+STARTING_POLL_IN_SECONDS = 0.05
+WATCH_IN_SECONDS = 2.0
+ENDING_POLL_IN_SECONDS = 0.2
+DOOR_RETRY_IN_SECONDS = 0.5
+DOOR_LIMIT_IN_SECONDS = 5.0
+FIRST_PAUSE_IN_SECONDS, LONGEST_PAUSE_IN_SECONDS = 0.2, 5.0  # before rclone is started again
+HEALTHY_AFTER_IN_SECONDS = 20.0
+FORGET_IN_SECONDS = 20.0  # what others change is seen after that, and the seconds that the host's side remembers
+HURRY_IN_SECONDS = 5.0  # so often is tried again what failed, once the door answers
+HURRY_WITHOUT_ROOM_IN_SECONDS = 30.0  # the same while the quota is used up: each try sends the file
+QUIET_LOOKS = 2  # so often there must be nothing before the end: a file may be closed between two looks
+TELL_IN_SECONDS = 1.0
+TERM_LIMIT_IN_SECONDS = 5.0
+
+
+class Folder:
+    """`on_change` is called when what the report says of its state has changed, and while it ends for its counts."""
+
+    def __init__(self, place: FolderPlace, processes: Processes, *, on_change: Callable[[], None]) -> None:
+        self._place, self._processes, self._on_change = place, processes, on_change
+        self._control = RcloneControl(place.control_socket)
+        self._state, self._detail = MOUNTING, ""
+        self._unsent: tuple[int, int] = (0, 0)
+        self._woken = asyncio.Event()
+        self._is_ending = False
+        self._on_unsent: Callable[[], None] | None = None
+        self._told_at = 0.0
+        self._forgot_at = self._hurried_at = time.monotonic()
+        self._living: asyncio.Task[None] | None = None
+
+    @property
+    def report(self) -> StorageReport:
+        count, size = self._unsent
+        return StorageReport(
+            kind=self._place.mount.kind, state=self._state, unsent_files=count, unsent_bytes=size, detail=self._detail
+        )
+
+    def begin(self) -> None:
+        """Show the folder, without files at first, and have it mounted. Raises OSError."""
+        make_directory(str(self._place.directory.parent), 0, 0, 0o700)
+        make_directory(str(self._place.hidden), 0, 0, 0o700)
+        for path in (self._place.cache.parent.parent, self._place.cache.parent, self._place.cache):
+            make_directory(str(path), 0, 0, 0o700)
+        make_placeholder(str(self._place.files_directory), self._place.mount.folder)
+        self._living = asyncio.get_running_loop().create_task(self._live())
+
+    def refresh(self) -> None:
+        """Somebody else has changed the files."""
+        self._forgot_at = 0.0
+        self._woken.set()
+
+    async def end(self, on_unsent: Callable[[], None]) -> None:
+        """Send what is left, tell when there is any, take the folder away, and return. However long that takes."""
+        self._on_unsent = on_unsent
+        self._is_ending = True
+        self._woken.set()
+        if self._living is not None:
+            await self._living
+
+    # ── The life of it ────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _live(self) -> None:
+        pause = FIRST_PAUSE_IN_SECONDS
+        while True:
+            self._count(unsent_in(self._place.cache))
+            if self._is_ending and not self._unsent[0]:
+                return
+            if not self._unsent[0] and not await self._does_door_answer():
+                self._tell(OFFLINE, NO_DOOR)
+                await self._pause(DOOR_RETRY_IN_SECONDS)
+                continue
+            began_at = time.monotonic()
+            try:
+                await self._serve()
+            except OSError as error:
+                log.warning("a folder cannot be mounted", extra={"kind": self._place.mount.kind, "why": str(error)})
+            if not self._is_ending:
+                self._tell(OFFLINE, NOT_RUNNING)
+            elif not unsent_in(self._place.cache)[0]:
+                return
+            if time.monotonic() - began_at > HEALTHY_AFTER_IN_SECONDS:
+                pause = FIRST_PAUSE_IN_SECONDS
+            await self._pause(pause)
+            pause = min(pause * 2, LONGEST_PAUSE_IN_SECONDS)
+
+    async def _serve(self) -> None:
+        """Start rclone and watch it until it has ended, by itself or because there is nothing left to do. Raises OSError."""
+        self._place.control_socket.unlink(missing_ok=True)
+        ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        pid = self._processes.start(mount_program(self._place), lambda status: _note(ended, status))
+        ended.add_done_callback(lambda _: self._woken.set())
+        try:
+            quiet_looks = 0
+            while not ended.done():
+                is_quiet = await self._look(pid)
+                quiet_looks = quiet_looks + 1 if is_quiet and self._is_ending else 0
+                if quiet_looks >= QUIET_LOOKS:
+                    return
+                await self._pause(self._rhythm(pid))
+            log.warning("rclone ended", extra={"kind": self._place.mount.kind, "status": ended.result()})
+        finally:
+            await self._stop(pid, ended)
+
+    async def _stop(self, pid: int, ended: asyncio.Future[int]) -> None:
+        self._processes.signal(pid, signal.SIGTERM)  # it has the mount taken away
+        await asyncio.wait([ended], timeout=TERM_LIMIT_IN_SECONDS)
+        if not ended.done():
+            self._processes.signal(pid, signal.SIGKILL)
+            await ended
+
+    def _rhythm(self, pid: int) -> float:
+        if self._is_ending:
+            return ENDING_POLL_IN_SECONDS
+        return WATCH_IN_SECONDS if mounted_at(self._place.mount.kind, pid) else STARTING_POLL_IN_SECONDS
+
+    async def _look(self, pid: int) -> bool:
+        """Learn how it stands and do what is due; return whether everything has arrived."""
+        places = mounted_at(self._place.mount.kind, pid)
+        try:
+            unsent = await self._control.unsent()
+        except OSError:
+            return False  # it is not up yet, or it is about to be started again
+        self._count((len(unsent), sum(one.size for one in unsent)))
+        if self._is_ending and not unsent:
+            return True
+        has_failed = any(one.tries > 0 for one in unsent)
+        is_open = await self._does_door_answer()
+        with contextlib.suppress(OSError):
+            await self._hurry(unsent, is_open=is_open, has_failed=has_failed)
+            if not places:
+                return not unsent
+            if not is_open:
+                self._tell(OFFLINE, NO_DOOR)
+            elif has_failed:
+                self._tell(OFFLINE, _why_not_sent(await self._control.last_error()))
+            elif str(self._place.hidden) in places:
+                self._tell(OFFLINE, NO_PLACE)
+            else:
+                self._tell(MOUNTED)
+            if is_open and not has_failed and time.monotonic() - self._forgot_at > FORGET_IN_SECONDS:
+                self._forgot_at = time.monotonic()
+                await self._control.forget_listings()
+        return not unsent
+
+    async def _hurry(self, unsent: list[Unsent], *, is_open: bool, has_failed: bool) -> None:
+        """Have sent at once what waits: all of it at the end, else what failed while the door was away."""
+        pause = HURRY_WITHOUT_ROOM_IN_SECONDS if self._detail == QUOTA_USED_UP else HURRY_IN_SECONDS
+        is_time = time.monotonic() - self._hurried_at > pause
+        if not is_open or not (is_time or (self._is_ending and not has_failed)):
+            return
+        for one in unsent:
+            if not one.is_uploading and not one.is_due and (self._is_ending or one.tries):
+                await self._control.send_now(one.upload_id)
+        self._hurried_at = time.monotonic()
+
+    async def _does_door_answer(self) -> bool:
+        try:
+            answer = await ask(
+                self._place.door,
+                "PROPFIND",
+                "/",
+                headers={"Authorization": self._place.authorization, "Depth": "0"},
+                limit_in_seconds=DOOR_LIMIT_IN_SECONDS,
+            )
+        except OSError:
+            return False
+        return answer.status == HTTPStatus.MULTI_STATUS
+
+    # ── What is told ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _count(self, unsent: tuple[int, int]) -> None:
+        has_changed, self._unsent = unsent != self._unsent, unsent
+        if not self._is_ending or self._on_unsent is None:
+            return
+        if unsent[0]:
+            self._on_unsent()
+        if has_changed and time.monotonic() - self._told_at > TELL_IN_SECONDS:
+            self._told_at = time.monotonic()
+            self._on_change()
+
+    def _tell(self, state: str, detail: str = "") -> None:
+        if (state, detail) != (self._state, self._detail):
+            log.info(
+                "folder",
+                extra={"kind": self._place.mount.kind, "before": self._state, "after": state, "detail": detail},
+            )
+            self._state, self._detail = state, detail
+            self._on_change()
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait so long, or until something has happened."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
+        self._woken.clear()
+
+
+def _note(ended: asyncio.Future[int], status: int) -> None:
+    if not ended.done():
+        ended.set_result(status)
+
+
+def _why_not_sent(last_error: str) -> str:
+    """Return words without the names of files."""
+    return QUOTA_USED_UP if "507" in last_error or "Insufficient Storage" in last_error else NOT_SENT

@@ -1,0 +1,53 @@
+"""The places of a session's files in its instance, from the session's begin to its end."""
+
+import asyncio
+import logging
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from fanlight.agent.accounts import Seat
+from fanlight.agent.folders import OFFLINE, Folder
+from fanlight.agent.processes import Processes
+from fanlight.agent.rclone import CACHES, FolderPlace
+from fanlight.agentwire.messages import StorageMount, StorageReport
+
+log = logging.getLogger(__name__)
+
+
+class SessionStorage:
+    """Everything of one session. `on_change` is called when the reports say something new."""
+
+    def __init__(self, seat: Seat, processes: Processes, *, on_change: Callable[[], None]) -> None:
+        self._seat, self._processes, self._on_change = seat, processes, on_change
+        self._folders: list[Folder] = []
+        self._failed: list[StorageReport] = []
+
+    @property
+    def reports(self) -> tuple[StorageReport, ...]:
+        return (*(folder.report for folder in self._folders), *self._failed)
+
+    def begin(self, mounts: Sequence[StorageMount]) -> None:
+        """Have the folders mounted, each as soon as it can be. Nothing that goes wrong with one concerns the session."""
+        for mount in mounts:
+            if not mount.folder:
+                continue  # no folder: see StorageMount
+            folder = Folder(FolderPlace(seat=self._seat, mount=mount), self._processes, on_change=self._on_change)
+            try:
+                folder.begin()
+            except OSError as error:
+                log.warning("a folder cannot be shown", extra={"kind": mount.kind, "why": str(error)})
+                report = StorageReport(kind=mount.kind, state=OFFLINE, detail=f"the folder cannot be shown: {error}")
+                self._failed.append(report)
+            else:
+                self._folders.append(folder)
+
+    def refresh(self) -> None:
+        for folder in self._folders:
+            folder.refresh()
+
+    async def end(self, on_unsent: Callable[[], None]) -> None:
+        """Send what is left and take all folders away. `on_unsent` is called while something is left."""
+        await asyncio.gather(*(folder.end(on_unsent) for folder in self._folders))
+        if self._folders:
+            shutil.rmtree(Path(CACHES) / str(self._seat.number), ignore_errors=True)

@@ -1,0 +1,275 @@
+"""A folder of the user's files as the agent mounts it: real rclone, real FUSE, a real door. Needs root and /dev/fuse."""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import pytest_asyncio
+
+from fanlight.agent.accounts import Account, Seat
+from fanlight.agent.folder_mounts import NOTE, mounted_at
+from fanlight.agent.folders import MOUNTED, OFFLINE, Folder
+from fanlight.agent.processes import ExitHandler, Program
+from fanlight.agent.rclone import FolderPlace, unsent_in
+from fanlight.agentwire.messages import StorageMount
+from fanlight.domain.user_storage import StorageDoor, StorageKind
+from fanlight.storage.rclone import PROGRAM
+from fanlight.storage.sessions import DIRECTORY, SessionDoors, on_this_host
+
+if TYPE_CHECKING:
+    from fanlight.agent.views import View
+
+pytestmark = [pytest.mark.incus, pytest.mark.asyncio(loop_scope="function")]
+DOOR = StorageDoor(
+    session_id="11111111-aaaa",
+    kind=StorageKind.HOMEFOLDERS,
+    instance_id="i-one",
+    first_uid=0,
+    token="ada's, to be sure",
+    bucket="b",
+    prefix="u/ada/",
+)
+HELPER = "import sys; sys.path[:0] = {path!r}; from fanlight.agent.folder_mounts import main; main()"
+
+
+class HostProcesses:
+    """What an agent has its kernel do, with the programs of this machine."""
+
+    def __init__(self, bin_directory: Path) -> None:
+        self.views: dict[int, View] = {}
+        self.running: dict[int, subprocess.Popen[bytes]] = {}
+        self._bin = bin_directory
+
+    def start(self, program: Program, on_exit: ExitHandler) -> int:
+        assert program.account.uid == 0
+        assert not any("to be sure" in argument for argument in program.arguments), "the token stands in no command"
+        path = {"PATH": str(self._bin)}
+        process = subprocess.Popen([PROGRAM, *program.arguments[1:]], env={**program.environment, **path})
+        self.running[process.pid] = process
+        loop = asyncio.get_running_loop()
+
+        def wait() -> None:
+            status = process.wait()
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(on_exit, status)
+
+        threading.Thread(target=wait, daemon=True).start()
+        return process.pid
+
+    def signal(self, pid: int, number: int) -> None:
+        self.running[pid].send_signal(number)
+
+    def signal_group(self, pid: int, number: int) -> None:
+        raise AssertionError("not of folders")
+
+    def signal_all_of(self, account: Account, number: int) -> bool:
+        raise AssertionError("not of folders")
+
+    def kill(self) -> None:
+        for process in self.running.values():
+            process.kill()
+
+
+class Rig:
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.stored = root / "buckets" / "b" / "u" / "ada"
+        self.stored.mkdir(parents=True)
+        (root / "storage").mkdir()
+        host = root / "instances" / "i-one" / "host"
+        (host / DIRECTORY).mkdir(parents=True)
+        (root / "run" / "fanlight").mkdir(parents=True)
+        (root / "run" / "fanlight" / "host").symlink_to(host)
+        self.files = root / "home" / "user" / "MyFiles"
+        self.files.mkdir(parents=True)
+        os.chown(self.files, 1000, 1000)
+        self.doors = SessionDoors(root, on_this_host(root / "buckets"))
+        self.doors.prepare()
+        (root / "bin").mkdir()
+        helper = root / "bin" / "fusermount3"
+        helper.write_text(f"#!{sys.executable}\n{HELPER.format(path=[p for p in sys.path if p])}\n")
+        helper.chmod(0o755)
+        self.processes = HostProcesses(root / "bin")
+        mount = StorageMount(kind="HOMEFOLDERS", socket=DOOR.socket_name, token=DOOR.token, folder="HomeFolder")
+        self.place = FolderPlace(seat=Seat(0), mount=mount, root=root)
+        self.news = 0
+        self.folder = self.new_folder()
+        self.home = self.files / "HomeFolder"
+
+    def new_folder(self) -> Folder:
+        return Folder(self.place, self.processes, on_change=self._changed)
+
+    def _changed(self) -> None:
+        self.news += 1
+
+    async def until(self, is_so: Callable[[], Any], seconds: float = 20.0) -> None:
+        async with asyncio.timeout(seconds):
+            # In a thread: what looks into the folder waits for the door, which is served by this loop.
+            while not await asyncio.to_thread(is_so):
+                await asyncio.sleep(0.05)
+
+    async def mounted(self) -> None:
+        await self.doors.open(DOOR)
+        self.folder.begin()
+        await self.until(lambda: self.folder.report.state == MOUNTED)
+
+    async def as_user(self, program: str, uid: int = 1000) -> str:
+        """Run Python as somebody, in the folder."""
+        ran = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-c", program],
+            cwd=self.files,
+            user=uid,
+            group=uid,
+            extra_groups=[],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return ran.stdout.strip() + ran.stderr.strip()
+
+    async def end(self) -> list[int]:
+        """Return how much was unsent while it ended."""
+        told: list[int] = []
+        async with asyncio.timeout(30):
+            await self.folder.end(lambda: told.append(self.folder.report.unsent_files))
+        return told
+
+
+@pytest_asyncio.fixture
+async def rig() -> AsyncIterator[Rig]:
+    root = Path(tempfile.mkdtemp(prefix="fl-"))  # short: a socket's path has at most 107 bytes
+    root.chmod(0o755)
+    rig = Rig(root)
+    try:
+        yield rig
+    finally:
+        rig.processes.kill()
+        for path in [path for path in mounted_at("HOMEFOLDERS") if path.startswith(str(root))]:
+            subprocess.run(["umount", "--lazy", path], check=True)
+        await rig.doors.close_all()
+        shutil.rmtree(root)
+
+
+async def test_what_is_saved_arrives_and_what_is_put_there_is_seen(rig: Rig) -> None:
+    (rig.stored / "letter.txt").write_text("Dear Ada")
+    await rig.mounted()
+    assert await rig.as_user("print(open('HomeFolder/letter.txt').read())") == "Dear Ada"
+    await rig.as_user("open('HomeFolder/answer.txt', 'w').write('Dear Bob'); import os; os.mkdir('HomeFolder/d')")
+    await rig.until((rig.stored / "answer.txt").exists)
+    await rig.until(lambda: rig.folder.report.unsent_files == 0)
+    assert (rig.stored / "answer.txt").read_text() == "Dear Bob"
+    (rig.stored / "from outside.txt").write_text("x")
+    rig.folder.refresh()
+    await rig.until((rig.home / "from outside.txt").exists)
+    assert await rig.end() == []
+    assert mounted_at("HOMEFOLDERS") == []
+
+
+async def test_nobody_else_reads_it_and_no_link_is_made_in_it(rig: Rig) -> None:
+    (rig.stored / "letter.txt").write_text("Dear Ada")
+    await rig.mounted()
+    assert "PermissionError" in await rig.as_user("open('HomeFolder/letter.txt')", uid=10_002)
+    assert "Error" in await rig.as_user("import os; os.symlink('/etc/passwd', 'HomeFolder/link')")
+    assert "Error" in await rig.as_user("import os; os.rmdir('HomeFolder')")
+    assert "Error" in await rig.as_user("import os; os.rename('HomeFolder', 'Other')")
+    assert rig.place.directory.parent.stat().st_mode & 0o777 == 0o700
+    assert rig.place.cache.parent.stat().st_mode & 0o777 == 0o700
+    await rig.end()
+
+
+async def test_end_waits_until_everything_has_arrived(rig: Rig) -> None:
+    await rig.mounted()
+    await rig.as_user("[open(f'HomeFolder/{n}', 'wb').write(b'x' * 100_000) for n in range(40)]")
+    told = await rig.end()
+    assert told, "there was something to wait for"
+    assert sorted(int(path.name) for path in rig.stored.iterdir()) == list(range(40))
+    assert {path.stat().st_size for path in rig.stored.iterdir()} == {100_000}
+
+
+async def test_without_a_door_the_folder_says_so_and_takes_nothing(rig: Rig) -> None:
+    rig.folder.begin()
+    await rig.until(lambda: rig.folder.report.state == OFFLINE)
+    assert await rig.as_user("import os; print(os.listdir('HomeFolder'))") == f"['{NOTE}']"
+    assert "PermissionError" in await rig.as_user("open('HomeFolder/x', 'w')")
+    await rig.doors.open(DOOR)
+    await rig.until(lambda: rig.folder.report.state == MOUNTED)
+    await rig.as_user("open('HomeFolder/x', 'w').write('x')")
+    assert await rig.as_user("import os; print(os.listdir('HomeFolder'))") == "['x']"
+    await rig.end()
+    assert [path.name for path in rig.stored.iterdir()] == ["x"]
+
+
+async def test_what_is_saved_while_the_door_is_away_is_kept_and_sent(rig: Rig) -> None:
+    (rig.stored / "old.txt").write_text("old")
+    await rig.mounted()
+    assert await rig.as_user("import os; print(os.listdir('HomeFolder'))") == "['old.txt']"
+    await rig.doors.close(DOOR.session_id)
+    await rig.as_user(
+        "open('HomeFolder/new.txt', 'w').write('new'); import os; os.replace('HomeFolder/new.txt', 'HomeFolder/old.txt')"
+    )
+    await rig.until(lambda: rig.folder.report.state == OFFLINE)
+    assert (rig.folder.report.unsent_files, rig.folder.report.unsent_bytes) == (1, 3)
+    ending = asyncio.create_task(rig.end())
+    await asyncio.sleep(1)
+    assert not ending.done(), "nothing has arrived"
+    await rig.doors.open(DOOR)
+    assert (await ending)[0] == 1
+    assert (rig.stored / "old.txt").read_text() == "new"
+
+
+async def test_rclone_that_dies_is_started_again_and_sends_what_was_saved(rig: Rig) -> None:
+    await rig.mounted()
+    await rig.doors.close(DOOR.session_id)
+    await rig.as_user("open('HomeFolder/x', 'w').write('saved')")
+    await rig.until(lambda: rig.folder.report.unsent_files)
+    (first,) = rig.processes.running
+    rig.processes.running[first].kill()
+    await rig.until(lambda: len(rig.processes.running) > 1)
+    assert unsent_in(rig.place.cache) == (1, 5)
+    await rig.doors.open(DOOR)
+    await rig.until((rig.stored / "x").exists)
+    await rig.until(lambda: rig.folder.report.state == MOUNTED)
+    assert await rig.as_user("print(open('HomeFolder/x').read())") == "saved"
+    await rig.end()
+
+
+async def test_link_in_the_folders_place_is_not_followed_and_everything_is_sent_all_the_same(rig: Rig) -> None:
+    await rig.mounted()
+    await rig.doors.close(DOOR.session_id)
+    await rig.as_user("open('HomeFolder/x', 'w').write('saved')")
+    await rig.until(lambda: rig.folder.report.unsent_files)
+    trap = rig.root / "trap"
+    trap.mkdir()
+    (trap / "HomeFolder").mkdir()
+    rig.files.rename(rig.files.with_name("Mine"))
+    rig.files.symlink_to(trap)
+    (first,) = rig.processes.running
+    rig.processes.running[first].kill()
+    await rig.doors.open(DOOR)
+    await rig.until((rig.stored / "x").exists)
+    await rig.until(lambda: "place" in rig.folder.report.detail)
+    assert mounted_at("HOMEFOLDERS") == [str(rig.place.hidden)]
+    assert await rig.end() == []
+
+
+async def test_quota_that_is_used_up_is_told(rig: Rig) -> None:
+    await rig.doors.open(replace(DOOR, quota_in_bytes=1000))
+    rig.folder.begin()
+    await rig.until(lambda: rig.folder.report.state == MOUNTED)
+    await rig.as_user("open('HomeFolder/x', 'wb').write(b'x' * 2000)")
+    await rig.until(lambda: "quota" in rig.folder.report.detail)
+    assert (rig.folder.report.state, rig.folder.report.unsent_files) == (OFFLINE, 1)
+    await rig.as_user("import os; os.remove('HomeFolder/x')")
+    await rig.until(lambda: rig.folder.report.state == MOUNTED)
+    await rig.end()
