@@ -29,14 +29,14 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 def main() -> None:
     """As rclone calls it: `fusermount3 -o OPTIONS -- PLACE` or `fusermount3 -u PLACE`."""
-    kind, wished, hidden = os.environ["FANLIGHT_FOLDER_KIND"], os.environ["FANLIGHT_FOLDER_PATH"], sys.argv[-1]
+    kind, wished, hidden = os.environ["FANLIGHT_FOLDER_KIND"], os.environ.get("FANLIGHT_FOLDER_PATH"), sys.argv[-1]
     detach(kind)
     if "-u" in sys.argv:
         return
     device = os.open("/dev/fuse", os.O_RDWR)
     options = f"fd={device},rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions"
     try:
-        with opened(wished) as place:
+        with opened(wished or hidden) as place:
             mount(FILE_SYSTEM, f"/proc/self/fd/{place}", MS_NOSUID | MS_NODEV, options, source=kind)
     except OSError:
         mount(FILE_SYSTEM, hidden, MS_NOSUID | MS_NODEV, options, source=kind)

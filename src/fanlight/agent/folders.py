@@ -16,7 +16,7 @@ from http import HTTPStatus
 
 from fanlight.agent.folder_mounts import make_placeholder, mounted_at
 from fanlight.agent.processes import Processes
-from fanlight.agent.rclone import FolderPlace, RcloneControl, Unsent, mount_program, unsent_in
+from fanlight.agent.rclone import FolderPlace, RcloneControl, Unsent, mount_program, unmount_program, unsent_in
 from fanlight.agent.system import make_directory
 from fanlight.agent.unix_http import ask
 from fanlight.agentwire.messages import StorageReport
@@ -27,17 +27,19 @@ MOUNTING, MOUNTED, OFFLINE = "MOUNTING", "MOUNTED", "OFFLINE"
 NO_DOOR = "the files cannot be reached at the moment"
 NOT_SENT = "what is saved cannot be sent at the moment; it is kept and tried again"
 QUOTA_USED_UP = "the storage quota is used up: what is saved is not sent until there is room"
+READING = "the folder is being read"
 NO_PLACE = "something else is in the folder's place"
 NOT_RUNNING = "the folder is being connected again"
 
 STARTING_POLL_IN_SECONDS = 0.05
 WATCH_IN_SECONDS = 2.0
 ENDING_POLL_IN_SECONDS = 0.2
-DOOR_RETRY_IN_SECONDS = 0.5
+DOOR_RETRY_IN_SECONDS = 1.0
 DOOR_LIMIT_IN_SECONDS = 5.0
 FIRST_PAUSE_IN_SECONDS, LONGEST_PAUSE_IN_SECONDS = 0.2, 5.0  # before rclone is started again
 HEALTHY_AFTER_IN_SECONDS = 20.0
 FORGET_IN_SECONDS = 20.0  # what others change is seen after that, and the seconds that the host's side remembers
+HOST_REMEMBERS_IN_SECONDS = 6.0
 HURRY_IN_SECONDS = 5.0  # so often is tried again what failed, once the door answers
 HURRY_WITHOUT_ROOM_IN_SECONDS = 30.0  # the same while the quota is used up: each try sends the file
 QUIET_LOOKS = 2  # so often there must be nothing before the end: a file may be closed between two looks
@@ -58,6 +60,10 @@ class Folder:
         self._on_unsent: Callable[[], None] | None = None
         self._told_at = 0.0
         self._forgot_at = self._hurried_at = time.monotonic()
+        self._is_asked_to_look = False
+        self._listing: int | None = None  # the job of the first one
+        self._has_listed = False
+        self._is_shown = True  # to the user
         self._living: asyncio.Task[None] | None = None
 
     @property
@@ -77,8 +83,8 @@ class Folder:
         self._living = asyncio.get_running_loop().create_task(self._live())
 
     def refresh(self) -> None:
-        """Somebody else has changed the files."""
-        self._forgot_at = 0.0
+        """Somebody else has changed the files: look at once, and when the host's side must have seen it too."""
+        self._is_asked_to_look = True
         self._woken.set()
 
     async def end(self, on_unsent: Callable[[], None]) -> None:
@@ -116,34 +122,51 @@ class Folder:
             pause = min(pause * 2, LONGEST_PAUSE_IN_SECONDS)
 
     async def _serve(self) -> None:
-        """Start rclone and watch it until it has ended, by itself or because there is nothing left to do. Raises OSError."""
+        """Start rclone and watch it until it has ended, by itself or because there is nothing left to do. Raises OSError.
+
+        On a cache with something unsent it only sends: rclone shows files that it did not write itself as empty then.
+        """
+        self._is_shown = not self._unsent[0]
         self._place.control_socket.unlink(missing_ok=True)
+        self._listing, self._has_listed = None, False
         ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        pid = self._processes.start(mount_program(self._place), lambda status: _note(ended, status))
+        pid = self._processes.start(
+            mount_program(self._place, is_shown=self._is_shown), lambda status: _note(ended, status)
+        )
         ended.add_done_callback(lambda _: self._woken.set())
         try:
             quiet_looks = 0
             while not ended.done():
                 is_quiet = await self._look(pid)
-                quiet_looks = quiet_looks + 1 if is_quiet and self._is_ending else 0
+                quiet_looks = quiet_looks + 1 if is_quiet and self._is_only_sending else 0
                 if quiet_looks >= QUIET_LOOKS:
                     return
-                await self._pause(self._rhythm(pid))
+                await self._pause(self._rhythm())
             log.warning("rclone ended", extra={"kind": self._place.mount.kind, "status": ended.result()})
         finally:
             await self._stop(pid, ended)
 
     async def _stop(self, pid: int, ended: asyncio.Future[int]) -> None:
-        self._processes.signal(pid, signal.SIGTERM)  # it has the mount taken away
+        gone: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._processes.start(unmount_program(self._place), lambda status: _note(gone, status))
+        await asyncio.wait([gone], timeout=TERM_LIMIT_IN_SECONDS)
+        if not ended.done():
+            self._processes.signal(pid, signal.SIGTERM)
         await asyncio.wait([ended], timeout=TERM_LIMIT_IN_SECONDS)
         if not ended.done():
             self._processes.signal(pid, signal.SIGKILL)
             await ended
 
-    def _rhythm(self, pid: int) -> float:
-        if self._is_ending:
+    @property
+    def _is_only_sending(self) -> bool:
+        return self._is_ending or not self._is_shown
+
+    def _rhythm(self) -> float:
+        if self._is_only_sending:
             return ENDING_POLL_IN_SECONDS
-        return WATCH_IN_SECONDS if mounted_at(self._place.mount.kind, pid) else STARTING_POLL_IN_SECONDS
+        if self._state == OFFLINE:
+            return DOOR_RETRY_IN_SECONDS
+        return WATCH_IN_SECONDS if self._has_listed else STARTING_POLL_IN_SECONDS
 
     async def _look(self, pid: int) -> bool:
         """Learn how it stands and do what is due; return whether everything has arrived."""
@@ -153,7 +176,7 @@ class Folder:
         except OSError:
             return False  # it is not up yet, or it is about to be started again
         self._count((len(unsent), sum(one.size for one in unsent)))
-        if self._is_ending and not unsent:
+        if self._is_only_sending and not unsent:
             return True
         has_failed = any(one.tries > 0 for one in unsent)
         is_open = await self._does_door_answer()
@@ -165,23 +188,45 @@ class Folder:
                 self._tell(OFFLINE, NO_DOOR)
             elif has_failed:
                 self._tell(OFFLINE, _why_not_sent(await self._control.last_error()))
+            elif not self._is_shown:
+                self._tell(OFFLINE, NOT_RUNNING)
             elif str(self._place.hidden) in places:
                 self._tell(OFFLINE, NO_PLACE)
+            elif not await self._is_read():
+                self._tell(MOUNTING, READING)
             else:
                 self._tell(MOUNTED)
-            if is_open and not has_failed and time.monotonic() - self._forgot_at > FORGET_IN_SECONDS:
-                self._forgot_at = time.monotonic()
-                await self._control.forget_listings()
+            if is_open and not has_failed:
+                await self._look_anew()
         return not unsent
+
+    async def _is_read(self) -> bool:
+        """Whether the folder was listed once. Until then a door that goes away leaves nothing of it in sight."""
+        if self._listing is None:
+            self._listing = await self._control.begin_to_list()
+        if not self._has_listed:
+            self._has_listed = await self._control.has_listed(self._listing)
+        return self._has_listed
+
+    async def _look_anew(self) -> None:
+        now = time.monotonic()
+        if self._is_asked_to_look:
+            self._is_asked_to_look = False
+            self._forgot_at = now - FORGET_IN_SECONDS + HOST_REMEMBERS_IN_SECONDS
+        elif now - self._forgot_at < FORGET_IN_SECONDS:
+            return
+        else:
+            self._forgot_at = now
+        await self._control.forget_listings()
 
     async def _hurry(self, unsent: list[Unsent], *, is_open: bool, has_failed: bool) -> None:
         """Have sent at once what waits: all of it at the end, else what failed while the door was away."""
         pause = HURRY_WITHOUT_ROOM_IN_SECONDS if self._detail == QUOTA_USED_UP else HURRY_IN_SECONDS
         is_time = time.monotonic() - self._hurried_at > pause
-        if not is_open or not (is_time or (self._is_ending and not has_failed)):
+        if not is_open or not (is_time or (self._is_only_sending and not has_failed)):
             return
         for one in unsent:
-            if not one.is_uploading and not one.is_due and (self._is_ending or one.tries):
+            if not one.is_uploading and not one.is_due and (self._is_only_sending or one.tries):
                 await self._control.send_now(one.upload_id)
         self._hurried_at = time.monotonic()
 

@@ -8,6 +8,7 @@ environment, which root alone can read.
 import json
 import os
 from base64 import b64encode
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,8 +81,8 @@ class Unsent:
     is_due: bool
 
 
-def mount_program(place: FolderPlace) -> Program:
-    """Return the program whose life is the life of the mount."""
+def mount_program(place: FolderPlace, *, is_shown: bool) -> Program:
+    """Return the program whose life is the life of the mount; one that is not shown only sends what is in the cache."""
     user = place.seat.user
     disk = os.statvfs(place.cache)
     cache_size = max(SMALLEST_CACHE, disk.f_bavail * disk.f_frsize // 2)
@@ -101,10 +102,6 @@ def mount_program(place: FolderPlace) -> Program:
     ]  # fmt: skip
     remote = f"RCLONE_CONFIG_{REMOTE.upper()}"
     environment = {
-        "PATH": f"{RUNTIME_DIRECTORY}/bin",  # of fusermount3, which is ours: see `agent.folder_mounts`
-        "GCONV_PATH": f"{RUNTIME_DIRECTORY}/lib",
-        "LANG": "C.UTF-8",
-        "HOME": "/nonexistent",
         "RCLONE_CONFIG": "/dev/null",
         "RCLONE_LOG_LEVEL": "NOTICE",
         f"{remote}_TYPE": "webdav",
@@ -112,15 +109,31 @@ def mount_program(place: FolderPlace) -> Program:
         f"{remote}_VENDOR": "owncloud",  # then times of files are kept, and a listing is one request
         f"{remote}_UNIX_SOCKET": place.door,
         f"{remote}_HEADERS": f"Authorization,{place.authorization}",
-        "FANLIGHT_FOLDER_KIND": place.mount.kind,
-        "FANLIGHT_FOLDER_PATH": str(place.files_directory / place.mount.folder),
     }
+    if is_shown:
+        environment["FANLIGHT_FOLDER_PATH"] = str(place.files_directory / place.mount.folder)
+    return _program(place, arguments, environment)
+
+
+def unmount_program(place: FolderPlace) -> Program:
+    """Return the program that takes the mount away: rclone, not knowing where it is, would leave it."""
+    return _program(place, [f"{RUNTIME_DIRECTORY}/bin/fusermount3", "-u", str(place.hidden)], {})
+
+
+def _program(place: FolderPlace, arguments: Sequence[str], environment: Mapping[str, str]) -> Program:
     return Program(
         name=f"storage-{place.mount.kind.lower()}",
         seat=place.seat,
         arguments=arguments,
         account=ROOT,
-        environment=environment,
+        environment={
+            "PATH": f"{RUNTIME_DIRECTORY}/bin",  # of fusermount3, which is ours: see `agent.folder_mounts`
+            "GCONV_PATH": f"{RUNTIME_DIRECTORY}/lib",  # or the C library would load the image's converters
+            "LANG": "C.UTF-8",
+            "HOME": "/nonexistent",
+            "FANLIGHT_FOLDER_KIND": place.mount.kind,
+            **environment,
+        },
     )
 
 
@@ -145,6 +158,13 @@ class RcloneControl:
     async def send_now(self, upload_id: int) -> None:
         """Do not wait any longer before this one; that it has gone meanwhile is fine."""
         await self._call("vfs/queue-set-expiry", {"id": upload_id, "expiry": _NOW}, may_fail=True)
+
+    async def begin_to_list(self) -> int:
+        """Read the uppermost directory; return the number of that job."""
+        return int((await self._call("vfs/refresh", {"_async": True}))["jobid"])
+
+    async def has_listed(self, job: int) -> bool:
+        return bool((await self._call("job/status", {"jobid": job}))["finished"])
 
     async def forget_listings(self) -> None:
         await self._call("vfs/forget")
