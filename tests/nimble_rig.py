@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Interface
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,11 @@ from botocore.config import Config
 from fanlight.api.spec.nimble_model import nimble_model, nimble_table
 from fanlight.domain.access_keys import AccessKey
 from fanlight.domain.errors import ChangedMeanwhile
+from fanlight.domain.networks import Networks, SecurityGroup, Subnet
+from fanlight.domain.nimble.identifiers import ResourceKind, new_id
+from fanlight.domain.nimble.resources import Resource, ResourceState, Status
+from fanlight.domain.nimble.streaming_images import StreamingImage
+from fanlight.domain.places import Scope
 from fanlight.reconcilers.nimble_resources import NimbleResourceReconciler
 from fanlight.services import AppStreamServices
 from fanlight.store import Store
@@ -29,6 +35,10 @@ KEY = AccessKey(
     created_at=datetime(2026, 1, 1, tzinfo=UTC),
 )
 DELETED_KEPT = timedelta(minutes=30)
+NETWORKS = Networks(
+    subnets={"subnet-1": Subnet(subnet_id="subnet-1", host=IPv4Interface("10.9.0.1/24"))},
+    groups={"sg-1": SecurityGroup(group_id="sg-1")},
+)
 
 
 class Clock:
@@ -39,6 +49,25 @@ class Clock:
 
     def now(self) -> datetime:
         return datetime.now(UTC) + self.ahead
+
+
+NEW_COMPONENT: dict[str, Any] = {"name": "tools", "type": "CUSTOM"}
+
+
+def new_profile(component_id: str, image_id: str, **changes: Any) -> dict[str, Any]:
+    """Return what CreateLaunchProfile needs; `changes` replace members of the stream configuration."""
+    return {
+        "name": "artists",
+        "ec2SubnetIds": ["subnet-1"],
+        "launchProfileProtocolVersions": ["2021-03-31"],
+        "studioComponentIds": [component_id],
+        "streamConfiguration": {
+            "clipboardMode": "ENABLED",
+            "ec2InstanceTypes": ["g4dn.xlarge"],
+            "streamingImageIds": [image_id],
+            **changes,
+        },
+    }
 
 
 NEW_STUDIO = {
@@ -89,11 +118,19 @@ class Nimble:
     def client(self, key: AccessKey = KEY, *, region: str = "us-east-1") -> Any:
         return nimble_client(self.url, key, self.models, region=region)
 
+    async def settle_but_images(self) -> None:
+        """Bring everything but streaming images to where it stays."""
+        await self._settle(lambda resource: resource.KIND is not ResourceKind.STREAMING_IMAGE)
+
     async def settle(self) -> None:
         """Bring everything to where it stays."""
-        reconciler = NimbleResourceReconciler(self.store.transactions, self.clock, DELETED_KEPT)
+        await self._settle(lambda _: True)
+
+    async def _settle(self, is_meant: Callable[[Resource], bool]) -> None:
+        reconciler = NimbleResourceReconciler(self.store.transactions, self.clock, NETWORKS, DELETED_KEPT)
         async with self.store.transactions.begin() as work:
-            waiting = set(await work.nimble.resources.unsettled())
+            found = [await work.nimble.resources.find(one) for one in await work.nimble.resources.unsettled()]
+        waiting = {resource.resource_id for resource in found if resource and is_meant(resource)}
         while waiting:
             resource_id = waiting.pop()
             with contextlib.suppress(ChangedMeanwhile):
@@ -115,6 +152,41 @@ class Studio:
         answer = await ask(getattr(self.api, operation), studioId=self.studio_id, **arguments)
         await self.nimble.settle()
         return answer
+
+    async def component(self, **members: Any) -> str:
+        """Make a component and return its id."""
+        made = await self.call("create_studio_component", **{**NEW_COMPONENT, **members})
+        return str(made["studioComponent"]["studioComponentId"])
+
+    async def image(self, **members: Any) -> str:
+        """Put a streaming image that is READY into the store, as if it had been created; return its id."""
+        now = self.nimble.clock.now()
+        image = StreamingImage(
+            **{
+                "resource_id": new_id(),
+                "studio_id": self.studio_id,
+                "scope": Scope(KEY.account_id, "us-east-1"),
+                "state": ResourceState.READY,
+                "status": Status(code="STREAMING_IMAGE_READY"),
+                "created_at": now,
+                "updated_at": now,
+                "state_since": now,
+                "name": "blender",
+                "ec2_image_id": "ami-1",
+                "owner": self.studio_id,
+                **members,
+            }
+        )
+        async with self.nimble.store.transactions.begin(write=True) as work:
+            await work.nimble.resources.add(image)
+            await work.commit()
+        return image.resource_id
+
+    async def profile(self, **changes: Any) -> str:
+        """Make a launch profile of a component and an image of its own; return its id."""
+        wanted = new_profile(await self.component(), await self.image(), **changes)
+        made = await self.call("create_launch_profile", **wanted)
+        return str(made["launchProfile"]["launchProfileId"])
 
 
 async def ask(method: Callable[..., Any], **arguments: Any) -> Any:

@@ -40,9 +40,8 @@ def tool(name: str) -> ModuleType:
 
 
 def test_nimble_studio_answers_exactly_its_forty_nine_operations() -> None:
-    (nimble_service,) = [service for service in aws_services() if service.name == "nimble"]
-    nimble_service.registry.verify_complete(frozenset(nimble_service.model.operation_names))
-    assert len(nimble_service.registry) == len(set(nimble_service.registry)) == 49
+    NIMBLE.registry.verify_complete(frozenset(NIMBLE.model.operation_names))
+    assert len(NIMBLE.registry) == len(set(NIMBLE.registry)) == 49
 
 
 def test_the_registry_answers_exactly_the_ninety_operations_of_the_model() -> None:
@@ -167,10 +166,13 @@ def test_no_member_of_a_request_is_overlooked(service: Any, name: str) -> None:
     assert bool(found) == ((service.name, name) in GAPS), found
 
 
-@pytest.mark.parametrize(("service", "name"), [entry for entry in BUILT if entry[0].name == "nimble"], ids=str)
-def test_an_operation_with_a_client_token_makes_a_call_of_it(service: Any, name: str) -> None:
-    has_token = "clientToken" in service.model.operation_model(name).input_shape.members
-    source = inspect.getsource(service.registry.built[name].handler)
+NIMBLE = next(service for service in aws_services() if service.name == "nimble")
+
+
+@pytest.mark.parametrize("name", sorted(NIMBLE.registry.built))
+def test_an_operation_with_a_client_token_makes_a_call_of_it(name: str) -> None:
+    has_token = "clientToken" in NIMBLE.model.operation_model(name).input_shape.members
+    source = inspect.getsource(NIMBLE.registry.built[name].handler)
     assert (f'call_of("{name}", request, caller)' in source) == has_token
 
 

@@ -18,6 +18,7 @@ from fanlight.domain.image_builders import ImageBuilderState, StateChangeCode
 from fanlight.domain.image_exports import ExportState
 from fanlight.domain.images import ImageFailure, ImageState, Visibility
 from fanlight.domain.instances import InstanceState
+from fanlight.domain.nimble.memberships import Persona
 from fanlight.domain.nimble.resources import ResourceState
 from fanlight.domain.nimble.sessions import StudioSessionState, VolumeRetention
 from fanlight.domain.nimble.streams import StreamState
@@ -58,6 +59,7 @@ CHECKED_COLUMNS: Mapping[tuple[str, str], type[StrEnum]] = {
     ("streaming_sessions", "end_requested"): EndReason,
     ("streaming_sessions", "end_reason"): EndReason,
     ("nimble_resources", "state"): ResourceState,
+    ("nimble_memberships", "persona"): Persona,
     ("metric_alarms", "state"): AlarmState,
     ("metric_alarms", "comparison"): Comparison,
     ("metric_alarms", "missing_data"): MissingData,

@@ -1,4 +1,4 @@
-"""How much of what an account may have in a region: AppStream's quotas, under the names that Service Quotas gives them.
+"""How much of what an account may have in a region: AppStream's quotas under the names of Service Quotas, and Nimble Studio's.
 
 An installation runs on its own operator's machines, so the default is no quota at all. With quotas an operator keeps
 accounts from each other's machines, or tests what his programs do when AWS says that it is enough.
@@ -20,6 +20,9 @@ PRIVATE_IMAGES = "Private images"
 IMAGE_SHARING = "Image sharing limit"
 IMAGE_COPIES = "Concurrent image copies per destination Region"
 IMAGE_UPDATES = "Concurrent image updates"
+NIMBLE_LAUNCH_PROFILES = "Nimble Studio launch profiles"
+NIMBLE_STREAMING_IMAGES = "Nimble Studio custom streaming images"
+NIMBLE_FILE_SYSTEMS = "Nimble Studio shared file system components"
 # The one limit that Service Quotas does not list: a footnote of the Administration Guide.
 INTERNET_INSTANCES = "Fleet instances with default internet access"
 
@@ -72,6 +75,9 @@ ROWS: tuple[QuotaRow, ...] = (
     QuotaRow(IMAGE_SHARING, 100, "accounts that one image is shared with"),
     QuotaRow(IMAGE_COPIES, 2, "copies on their way into one region"),
     QuotaRow(IMAGE_UPDATES, 5, "updates on their way"),
+    QuotaRow(NIMBLE_LAUNCH_PROFILES, 50, "launch profiles of a studio"),
+    QuotaRow(NIMBLE_STREAMING_IMAGES, 10, "streaming images of a studio"),
+    QuotaRow(NIMBLE_FILE_SYSTEMS, 10, "studio components of the type SHARED_FILE_SYSTEM of a studio"),
     *(
         QuotaRow(fleet_instances(name), _AWS_INSTANCES.get(name, (0, 0))[0], "instances that all fleets together wish")
         for name in INSTANCE_TYPES

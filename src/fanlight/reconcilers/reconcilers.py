@@ -219,7 +219,7 @@ class Reconcilers:
             self._queues["image_export"] = KeyedQueue(
                 "task_id", exports.reconcile, clock, parallel=2, on_due=self._hurry
             )
-        nimble = NimbleResourceReconciler(bounded, clock, self._settings.nimble_deleted_kept)
+        nimble = NimbleResourceReconciler(bounded, clock, networks, self._settings.nimble_deleted_kept)
         self._queues["nimble_resource"] = KeyedQueue(
             "nimble_resource", nimble.reconcile, clock, parallel=8, on_due=self._hurry
         )

@@ -141,7 +141,7 @@ class AppStreamServices:
             metrics=MetricService(transactions, clock, tokens),
             alarms=AlarmService(transactions, clock, tokens),
             nimble=NimbleServices.build(
-                transactions=transactions, clock=clock, wake=wake, tokens=tokens, portal=portal
+                transactions=transactions, clock=clock, wake=wake, tokens=tokens, portal=portal, quotas=keeper
             ),
             regions=regions,
         )

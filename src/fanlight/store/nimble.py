@@ -2,6 +2,8 @@
 
 from fanlight.store.door import Door
 from fanlight.store.nimble_calls import SqlRememberedCalls
+from fanlight.store.nimble_eulas import SqlEulaAcceptances
+from fanlight.store.nimble_memberships import SqlMemberships
 from fanlight.store.nimble_resources import SqlNimbleResources
 
 
@@ -11,3 +13,5 @@ class SqlNimbleStore:
     def __init__(self, door: Door) -> None:
         self.resources = SqlNimbleResources(door)
         self.calls = SqlRememberedCalls(door)
+        self.memberships = SqlMemberships(door)
+        self.acceptances = SqlEulaAcceptances(door)

@@ -2,6 +2,7 @@
 
 from sqlalchemy import BigInteger, Column, Index, String, Table
 
+from fanlight.domain.nimble.memberships import Persona
 from fanlight.domain.nimble.resources import ResourceState
 from fanlight.store.columns import Json, LongText, Name, UtcDateTime, one_of
 from fanlight.store.tables import metadata
@@ -41,4 +42,31 @@ nimble_calls = Table(
     Column("resource_id", String, nullable=False),
     Column("called_at", UtcDateTime, nullable=False),
     Index(None, "called_at"),
+)
+
+nimble_memberships = Table(
+    "nimble_memberships",
+    metadata,
+    Column("account_id", String, primary_key=True),
+    Column("region", String, primary_key=True),
+    Column("owner_id", String, primary_key=True),
+    Column("principal_id", Name, primary_key=True),
+    Column("identity_store_id", String, nullable=False),
+    Column("persona", String, nullable=False),
+    Column("sid", String),
+    Column("joined_at", UtcDateTime, nullable=False),
+    Index(None, "principal_id"),
+    one_of("persona", Persona),
+)
+
+nimble_eula_acceptances = Table(
+    "nimble_eula_acceptances",
+    metadata,
+    Column("studio_id", String, primary_key=True),
+    Column("eula_id", Name, primary_key=True),
+    Column("acceptance_id", String, nullable=False, unique=True),
+    Column("account_id", String, nullable=False),
+    Column("region", String, nullable=False),
+    Column("accepted_at", UtcDateTime, nullable=False),
+    Column("accepted_by", String, nullable=False),
 )

@@ -1,7 +1,15 @@
 """All operations of Nimble Studio in one registry: the handlers of each resource, and what is not built yet."""
 
 from fanlight.api.aws_services import AwsService
-from fanlight.api.nimble import studios, tags, unsupported
+from fanlight.api.nimble import (
+    launch_profile_parts,
+    launch_profiles,
+    members,
+    studio_components,
+    studios,
+    tags,
+    unsupported,
+)
 from fanlight.api.nimble.demands import nimble_demands
 from fanlight.api.nimble.errors import RESPELLED, WIRE_CODES, context_of
 from fanlight.api.registry import Registry
@@ -14,7 +22,9 @@ def nimble_service() -> AwsService[AppStreamServices]:
     """Return Nimble Studio as the listener serves it."""
     return AwsService(
         name=NIMBLE,
-        registry=Registry.of_modules(studios, tags, unsupported),
+        registry=Registry.of_modules(
+            launch_profile_parts, launch_profiles, members, studio_components, studios, tags, unsupported
+        ),
         types=types,
         demands=nimble_demands,
         namespace="com.amazonaws.nimble",

@@ -26,7 +26,7 @@ from fanlight.domain.errors import AlreadyExists, ChangedMeanwhile, InvalidCombi
 from fanlight.domain.nimble import studios as domain
 from fanlight.domain.tags import Tags
 from fanlight.services import AppStreamServices
-from fanlight.services.nimble.studios import NewStudio
+from fanlight.services.nimble.studios import NewStudio, StudioChange
 
 _ROLES = "Nobody assumes the role; it is kept and shown."
 
@@ -74,8 +74,8 @@ async def create_studio(
         key_arn=encryption.key_arn if encryption else None,
         tags=request.tags,
     )
-    studio = await services.nimble.studios.create(call_of("CreateStudio", request, caller), wanted)
-    return CreateStudioResult(studio=await _with_tags(studio, caller, services))
+    call = call_of("CreateStudio", request, caller)
+    return CreateStudioResult(studio=shown(*await services.nimble.studios.create(call, wanted)))
 
 
 @operation("GetStudio", raises=(NotFound,), is_pure_read=True)
@@ -98,14 +98,13 @@ async def list_studios(request: ListStudiosRequest, caller: Caller, services: Ap
 async def update_studio(
     request: UpdateStudioRequest, caller: Caller, services: AppStreamServices
 ) -> UpdateStudioResult:
-    studio = await services.nimble.studios.update(
-        call_of("UpdateStudio", request, caller),
-        request.studio_id,
+    wanted = StudioChange(
         display_name=request.display_name,
         admin_role_arn=request.admin_role_arn,
         user_role_arn=request.user_role_arn,
     )
-    return UpdateStudioResult(studio=await _with_tags(studio, caller, services))
+    call = call_of("UpdateStudio", request, caller)
+    return UpdateStudioResult(studio=shown(*await services.nimble.studios.update(call, request.studio_id, wanted)))
 
 
 @operation(
@@ -117,8 +116,7 @@ async def delete_studio(
     request: DeleteStudioRequest, caller: Caller, services: AppStreamServices
 ) -> DeleteStudioResult:
     call = call_of("DeleteStudio", request, caller)
-    studio = await services.nimble.studios.delete(call, request.studio_id)
-    return DeleteStudioResult(studio=await _with_tags(studio, caller, services))
+    return DeleteStudioResult(studio=shown(*await services.nimble.studios.delete(call, request.studio_id)))
 
 
 @operation(
@@ -131,9 +129,5 @@ async def start_studio_sso_configuration_repair(
     request: StartStudioSSOConfigurationRepairRequest, caller: Caller, services: AppStreamServices
 ) -> StartStudioSSOConfigurationRepairResult:
     call = call_of("StartStudioSSOConfigurationRepair", request, caller)
-    studio = await services.nimble.studios.repair(call, request.studio_id)
-    return StartStudioSSOConfigurationRepairResult(studio=await _with_tags(studio, caller, services))
-
-
-async def _with_tags(studio: domain.Studio, caller: Caller, services: AppStreamServices) -> Studio:
-    return shown(studio, (await services.nimble.studios.get(caller.scope, studio.studio_id))[1])
+    studio = shown(*await services.nimble.studios.repair(call, request.studio_id))
+    return StartStudioSSOConfigurationRepairResult(studio=studio)

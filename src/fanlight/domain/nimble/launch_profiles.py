@@ -1,7 +1,7 @@
 """Launch profiles: which images, machine sizes, networks and components a streaming session may be made of."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import ClassVar
 
@@ -80,6 +80,16 @@ class Validation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileBefore:
+    """What an update in progress may still fail back to."""
+
+    name: str
+    description: str | None = None
+    component_ids: tuple[str, ...]
+    stream: StreamConfiguration
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchProfile(Resource):
     KIND: ClassVar[ResourceKind] = ResourceKind.LAUNCH_PROFILE
 
@@ -90,6 +100,27 @@ class LaunchProfile(Resource):
     component_ids: tuple[str, ...]
     stream: StreamConfiguration
     validations: tuple[Validation, ...] = ()
+    before: ProfileBefore | None = None
+
+    def remembering(self) -> "LaunchProfile":
+        """Return the profile with what it is now as what it was before."""
+        before = ProfileBefore(
+            name=self.name, description=self.description, component_ids=self.component_ids, stream=self.stream
+        )
+        return replace(self, before=before)
+
+    def settled(self) -> "LaunchProfile":
+        """Return the profile after a change: as it was before where an update failed."""
+        if self.before is None or self.state is not ResourceState.UPDATE_FAILED:
+            return replace(self, before=None)
+        return replace(
+            self,
+            name=self.before.name,
+            description=self.before.description,
+            component_ids=self.before.component_ids,
+            stream=self.before.stream,
+            before=None,
+        )
 
 
 def check_stream(stream: StreamConfiguration) -> None:

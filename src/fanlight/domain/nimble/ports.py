@@ -5,7 +5,9 @@ from datetime import datetime
 from typing import Protocol
 
 from fanlight.domain.nimble.calls import RememberedCall
+from fanlight.domain.nimble.eulas import EulaAcceptance
 from fanlight.domain.nimble.identifiers import ResourceKind
+from fanlight.domain.nimble.memberships import Membership
 from fanlight.domain.nimble.resources import Resource, ResourceState, ResourceT
 from fanlight.domain.places import Scope
 
@@ -63,6 +65,38 @@ class RememberedCalls(Protocol):
         ...
 
 
+class Memberships(Protocol):
+    async def put(self, membership: Membership) -> None:
+        """Add it, or replace what that principal had with that owner."""
+
+    async def find(self, scope: Scope, owner_id: str, principal_id: str) -> Membership | None: ...
+
+    async def page(self, scope: Scope, owner_id: str, *, after: str = "", limit: int) -> Sequence[Membership]:
+        """Return memberships by principal."""
+        ...
+
+    async def owners_of(self, scope: Scope, principal_id: str) -> frozenset[str]:
+        """Return the ids of the studios and launch profiles that a principal is a member of."""
+        ...
+
+    async def remove(self, membership: Membership) -> None: ...
+    async def drop(self, owner_id: str) -> None:
+        """Forget all members of what is gone."""
+
+
+class EulaAcceptances(Protocol):
+    async def add(self, acceptance: EulaAcceptance) -> EulaAcceptance:
+        """Add it, or return the one that the studio has for that EULA."""
+        ...
+
+    async def of_studio(self, scope: Scope, studio_id: str) -> Sequence[EulaAcceptance]:
+        """Return them by EULA."""
+        ...
+
+    async def drop(self, studio_id: str) -> None:
+        """Forget all acceptances of what is gone."""
+
+
 class NimbleStore(Protocol):
     """The part of a unit of work that is Nimble Studio's."""
 
@@ -70,3 +104,7 @@ class NimbleStore(Protocol):
     def resources(self) -> NimbleResources: ...
     @property
     def calls(self) -> RememberedCalls: ...
+    @property
+    def memberships(self) -> Memberships: ...
+    @property
+    def acceptances(self) -> EulaAcceptances: ...
