@@ -13,7 +13,8 @@ from fanlight.domain.nimble.calls import TOKENS_KEPT
 from fanlight.domain.nimble.identifiers import ResourceKind
 from fanlight.domain.nimble.launch_profiles import LaunchProfile, settle_profile, validate
 from fanlight.domain.nimble.resources import IN_PROGRESS, Resource, ResourceEvent, ResourceState, Status, moved
-from fanlight.domain.nimble.streaming_images import SERVICE_OWNER, StreamingImage
+from fanlight.domain.nimble.sessions import GONE
+from fanlight.domain.nimble.streaming_images import SERVICE_OWNER, StreamingImage, settle_streaming_image
 from fanlight.domain.nimble.studio_components import ComponentType, StudioComponent, settle_component
 from fanlight.domain.nimble.studios import Studio, settle_studio
 from fanlight.domain.ports import Clock, Transactions, UnitOfWork
@@ -91,8 +92,11 @@ async def _verdict(work: UnitOfWork, resource: Resource) -> tuple[ResourceEvent,
     if isinstance(resource, StudioComponent):
         return settle_component(resource, has_directory=await has_directory(work, resource))
     if isinstance(resource, LaunchProfile):
-        # Nobody can make streaming sessions of it yet.
-        return settle_profile(resource, await _states_of_images(work, resource), session_count=0)
+        made = await work.studio_sessions.of_launch_profile(resource.resource_id)
+        count = sum(session.state not in GONE for session in made)
+        return settle_profile(resource, await _states_of_images(work, resource), session_count=count)
+    if isinstance(resource, StreamingImage):
+        return settle_streaming_image(resource, await work.images.find_by_id(resource.image_id))
     raise TypeError(f"nobody settles a {resource.KIND}")
 
 

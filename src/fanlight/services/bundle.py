@@ -141,7 +141,14 @@ class AppStreamServices:
             metrics=MetricService(transactions, clock, tokens),
             alarms=AlarmService(transactions, clock, tokens),
             nimble=NimbleServices.build(
-                transactions=transactions, clock=clock, wake=wake, tokens=tokens, portal=portal, quotas=keeper
+                transactions=transactions,
+                clock=clock,
+                wake=wake,
+                tokens=tokens,
+                portal=portal,
+                quotas=keeper,
+                urls=urls,
+                agents=agents,
             ),
             regions=regions,
         )

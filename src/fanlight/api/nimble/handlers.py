@@ -5,6 +5,8 @@ from fanlight.api.nimble import (
     launch_profile_parts,
     launch_profiles,
     members,
+    streaming_images,
+    streaming_sessions,
     studio_components,
     studios,
     tags,
@@ -23,7 +25,7 @@ def nimble_service() -> AwsService[AppStreamServices]:
     return AwsService(
         name=NIMBLE,
         registry=Registry.of_modules(
-            launch_profile_parts, launch_profiles, members, studio_components, studios, tags, unsupported
+            launch_profile_parts, launch_profiles, members, streaming_images, streaming_sessions, studio_components, studios, tags, unsupported
         ),
         types=types,
         demands=nimble_demands,

@@ -9,25 +9,6 @@ _REASONS: dict[str, tuple[str, ...]] = {
         "ListEulaAcceptances",
         "ListEulas",
     ),
-    "Fanlight has no streaming images yet; AppStream's images stream today.": (
-        "CreateStreamingImage",
-        "DeleteStreamingImage",
-        "GetStreamingImage",
-        "ListStreamingImages",
-        "UpdateStreamingImage",
-    ),
-    "Fanlight has no streaming sessions of Nimble Studio yet; AppStream's CreateStreamingURL streams today.": (
-        "CreateStreamingSession",
-        "CreateStreamingSessionStream",
-        "DeleteStreamingSession",
-        "GetStreamingSession",
-        "GetStreamingSessionBackup",
-        "GetStreamingSessionStream",
-        "ListStreamingSessionBackups",
-        "ListStreamingSessions",
-        "StartStreamingSession",
-        "StopStreamingSession",
-    ),
 }
 
 NOT_BUILT: tuple[NotBuilt, ...] = tuple(

@@ -44,6 +44,7 @@ from fanlight.domain.own_instances import (
 )
 from fanlight.domain.ports import WorkPhase, WorkReport
 
+NO_DIRECTORY = "The launch profile has an Active Directory component. Machines here are Linux and join no domain."
 LOST = "The engine does not have the machine of this session any more, and its disk is gone. Delete the session."
 
 
@@ -165,6 +166,8 @@ def plan_studio_session(facts: StudioSessionFacts, now: datetime) -> list[Studio
 
 def _plan_start(facts: StudioSessionFacts, now: datetime) -> list[StudioSessionStep]:
     session = facts.session
+    if session.settings.joins_directory:
+        return [FailToStart(StudioSessionCode.ACTIVE_DIRECTORY_DOMAIN_JOIN_ERROR, NO_DIRECTORY)]
     if session.accepted_at is None:
         return _plan_restore(facts, now) or [bring_up(session, now)]
     if is_gone(session, facts.sight):

@@ -133,6 +133,7 @@ class SessionSettings:
     """What the launch profile said when the session was made.
 
     `upload_root` is where uploaded files are to be found besides MyFiles, None: users may not upload.
+    `joins_directory`: a component of the profile is an Active Directory, which no machine here can join.
     `terminates_automatically` and `is_persistent` are AutomaticTerminationMode and SessionPersistenceMode.
     """
 
@@ -145,6 +146,7 @@ class SessionSettings:
     makes_backups: bool = False
     backups_to_retain: int = 0
     volume: Volume | None = None
+    joins_directory: bool = False
 
     @property
     def can_stop(self) -> bool:

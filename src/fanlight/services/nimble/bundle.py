@@ -6,16 +6,22 @@ from typing import Self
 
 from fanlight.domain.nimble.memberships import Persona
 from fanlight.domain.ports import Clock, Transactions, Wake
+from fanlight.services.agent_versions import AgentVersions
 from fanlight.services.nimble.client_tokens import ClientTokens
 from fanlight.services.nimble.ground import Ground
 from fanlight.services.nimble.launch_profiles import LaunchProfileService
 from fanlight.services.nimble.members import MemberService, check_profile, check_studio
 from fanlight.services.nimble.studio_components import StudioComponentService
+from fanlight.services.nimble.session_backups import SessionBackupService
+from fanlight.services.nimble.sessions import StudioSessionService
+from fanlight.services.nimble.streaming_images import StreamingImageService
+from fanlight.services.nimble.streams import StreamService
 from fanlight.services.nimble.studios import StudioService
 from fanlight.services.nimble.tags import check_taggable
 from fanlight.services.page_tokens import PageTokens
 from fanlight.services.quotas import QuotaKeeper
 from fanlight.services.resource_tags import ResourceTags
+from fanlight.services.streaming_urls import StreamingUrls
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +31,10 @@ class NimbleServices:
     components: StudioComponentService
     profiles: LaunchProfileService
     profile_members: MemberService
+    streaming_images: StreamingImageService
+    sessions: StudioSessionService
+    streams: StreamService
+    session_backups: SessionBackupService
     tags: ResourceTags
 
     @classmethod
@@ -37,6 +47,8 @@ class NimbleServices:
         tokens: PageTokens,
         portal: Callable[[], str],
         quotas: QuotaKeeper,
+        urls: StreamingUrls,
+        agents: AgentVersions,
     ) -> Self:
         ground = Ground(
             transactions=transactions, clock=clock, wake=wake, tokens=tokens, client_tokens=ClientTokens(clock)
@@ -47,5 +59,9 @@ class NimbleServices:
             components=StudioComponentService(ground, quotas),
             profiles=LaunchProfileService(ground, quotas),
             profile_members=MemberService(ground, Persona.USER, check_profile),
+            streaming_images=StreamingImageService(ground),
+            sessions=StudioSessionService(ground, agents),
+            streams=StreamService(ground, urls),
+            session_backups=SessionBackupService(ground),
             tags=ResourceTags(transactions, check_taggable),
         )

@@ -3,6 +3,7 @@
 from fanlight.domain.errors import NotFound
 from fanlight.domain.nimble.identifiers import ResourceKind, read_arn
 from fanlight.domain.nimble.resources import ResourceState
+from fanlight.domain.nimble.sessions import StudioSessionState
 from fanlight.domain.places import Scope
 from fanlight.domain.ports import UnitOfWork
 
@@ -15,6 +16,12 @@ async def check_taggable(work: UnitOfWork, scope: Scope, arn: str) -> None:
 
 
 async def _exists(work: UnitOfWork, scope: Scope, kind: ResourceKind, resource_id: str) -> bool:
+    if kind is ResourceKind.STREAMING_SESSION:
+        session = await work.studio_sessions.find(resource_id)
+        return session is not None and session.scope == scope and session.state is not StudioSessionState.DELETED
+    if kind is ResourceKind.STREAMING_SESSION_BACKUP:
+        backup = await work.session_backups.find(resource_id)
+        return backup is not None and backup.scope == scope and backup.state is not StudioSessionState.DELETED
     found = await work.nimble.resources.find(resource_id)
     return (
         found is not None and found.KIND is kind and found.scope == scope and found.state is not ResourceState.DELETED
