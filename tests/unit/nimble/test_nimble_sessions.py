@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from test_nimble_streaming_images import add_image
 
 from fanlight.domain.nimble.identifiers import new_id
-from fanlight.domain.nimble.resources import Status
+from fanlight.domain.nimble.resources import ResourceState, Status
 from fanlight.domain.nimble.session_backups import SessionBackup
 from fanlight.domain.nimble.sessions import SessionSettings, StudioSession, StudioSessionState, Volume, VolumeRetention
 from fanlight.domain.places import Scope
-from nimble_rig import KEY, Nimble, Studio, ask
+from nimble_rig import KEY, Nimble, Studio, ask, new_profile
 
 HERE = Scope(KEY.account_id, "us-east-1")
 NOW = datetime(2026, 5, 4, 12, tzinfo=UTC)
@@ -213,3 +214,79 @@ async def test_another_account_and_another_studio_see_nothing(nimble: Nimble, st
     elsewhere = nimble.client(region="us-west-2")
     code, _, _ = await refused(elsewhere.get_streaming_session, studioId=studio.studio_id, sessionId=session.session_id)
     assert code == "ResourceNotFoundException"
+
+
+async def test_a_session_copies_what_its_profile_says(studio: Studio) -> None:
+    image = await add_image(studio)
+    made = await studio.call("create_streaming_image", ec2ImageId=image.ami_id, name="artists")
+    scripts = [
+        {"platform": "LINUX", "runContext": "USER_INITIALIZATION", "script": "one", "launchProfileProtocolVersion": "2021-03-31"},
+        {"platform": "WINDOWS", "runContext": "SYSTEM_INITIALIZATION", "script": "dir", "launchProfileProtocolVersion": "2021-03-31"},
+        {"platform": "LINUX", "runContext": "SYSTEM_INITIALIZATION", "script": "two", "launchProfileProtocolVersion": "2021-03-31"},
+    ]  # fmt: skip
+    component = await studio.component(
+        initializationScripts=scripts, scriptParameters=[{"key": "SERVER", "value": "lic1"}]
+    )
+    stream = {
+        "clipboardMode": "ENABLED", "maxSessionLengthInMinutes": 60, "sessionPersistenceMode": "ACTIVATED",
+        "sessionBackup": {"mode": "AUTOMATIC", "maxBackupsToRetain": 3}, "ec2InstanceTypes": ["g5.xlarge", "g4dn.xlarge"],
+        "sessionStorage": {"mode": ["UPLOAD"], "root": {"linux": "/mnt/uploads"}}, "volumeConfiguration": {"size": 100},
+    }  # fmt: skip
+    wanted = {**new_profile(component, made["streamingImage"]["streamingImageId"], **stream)}
+    profile_id = (await studio.call("create_launch_profile", **wanted))["launchProfile"]["launchProfileId"]
+    code, _, text = await refused(
+        studio.api.create_streaming_session, studioId=studio.studio_id, launchProfileId=profile_id
+    )
+    assert (code, text) == (
+        "ValidationException",
+        "The launch profile offers several instance types. Name one of: g5.xlarge, g4dn.xlarge.",
+    )
+    code, _, text = await refused(
+        studio.api.create_streaming_session,
+        studioId=studio.studio_id, launchProfileId=profile_id, ec2InstanceType="g3.4xlarge",
+    )  # fmt: skip
+    assert code == "ValidationException"
+    answer = await ask(
+        studio.api.create_streaming_session,
+        studioId=studio.studio_id, launchProfileId=profile_id, ec2InstanceType="g5.xlarge", ownedBy="artist", tags={"a": "b"},
+    )  # fmt: skip
+    shown = answer["session"]
+    assert (shown["state"], shown["ownedBy"], shown["createdBy"], shown["tags"], shown["volumeConfiguration"]) == (
+        "CREATE_IN_PROGRESS", "artist", KEY.access_key_id, {"a": "b"}, {"size": 100},
+    )  # fmt: skip
+    async with studio.nimble.store.transactions.begin() as work:
+        session = await work.studio_sessions.find(shown["sessionId"])
+    assert session is not None
+    assert (session.image_ref, session.settings) == (
+        image.store_ref,
+        SessionSettings(
+            has_clipboard=True, upload_root="/mnt/uploads", max_length=timedelta(hours=1), is_persistent=True,
+            makes_backups=True, backups_to_retain=3, volume=Volume(size_in_gib=100),
+        ),
+    )  # fmt: skip
+    uploads, *own = session.scripts
+    assert (uploads.context, uploads.parameters) == (
+        "SYSTEM_INITIALIZATION",
+        (("FANLIGHT_UPLOAD_ROOT", "/mnt/uploads"),),
+    )
+    assert [(one.context, one.text, one.parameters) for one in own] == [
+        ("SYSTEM_INITIALIZATION", "two", (("SERVER", "lic1"),)),
+        ("USER_INITIALIZATION", "one", (("SERVER", "lic1"),)),
+    ]
+    await studio.call("delete_launch_profile", launchProfileId=profile_id)
+    profile = (await studio.call("get_launch_profile", launchProfileId=profile_id))["launchProfile"]
+    assert profile["statusCode"] == "LAUNCH_PROFILE_WITH_STREAM_SESSIONS_NOT_DELETED"
+
+
+async def test_a_session_needs_a_profile_and_an_image_that_are_ready(studio: Studio) -> None:
+    named = {"studioId": studio.studio_id}
+    code, status, _ = await refused(studio.api.create_streaming_session, **named, launchProfileId="nobody")
+    assert (code, status) == ("ResourceNotFoundException", 404)
+    image_id = await studio.image(state=ResourceState.READY)
+    component = await studio.component()
+    made = await studio.call("create_launch_profile", **new_profile(component, image_id))
+    profile_id = made["launchProfile"]["launchProfileId"]
+    await studio.call("delete_streaming_image", streamingImageId=image_id)
+    code, status, text = await refused(studio.api.create_streaming_session, **named, launchProfileId=profile_id)
+    assert (code, status) == ("ConflictException", 409)
+    assert "is DELETED" in text

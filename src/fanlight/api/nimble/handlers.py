@@ -25,7 +25,15 @@ def nimble_service() -> AwsService[AppStreamServices]:
     return AwsService(
         name=NIMBLE,
         registry=Registry.of_modules(
-            launch_profile_parts, launch_profiles, members, streaming_images, streaming_sessions, studio_components, studios, tags, unsupported
+            launch_profile_parts,
+            launch_profiles,
+            members,
+            streaming_images,
+            streaming_sessions,
+            studio_components,
+            studios,
+            tags,
+            unsupported,
         ),
         types=types,
         demands=nimble_demands,

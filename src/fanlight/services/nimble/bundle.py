@@ -11,11 +11,11 @@ from fanlight.services.nimble.client_tokens import ClientTokens
 from fanlight.services.nimble.ground import Ground
 from fanlight.services.nimble.launch_profiles import LaunchProfileService
 from fanlight.services.nimble.members import MemberService, check_profile, check_studio
-from fanlight.services.nimble.studio_components import StudioComponentService
 from fanlight.services.nimble.session_backups import SessionBackupService
 from fanlight.services.nimble.sessions import StudioSessionService
 from fanlight.services.nimble.streaming_images import StreamingImageService
 from fanlight.services.nimble.streams import StreamService
+from fanlight.services.nimble.studio_components import StudioComponentService
 from fanlight.services.nimble.studios import StudioService
 from fanlight.services.nimble.tags import check_taggable
 from fanlight.services.page_tokens import PageTokens
