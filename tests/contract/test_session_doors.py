@@ -201,6 +201,16 @@ async def test_after_the_end_nothing_answers(rig: Rig) -> None:
     assert rig.doors.doors() == ()
 
 
+async def test_an_instance_that_was_started_again_finds_its_door(rig: Rig) -> None:
+    """What is left of its session is sent then; its directories are made anew with every start."""
+    await rig.doors.open(ADA)
+    (rig.directory / "instances" / ADA.instance_id / "host" / DIRECTORY / ADA.socket_name).unlink()
+    await rig.doors.open(ADA)
+    assert (await rig.ask("PUT", "/late", data=b"saved before"))[0] == 201
+    await rig.doors.close(ADA.session_id)
+    assert rig.doors.doors() == ()
+
+
 async def test_the_quota_counts_what_all_tools_stored(rig: Rig) -> None:
     await rig.doors.open(replace(ADA, quota_in_bytes=1000))
     assert (await rig.ask("PUT", "/a", data=b"x" * 600))[0] == 201

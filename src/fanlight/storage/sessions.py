@@ -140,7 +140,8 @@ class SessionDoors:
         """Raises OSError when the instance has no place for it, TimeoutError when rclone does not come up."""
         async with self._turn_of(door.session_id):
             there = self._open.get(door.door_id)
-            if there is not None and there.door == door:
+            # An instance that was started again has fresh directories.
+            if there is not None and there.door == door and self._place_of(door).exists():
                 return
             if there is not None:
                 await self._close(there)
@@ -157,6 +158,9 @@ class SessionDoors:
     async def close_all(self) -> None:
         for session_id in {door.session_id for door in self.doors()}:
             await self.close(session_id)
+
+    def _place_of(self, door: StorageDoor) -> Path:
+        return self._instances / door.instance_id / "host" / DIRECTORY / door.socket_name
 
     def _turn_of(self, session_id: str) -> asyncio.Lock:
         return self._turns.setdefault(session_id, asyncio.Lock())
@@ -188,8 +192,7 @@ class SessionDoors:
         del self._open[there.door.door_id]
         await _ended(there.serving)
         await there.runner.cleanup()
-        place = self._instances / there.door.instance_id / "host" / DIRECTORY / there.door.socket_name
-        for path in (place, *self._sockets_of(there.door)):
+        for path in (self._place_of(there.door), *self._sockets_of(there.door)):
             with suppress(OSError):  # gone with its instance
                 path.unlink()
         live = {(one.door.bucket, one.door.prefix) for one in self._open.values()}
