@@ -246,6 +246,27 @@ async def test_rclone_that_dies_is_started_again_and_sends_what_was_saved(rig: R
     await rig.end()
 
 
+async def test_what_was_saved_is_sent_by_the_agent_of_an_instance_that_was_started_again(rig: Rig) -> None:
+    await rig.mounted()
+    await rig.doors.close(DOOR.session_id)
+    await rig.as_user("open('HomeFolder/x', 'wb').write(b'saved' * 100_000)")
+    await rig.until(lambda: rig.folder.report.unsent_files)
+    rig.processes.kill()  # with all that ran
+    for task in asyncio.all_tasks():
+        if getattr(task.get_coro(), "__qualname__", "") == "Folder._live":
+            task.cancel()
+            await asyncio.wait([task])
+    for path in mounted_at("HOMEFOLDERS"):
+        subprocess.run(["umount", "--lazy", path], check=True)
+    shutil.rmtree(rig.place.directory.parent)
+    shutil.rmtree(rig.files)  # whatever its user had made of the home
+    rig.folder = rig.new_folder()
+    rig.folder.begin(has_user=False)
+    await rig.doors.open(DOOR)
+    assert (await rig.end())[0] == 1
+    assert (rig.stored / "x").read_bytes() == b"saved" * 100_000
+
+
 async def test_link_in_the_folders_place_is_not_followed_and_everything_is_sent_all_the_same(rig: Rig) -> None:
     await rig.mounted()
     await rig.doors.close(DOOR.session_id)

@@ -107,7 +107,8 @@ class NotedStorage:
     sent: asyncio.Event = field(default_factory=asyncio.Event)
     reports: tuple[StorageReport, ...] = ()
 
-    def begin(self, mounts: Sequence[StorageMount]) -> None:
+    def begin(self, session_id: str, mounts: Sequence[StorageMount]) -> None:
+        assert session_id == "s1"
         self.begun += mounts
 
     def refresh(self) -> None:

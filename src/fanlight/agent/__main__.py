@@ -19,10 +19,12 @@ from fanlight.agent.desktop import Desktop
 from fanlight.agent.display_names import DisplayNames, hold
 from fanlight.agent.initialization import InitializationScripts
 from fanlight.agent.instance import InstanceLife
+from fanlight.agent.left_sessions import left_session
 from fanlight.agent.maintenance import Maintenance
 from fanlight.agent.packages import Packages
 from fanlight.agent.processes import KernelProcesses
 from fanlight.agent.screen import Screen
+from fanlight.agent.session_notes import found_notes
 from fanlight.agent.session_scripts import SessionScripts
 from fanlight.agent.session_storage import SessionStorage
 from fanlight.agent.sessions import SeatLife
@@ -137,7 +139,8 @@ async def _run(problem: str, places: int, role: str) -> None:
 
     channel = HostChannel(status=status, handle=handle, requests=builders.requests)
     in_background(channel.run())
-    _begin(life, problem, places, role, builders)
+    if problem or role != STREAMING or not _sends_what_was_left(life, processes, places):
+        _begin(life, problem, places, role, builders)
     await stop.wait()
     log.info("shutting down")
     running = list(tasks)
@@ -146,6 +149,17 @@ async def _run(problem: str, places: int, role: str) -> None:
     await asyncio.gather(*running, return_exceptions=True)
     os.kill(-1, signal.SIGTERM)
     await asyncio.sleep(SHUTDOWN_GRACE_IN_SECONDS)
+
+
+def _sends_what_was_left(life: InstanceLife, processes: KernelProcesses, places: int) -> bool:
+    """Have the instance do nothing else, if there were sessions when it stopped; return whether there were."""
+    notes = found_notes()
+    for note in notes:
+        seat = left_session(note, processes, is_shared=places > 1, on_change=life.seat_changed)
+        life.adopt(note.seat, seat)
+    if notes:
+        life.take_nobody()
+    return bool(notes)
 
 
 def _begin(life: InstanceLife, problem: str, places: int, role: str, builders: BuilderSide) -> None:

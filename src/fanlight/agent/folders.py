@@ -73,13 +73,14 @@ class Folder:
             kind=self._place.mount.kind, state=self._state, unsent_files=count, unsent_bytes=size, detail=self._detail
         )
 
-    def begin(self) -> None:
-        """Show the folder, without files at first, and have it mounted. Raises OSError."""
+    def begin(self, *, has_user: bool = True) -> None:
+        """Show the folder to its user, if there is one, without files at first, and have it mounted. Raises OSError."""
         make_directory(str(self._place.directory.parent), 0, 0, 0o700)
         make_directory(str(self._place.hidden), 0, 0, 0o700)
         for path in (self._place.cache.parent.parent, self._place.cache.parent, self._place.cache):
             make_directory(str(path), 0, 0, 0o700)
-        make_placeholder(str(self._place.files_directory), self._place.mount.folder)
+        if has_user:
+            make_placeholder(str(self._place.files_directory), self._place.mount.folder)
         self._living = asyncio.get_running_loop().create_task(self._live())
 
     def refresh(self) -> None:

@@ -88,6 +88,11 @@ class InstanceLife:
         self.phase = READY
         self._on_change()
 
+    def adopt(self, number: int, seat: SeatedSession) -> None:
+        """Have a seat whose session was cut short when the instance stopped, before it takes nobody else."""
+        self._seats[number] = seat
+        self._in_background(seat.boot())
+
     async def close(self) -> None:
         """End all sessions, take no other one, and return when their programs are gone."""
         self._places = 0

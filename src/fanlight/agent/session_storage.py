@@ -10,6 +10,7 @@ from fanlight.agent.accounts import Seat
 from fanlight.agent.folders import OFFLINE, Folder
 from fanlight.agent.processes import Processes
 from fanlight.agent.rclone import CACHES, FolderPlace
+from fanlight.agent.session_notes import SessionNote
 from fanlight.agentwire.messages import StorageMount, StorageReport
 
 log = logging.getLogger(__name__)
@@ -27,11 +28,10 @@ class SessionStorage:
     def reports(self) -> tuple[StorageReport, ...]:
         return (*(folder.report for folder in self._folders), *self._failed)
 
-    def begin(self, mounts: Sequence[StorageMount]) -> None:
+    def begin(self, session_id: str, mounts: Sequence[StorageMount]) -> None:
         """Have the folders mounted, each as soon as it can be. Nothing that goes wrong with one concerns the session."""
-        for mount in mounts:
-            if not mount.folder:
-                continue  # no folder: see StorageMount
+        with_folders = tuple(mount for mount in mounts if mount.folder)  # the others: see StorageMount
+        for mount in with_folders:
             folder = Folder(FolderPlace(seat=self._seat, mount=mount), self._processes, on_change=self._on_change)
             try:
                 folder.begin()
@@ -41,6 +41,18 @@ class SessionStorage:
                 self._failed.append(report)
             else:
                 self._folders.append(folder)
+        if self._folders:
+            try:
+                SessionNote(self._seat.number, session_id, with_folders).write()
+            except OSError as error:  # then what is unsent is lost with the instance, and nothing else
+                log.warning("no note of the session can be kept", extra={"why": str(error)})
+
+    def begin_left(self, mounts: Sequence[StorageMount]) -> None:
+        """Have what an earlier life of the instance left sent. Raises OSError."""
+        for mount in mounts:
+            folder = Folder(FolderPlace(seat=self._seat, mount=mount), self._processes, on_change=self._on_change)
+            folder.begin(has_user=False)
+            self._folders.append(folder)
 
     def refresh(self) -> None:
         for folder in self._folders:

@@ -65,7 +65,7 @@ class SeatStorage(Protocol):
 
     @property
     def reports(self) -> tuple[StorageReport, ...]: ...
-    def begin(self, mounts: Sequence[StorageMount]) -> None: ...
+    def begin(self, session_id: str, mounts: Sequence[StorageMount]) -> None: ...
     def refresh(self) -> None: ...
     async def end(self, on_unsent: Callable[[], None]) -> None: ...
 
@@ -180,7 +180,7 @@ class SeatLife:
         self._wanted = message
         self.session_id = message.session_id
         self._set(STARTING_SESSION)
-        self._storage.begin(message.storage)  # beside all else: no session waits for its files
+        self._storage.begin(message.session_id, message.storage)  # beside all else: no session waits for its files
         self._in_background(self._start_session(message))
 
     async def _start_session(self, message: BeginSession) -> None:
