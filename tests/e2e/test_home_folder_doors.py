@@ -1,6 +1,7 @@
 """The way from an instance to its user's files, as root of real instances sees it, and nobody else does."""
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -143,3 +144,24 @@ def test_the_door_is_there_after_the_storage_process_was_killed_and_closed_after
 def _sockets_of(installation: Installation, session: Any) -> Path:
     run = installation.data_dir / "run" / "instances" / session["InstanceId"]
     return run / "host" / "storage" / socket_name(session["Id"], StorageKind.HOMEFOLDERS)
+
+
+def test_a_bucket_that_cannot_be_used_shows_in_the_stack_until_it_can(
+    home_stack: str, administrator: Administrator, installation: Installation, s3: Any
+) -> None:
+    def errors() -> list[str]:
+        stack = administrator.client.describe_stacks(Names=[home_stack])["Stacks"][0]
+        return [one["ErrorMessage"] for one in stack["StackErrors"] if one["ErrorCode"] == "STORAGE_CONNECTOR_ERROR"]
+
+    bucket = installation.data_dir / "storage" / "buckets" / BUCKET
+    wait_for(lambda: BUCKET in {one["Name"] for one in s3.list_buckets()["Buckets"]}, timeout=20, what=BUCKET)
+    owner = bucket.stat().st_uid
+    os.chown(bucket, 0, 0)
+    try:
+        administrator.client.update_stack(Name=home_stack)  # looks at it now, not at the next half minute
+        told = wait_for(errors, timeout=20, what="the error of the stack")
+        assert BUCKET in told[0]
+        assert "Sessions start without home folders" in told[0]
+    finally:
+        os.chown(bucket, owner, -1)
+    wait_for(lambda: not errors(), timeout=20, what="a stack without errors")
