@@ -264,6 +264,9 @@ async def test_a_link_in_the_folder_leads_nowhere(page: Page) -> None:
     assert await page.names() == []
     assert (await page.ask("GET", "file", path="file"))[0] == 404
     assert (await page.ask("GET", "file", path="way/secret.txt"))[0] == 404
+    for path in ("file", "way/secret.txt"):
+        assert (await page.said("DELETE", "file", path=path))[0] == 503
+    assert (other / "secret.txt").read_bytes() == b"not for ada"
 
 
 # ── Whose files ───────────────────────────────────────────────────────────────────────────────────────────────────

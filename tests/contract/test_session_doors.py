@@ -305,3 +305,23 @@ async def test_behind_any_other_s3_endpoint_it_is_the_same(tmp_path: Path) -> No
         await doors.close_all()
         await asyncio.to_thread(server.stop)
         shutil.rmtree(run)
+
+
+async def test_links_planted_in_the_folder_lead_nowhere(rig: Rig) -> None:
+    """Nobody can plant one through a door or through S3; whoever else did gains nothing by it."""
+    other = rig.stored.parent / "other"
+    other.mkdir(parents=True)
+    (other / "secret.txt").write_bytes(b"not for ada")
+    rig.stored.mkdir()
+    (rig.stored / "file").symlink_to(other / "secret.txt")
+    (rig.stored / "folder").symlink_to(other)
+    await rig.doors.open(replace(ADA, quota_in_bytes=1000))
+    for path in ("/file", "/folder/secret.txt"):
+        assert (await rig.ask("GET", path))[0] == 404
+        await rig.ask("PUT", path, data=b"hers now")
+        await rig.ask("DELETE", path)
+        await rig.ask("MOVE", path, headers={"Destination": "http://x/mine"})
+    await rig.ask("PUT", "/letter", data=b"hers")
+    await rig.ask("MOVE", "/letter", headers={"Destination": "http://x/file"})
+    assert b"secret" not in (await rig.ask("PROPFIND", "/", headers={"Depth": "1"}))[1]
+    assert {found.name: found.read_bytes() for found in other.iterdir()} == {"secret.txt": b"not for ada"}

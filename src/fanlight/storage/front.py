@@ -17,6 +17,7 @@ from aiohttp import web
 from yarl import URL
 
 from fanlight.domain.errors import StorageUnusable
+from fanlight.storage.links import LeadsAway, no_links
 from fanlight.storage.usage import Usage
 from fanlight.unix_sockets import uid_of_peer
 
@@ -47,8 +48,10 @@ _HOP_BY_HOP = frozenset(
 class Front:
     """Serve `application` on the session's socket. `first_uid` is the host's uid of the instance's root."""
 
-    def __init__(self, upstream: Path, *, token: str, first_uid: int, usage: Usage) -> None:
-        self._upstream, self._first_uid, self._usage = upstream, first_uid, usage
+    def __init__(
+        self, upstream: Path, *, token: str, first_uid: int, usage: Usage, leads_away: LeadsAway = no_links
+    ) -> None:
+        self._upstream, self._first_uid, self._usage, self._leads_away = upstream, first_uid, usage, leads_away
         self._expected = f"Basic {b64encode(f'{USER}:{token}'.encode()).decode()}"
         self._http: aiohttp.ClientSession | None = None
         self.application = web.Application(handler_args={"auto_decompress": False})
@@ -93,7 +96,14 @@ class Front:
             return HTTPStatus.METHOD_NOT_ALLOWED
         if climbs(_target_of(request)) or (request.method == "MOVE" and climbs(_destination_of(request))):
             return HTTPStatus.BAD_REQUEST
+        if self._follows_link(_target_of(request)) or (
+            request.method == "MOVE" and self._follows_link(_destination_of(request))
+        ):
+            return HTTPStatus.NOT_FOUND
         return None
+
+    def _follows_link(self, target: str) -> bool:
+        return self._leads_away([step for step in unquote_to_bytes(target).split(b"/") if step])
 
     async def _put(self, request: web.Request, headers: Mapping[str, str]) -> web.StreamResponse:
         size = request.content_length

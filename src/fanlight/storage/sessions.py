@@ -23,6 +23,7 @@ from fanlight.storage.embedded_s3 import KeyPair
 from fanlight.storage.files.folders import Way
 from fanlight.storage.front import Front
 from fanlight.storage.inventories import usage_on_this_host
+from fanlight.storage.links import LeadsAway, links_below, no_links
 from fanlight.storage.rclone import keep_serving
 from fanlight.storage.usage import Usage
 from fanlight.unix_sockets import listen_in
@@ -40,15 +41,15 @@ _POLL_IN_SECONDS = 0.02
 class Remote:
     """Where the buckets are, as rclone is told: `root` stands before the name of the bucket.
 
-    `size_of` returns the bytes stored under a prefix of a bucket, `ensure` makes a bucket that is not there,
-    `usage` tells what each user has in the home folders. They raise
-    StorageUnusable.
+    `size_of` returns the bytes stored under a prefix of a bucket, `ensure` makes a bucket that is not there, `usage`
+    tells what each user has in the home folders; they raise StorageUnusable. `links_below` a prefix of a bucket.
     """
 
     root: str
     size_of: Callable[[str, str], Awaitable[int]]
     ensure: Callable[[str], Awaitable[None]]
     usage: Callable[[], Awaitable[Sequence[StorageUsage]]]
+    links_below: Callable[[str, str], LeadsAway] = lambda _bucket, _prefix: no_links
     flags: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
 
@@ -68,7 +69,10 @@ def on_this_host(buckets: Path) -> Remote:
     async def usage() -> Sequence[StorageUsage]:
         return await asyncio.to_thread(usage_on_this_host, buckets)
 
-    return Remote(root=f"{buckets}/", size_of=size_of, ensure=ensure, usage=usage)
+    def links(bucket: str, prefix: str) -> LeadsAway:
+        return links_below(buckets / bucket / prefix)
+
+    return Remote(root=f"{buckets}/", size_of=size_of, ensure=ensure, usage=usage, links_below=links)
 
 
 def on_s3(endpoint_url: str, region: str, key: KeyPair) -> Remote:
@@ -134,7 +138,9 @@ class SessionDoors:
         )
         if there is None:
             return None
-        return Way(self._upstream_of(there.door), self._remote_control_of(there.door), self._usage_of(there.door))
+        door = there.door
+        links = self._remote.links_below(door.bucket, door.prefix)
+        return Way(self._upstream_of(door), self._remote_control_of(door), self._usage_of(door), links)
 
     async def open(self, door: StorageDoor) -> None:
         """Raises OSError when the instance has no place for it, TimeoutError when rclone does not come up."""
@@ -171,7 +177,13 @@ class SessionDoors:
         serving = asyncio.create_task(
             keep_serving(f"files of {door.door_id}", arguments, environment, self._sockets_of(door))
         )
-        front = Front(upstream, token=door.token, first_uid=door.first_uid, usage=self._usage_of(door))
+        front = Front(
+            upstream,
+            token=door.token,
+            first_uid=door.first_uid,
+            usage=self._usage_of(door),
+            leads_away=self._remote.links_below(door.bucket, door.prefix),
+        )
         runner = web.AppRunner(front.application, access_log=None, shutdown_timeout=1.0, auto_decompress=False)
         try:
             await _until(lambda: _accepts(upstream))

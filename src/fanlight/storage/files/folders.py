@@ -15,6 +15,7 @@ import aiohttp
 from yarl import URL
 
 from fanlight.storage.files.paths import Steps, target_of
+from fanlight.storage.links import LeadsAway, no_links
 from fanlight.storage.usage import Usage
 
 PIECE_IN_BYTES = 256 * 1024
@@ -24,6 +25,7 @@ _LISTING_SILENCE_IN_SECONDS = 60.0
 # What rclone says of one that does not exist, and of a file.
 _NO_FOLDER = ("file does not exist", "directory not found", "invalid argument")
 _HOST = "http://files.invalid"
+_WRITING = frozenset({"PUT", "DELETE", "MKCOL", "MOVE"})
 _WANTED = (
     b'<?xml version="1.0"?><D:propfind xmlns:D="DAV:"><D:prop>'
     b"<D:resourcetype/><D:getcontentlength/><D:lastmodified/></D:prop></D:propfind>"
@@ -55,6 +57,7 @@ class Way:
     upstream: Path
     remote_control: Path
     usage: Usage
+    leads_away: LeadsAway = no_links
 
 
 class UserFolder:
@@ -83,6 +86,8 @@ class UserFolder:
         self, method: str, steps: Steps, *, headers: Mapping[str, str] | None = None, data: Any = None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         assert self._http is not None  # noqa: S101 - see the class
+        if method in _WRITING and self._way.leads_away(steps):
+            raise FolderAway(f"{method} would follow a link")
         try:
             async with self._http.request(
                 method,
