@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,7 @@ from rich.table import Table
 
 from fanlight.config import Settings
 from fanlight.domain.errors import DomainError
+from fanlight.domain.images import Image
 from fanlight.flags import with_settings
 from fanlight.images import BuiltImage, OnProgress, Progress, RecipeInvalid, list_images
 from fanlight.images import build as build_images
@@ -148,17 +150,21 @@ def pins_command(settings: Settings) -> None:
 @with_settings("data_dir", "database_url")
 def list_command(settings: Settings) -> None:
     """List the images: those from recipes, and those made by image builders, copies and imports, with how far they are."""
-    from fanlight.made_images import made_images
+    from fanlight.made_images import is_made_here, recorded_images
 
-    recipes = Table("From recipes", "Made", "Applications", box=None, pad_edge=False)
-    for built in list_images(settings):
-        recipes.add_row(built.name, f"{built.built_at:%Y-%m-%d %H:%M}", ", ".join(a.name for a in built.applications))
-    Console().print(recipes)
+    listed = list_images(settings)
+    recorded: Sequence[Image] = ()
     try:
-        found = made_images(settings)
+        recorded = recorded_images(settings)
     except (DomainError, NotInstallable, OSError) as error:
         Console(stderr=True).print(f"[yellow]Images that were made here are not shown: {error}[/]", highlight=False)
-        return
+    ami_ids = {image.name: image.ami_id for image in recorded if not is_made_here(image)}
+    recipes = Table("From recipes", "AMI id", "Made", "Applications", box=None, pad_edge=False)
+    for built in listed:
+        applications = ", ".join(a.name for a in built.applications)
+        recipes.add_row(built.name, ami_ids.get(built.name, ""), f"{built.built_at:%Y-%m-%d %H:%M}", applications)
+    Console().print(recipes)
+    found = [image for image in recorded if is_made_here(image)]
     if not found:
         return
     made = Table(

@@ -11,7 +11,16 @@ from fanlight.store import open_store
 
 
 def made_images(settings: Settings) -> Sequence[Image]:
-    """Return all images but those from recipes; the process gives up root's rights for it.
+    """Return all images but those from recipes. As `recorded_images`."""
+    return [image for image in recorded_images(settings) if is_made_here(image)]
+
+
+def is_made_here(image: Image) -> bool:
+    return image.store_ref.startswith(MADE_HERE)
+
+
+def recorded_images(settings: Settings) -> Sequence[Image]:
+    """Return all images that the database knows; the process gives up root's rights for it.
 
     Raises NotInstallable, StoreUnavailable, OSError.
     """
@@ -30,4 +39,4 @@ async def _read(settings: Settings) -> Sequence[Image]:
     async with open_store(settings.effective_database_url) as store:
         await store.upgrade()
         async with store.transactions.begin() as work:
-            return [image for image in await work.images.everywhere() if image.store_ref.startswith(MADE_HERE)]
+            return await work.images.everywhere()
