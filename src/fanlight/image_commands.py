@@ -3,7 +3,6 @@
 import asyncio
 import os
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +15,6 @@ from rich.table import Table
 
 from fanlight.config import Settings
 from fanlight.domain.errors import DomainError
-from fanlight.domain.images import Image
 from fanlight.flags import with_settings
 from fanlight.images import BuiltImage, OnProgress, Progress, RecipeInvalid, list_images
 from fanlight.images import build as build_images
@@ -153,10 +151,10 @@ def list_command(settings: Settings) -> None:
     from fanlight.made_images import is_made_here, recorded_images
 
     listed = list_images(settings)
-    recorded: Sequence[Image] = ()
     try:
         recorded = recorded_images(settings)
     except (DomainError, NotInstallable, OSError) as error:
+        recorded = ()
         Console(stderr=True).print(f"[yellow]Images that were made here are not shown: {error}[/]", highlight=False)
     ami_ids = {image.name: image.ami_id for image in recorded if not is_made_here(image)}
     recipes = Table("From recipes", "AMI id", "Made", "Applications", box=None, pad_edge=False)

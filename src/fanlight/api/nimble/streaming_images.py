@@ -20,7 +20,7 @@ from fanlight.api.types.nimble import (
     UpdateStreamingImageResult,
 )
 from fanlight.domain.access_keys import Caller
-from fanlight.domain.errors import ChangedMeanwhile, InvalidCombination, NotAvailable, NotFound
+from fanlight.domain.errors import ChangedMeanwhile, InvalidCombination, LimitExceeded, NotAvailable, NotFound
 from fanlight.domain.nimble import streaming_images as domain
 from fanlight.domain.tags import Tags
 from fanlight.services import AppStreamServices
@@ -51,7 +51,7 @@ def shown(image: domain.StreamingImage, tags: Tags) -> StreamingImage:
 
 @operation(
     "CreateStreamingImage",
-    raises=(ChangedMeanwhile, InvalidCombination, NotAvailable, NotFound),
+    raises=(ChangedMeanwhile, InvalidCombination, LimitExceeded, NotAvailable, NotFound),
     note="ec2ImageId is the identifier that `fanlight images list` shows. One that this account may not stream ends in "
     "CREATE_FAILED, ACCESS_DENIED; one that is not AVAILABLE in CREATE_FAILED, INTERNAL_ERROR.",
 )

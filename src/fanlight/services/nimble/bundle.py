@@ -59,7 +59,7 @@ class NimbleServices:
             components=StudioComponentService(ground, quotas),
             profiles=LaunchProfileService(ground, quotas),
             profile_members=MemberService(ground, Persona.USER, check_profile),
-            streaming_images=StreamingImageService(ground),
+            streaming_images=StreamingImageService(ground, quotas),
             sessions=StudioSessionService(ground, agents),
             streams=StreamService(ground, urls),
             session_backups=SessionBackupService(ground),

@@ -9,9 +9,11 @@ from fanlight.domain.nimble.identifiers import new_id
 from fanlight.domain.nimble.streaming_images import CREATING, DELETING, UPDATING, StreamingImage
 from fanlight.domain.places import Scope
 from fanlight.domain.ports import UnitOfWork
+from fanlight.domain.quotas import NIMBLE_STREAMING_IMAGES
 from fanlight.domain.tags import Tags
 from fanlight.services.nimble.ground import Ground
-from fanlight.services.nimble.resources import Resources, usable_studio
+from fanlight.services.nimble.resources import Resources, everything, usable_studio
+from fanlight.services.quotas import QuotaKeeper
 from fanlight.services.usable_images import ImageUse, may_use
 
 PAGE_SIZE = 50
@@ -29,18 +31,19 @@ class NewStreamingImage:
 
 
 class StreamingImageService:
-    def __init__(self, ground: Ground) -> None:
-        self._ground = ground
+    def __init__(self, ground: Ground, quotas: QuotaKeeper) -> None:
+        self._ground, self._quotas = ground, quotas
         self._images = Resources(ground, StreamingImage, updating=UPDATING, deleting=DELETING)
 
     async def create(self, call: Call, wanted: NewStreamingImage) -> tuple[StreamingImage, Tags]:
         """Name an image; it is CREATE_IN_PROGRESS when this returns, and CREATE_FAILED later if there is no such image.
 
-        Raises NotFound (studio), NotAvailable (its state), InvalidCombination (tags), TokenReused.
+        Raises NotFound (studio), NotAvailable (its state), InvalidCombination (tags), LimitExceeded, TokenReused.
         """
 
         async def make(work: UnitOfWork) -> StreamingImage:
             await usable_studio(work, call.scope, wanted.studio_id)
+            await self._admit(work, call.scope, wanted.studio_id)
             image = await _find(work, call.scope, wanted.ec2_image_id)
             now = self._ground.clock.now()
             return StreamingImage(
@@ -102,6 +105,13 @@ class StreamingImageService:
         Raises NotFound, NotAvailable (a change is in progress), TokenReused.
         """
         return await self._images.delete(call, image_id, studio_id)
+
+    async def _admit(self, work: UnitOfWork, scope: Scope, studio_id: str) -> None:
+        """Raise LimitExceeded when the studio has as many streaming images as it may."""
+        if self._quotas.limit(NIMBLE_STREAMING_IMAGES) is None:
+            return
+        others = await everything(work, StreamingImage, scope, studio_id)
+        self._quotas.admit(NIMBLE_STREAMING_IMAGES, sum(other.is_there for other in others) + 1)
 
 
 async def _find(work: UnitOfWork, scope: Scope, ec2_image_id: str) -> Image | None:
