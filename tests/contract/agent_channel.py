@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from instance_driver import eventually
 
-from fanlight.agentwire import MAX_LINE_BYTES, MAX_MESSAGES_PER_SECOND, MAX_SEATS, PROTOCOL
+from fanlight.agentwire import MAX_LINE_BYTES, MAX_MESSAGES_PER_SECOND, MAX_SEATS, PROTOCOL, QUOTA_USED_UP
 from fanlight.agentwire import messages as wire
 from fanlight.agentwire.image_requests import ImageRequest, RequestedApplication
 from fanlight.agentwire.messages import (
@@ -146,8 +146,9 @@ class AgentChannelContract:
         await asyncio.sleep(0)
         peer = await connect(path)
         home = stored(state="OFFLINE", unsent_files=2, unsent_bytes=5_000)
+        full = stored(kind="ONE_DRIVE", state="OFFLINE", detail=QUOTA_USED_UP)
         reports = (
-            report(idle_seconds=7.0, detail="e" * 600, storage=(home,)),
+            report(idle_seconds=7.0, detail="e" * 600, storage=(home, full)),
             report(session_id="s-2", seat=3, phase="ENDED"),
         )
         await peer.say(status(sessions=reports, detail="d" * 600))
@@ -163,8 +164,9 @@ class AgentChannelContract:
         assert said.is_connected
         assert len(said.detail) == 500
         assert len(first.detail) == 500
-        assert [(one.kind, one.state, one.unsent_files, one.unsent_bytes) for one in first.storage] == [
-            (StorageKind.HOMEFOLDERS, StorageState.OFFLINE, 2, 5_000)
+        assert [(one.kind, one.state, one.unsent_files, one.unsent_bytes, one.is_full) for one in first.storage] == [
+            (StorageKind.HOMEFOLDERS, StorageState.OFFLINE, 2, 5_000, False),
+            (StorageKind.ONE_DRIVE, StorageState.OFFLINE, 0, 0, True),
         ]
         assert first.idle_since is not None
         assert round((said.reported_at - first.idle_since).total_seconds()) == 7

@@ -19,6 +19,7 @@ from fanlight.agent.processes import Processes
 from fanlight.agent.rclone import FolderPlace, RcloneControl, Unsent, mount_program, unmount_program, unsent_in
 from fanlight.agent.system import make_directory
 from fanlight.agent.unix_http import ask
+from fanlight.agentwire import QUOTA_USED_UP
 from fanlight.agentwire.messages import StorageReport
 
 log = logging.getLogger(__name__)
@@ -26,7 +27,6 @@ log = logging.getLogger(__name__)
 MOUNTING, MOUNTED, OFFLINE = "MOUNTING", "MOUNTED", "OFFLINE"
 NO_DOOR = "the files cannot be reached at the moment"
 NOT_SENT = "what is saved cannot be sent at the moment; it is kept and tried again"
-QUOTA_USED_UP = "the storage quota is used up: what is saved is not sent until there is room"
 READING = "the folder is being read"
 NO_PLACE = "something else is in the folder's place"
 NOT_RUNNING = "the folder is being connected again"

@@ -24,6 +24,8 @@ GUEST_SOCKETS = "/run/fanlight/guest"  # the 1 MiB tmpfs RUN_DIR/instances/<id>/
 RUNTIME_DIRECTORY = "/opt/fanlight/runtime"  # read-only mount of the pinned runtime
 AGENT_SOCKET_NAME = "agent.sock"
 KEPT_SETTINGS_VERSIONS = 3  # of a user's settings of applications, whole ones; the door has room for one more
+# What a StorageReport says of a folder whose user may keep no more.
+QUOTA_USED_UP = "the storage quota is used up: what is saved is not sent until there is room"
 STORAGE_SOCKETS = f"{HOST_SOCKETS}/storage"  # where the storage process listens for the sessions of the instance
 
 # Members of BeginSession.stream_settings that are the agent's and not Selkies': the longest copy into and out of the

@@ -124,7 +124,13 @@ def _seat_of(report: SessionReport | None) -> int:
 
 def _folders_of(report: SessionReport | None) -> tuple[FolderView, ...]:
     return tuple(
-        FolderView(kind=one.kind, state=one.state, unsent_files=one.unsent_files, unsent_bytes=one.unsent_bytes)
+        FolderView(
+            kind=one.kind,
+            state=one.state,
+            unsent_files=one.unsent_files,
+            unsent_bytes=one.unsent_bytes,
+            is_full=one.is_full,
+        )
         for one in (report.storage if report else ())
     )
 

@@ -51,13 +51,14 @@ class Catalog:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FolderView:
     """One place of the user's files in a session: `kind` is a connector or APPLICATION_SETTINGS, `state` MOUNTING,
-    MOUNTED or OFFLINE. Unsent is what was saved there and has not arrived yet.
+    MOUNTED or OFFLINE. Unsent is what was saved there and has not arrived yet; `is_full` while the user may keep no more.
     """
 
     kind: str
     state: str
     unsent_files: int
     unsent_bytes: int
+    is_full: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

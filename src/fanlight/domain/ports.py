@@ -216,13 +216,17 @@ class StorageState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StorageReport:
-    """What an agent says of one place of the user's files; unsent is what was saved there and has not arrived yet."""
+    """What an agent says of one place of the user's files; unsent is what was saved there and has not arrived yet.
+
+    `is_full` while that is because its user may keep no more.
+    """
 
     kind: StorageKind
     state: StorageState
     unsent_files: int = 0
     unsent_bytes: int = 0
     detail: str = ""
+    is_full: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

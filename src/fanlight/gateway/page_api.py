@@ -235,6 +235,7 @@ def _session(gateway: Gateway, ref: str, session: SessionView) -> dict[str, Any]
                 "state": folder.state,
                 "unsentFiles": folder.unsent_files,
                 "unsentBytes": folder.unsent_bytes,
+                "isFull": folder.is_full,
             }
             for folder in session.folders
         ],

@@ -132,7 +132,9 @@ class SessionReconciler:
     def _tell_folders(self, session: StreamingSession, agent: AgentStatus | None) -> None:
         """Let who shows the session look again when its folders are not what they were."""
         report = agent.session(session.session_id) if agent else None
-        folders = tuple((one.kind, one.state, one.unsent_files > 0) for one in (report.storage if report else ()))
+        folders = tuple(
+            (one.kind, one.state, one.is_full, one.unsent_files > 0) for one in (report.storage if report else ())
+        )
         if self._folders_told.get(session.session_id, ()) != folders:
             self._folders_told[session.session_id] = folders
             self.changed(session)

@@ -51,6 +51,11 @@ async def test_the_toolbar_says_whether_what_was_saved_has_arrived(
         "aria-label", "Your folders cannot be reached. 1 file, 1.5\u00a0kB to be saved."
     )
     await keep(page, f"folders-{look}-offline")
+    full = FolderView(kind="HOMEFOLDERS", state="OFFLINE", unsent_files=1, unsent_bytes=1_500, is_full=True)
+    await rig.control.change("session-1", folders=(full,))
+    await expect(page.get_by_text("Your home folder is full. Remove something there")).to_be_visible()
+    await expect(page.get_by_text(words)).to_be_hidden()
+    await expect(chip).to_have_attribute("aria-label", "There is no room left. 1 file, 1.5\u00a0kB to be saved.")
     await rig.control.change("session-1", folders=(folder(),))
     await expect(page.get_by_text(words)).to_be_hidden()
     await expect(chip).to_have_attribute("data-level", "saved")

@@ -53,8 +53,13 @@ export class Running {
   showFolders() {
     const folders = this.session.folders.filter(({ kind }) => kind in FOLDERS);
     this.toolbar.showFolders(folders);
-    const offline = folders.filter(({ state }) => state === "OFFLINE").map(({ kind }) => FOLDERS[kind]);
-    const words = offline.length ? `${offline.join(" and ")} cannot be reached. Your changes are kept and sent later.` : "";
+    const named = (some) => some.map(({ kind }) => FOLDERS[kind]).join(" and ");
+    const full = named(folders.filter(({ isFull }) => isFull));
+    const offline = named(folders.filter(({ state, isFull }) => state === "OFFLINE" && !isFull));
+    const words = [
+      full && `${full} is full. Remove something there: your changes are sent when there is room.`,
+      offline && `${offline} cannot be reached. Your changes are kept and sent later.`,
+    ].filter(Boolean).join(" ");
     if (words === (this.offlineWords ?? "")) return;
     this.offlineWords = words;
     this.offlineWarning?.close();

@@ -93,14 +93,16 @@ export class Toolbar {
   showFolders(folders) {
     const unsent = folders.reduce((sum, { unsentFiles }) => sum + unsentFiles, 0);
     const size = folders.reduce((sum, { unsentBytes }) => sum + unsentBytes, 0);
-    const isOffline = folders.some(({ state }) => state === "OFFLINE");
+    const isFull = folders.some((folder) => folder.isFull);
+    const isOffline = isFull || folders.some(({ state }) => state === "OFFLINE");
     const isBusy = unsent > 0 || folders.some(({ state }) => state === "MOUNTING");
     const left = unsent ? `${inFiles(unsent)}, ${inSize(size)} to be saved` : "Everything in your folders is saved";
     this.folders.hidden = folders.length === 0;
     this.folders.dataset.level = isOffline ? "offline" : isBusy ? "busy" : "saved";
-    this.folders.title = isOffline ? `Your folders cannot be reached. ${left}.` : `${left}.`;
+    const why = isFull ? "There is no room left. " : isOffline ? "Your folders cannot be reached. " : "";
+    this.folders.title = `${why}${left}.`;
     this.folders.setAttribute("aria-label", this.folders.title);
-    const words = isOffline ? "Offline" : unsent ? `Saving ${unsent}` : isBusy ? "Opening" : "Saved";
+    const words = isFull ? "Full" : isOffline ? "Offline" : unsent ? `Saving ${unsent}` : isBusy ? "Opening" : "Saved";
     if (this.folders.lastElementChild.textContent !== words) this.folders.lastElementChild.textContent = words;
   }
 
