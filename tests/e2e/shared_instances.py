@@ -5,7 +5,7 @@ import itertools
 from dataclasses import dataclass, field
 
 from fanlight.agentwire import display_uid_of, user_uid_of
-from fanlight.agentwire.messages import ApplicationToLaunch, BeginSession, EndSession, LaunchApplication
+from fanlight.agentwire.messages import ApplicationToLaunch, BeginSession, EndSession, LaunchApplication, StorageMount
 from images_rig import Guest
 from incus_rig import IncusRig, Said
 
@@ -29,7 +29,13 @@ class Person:
     def uids(self) -> tuple[int, int]:
         return user_uid_of(self.seat), display_uid_of(self.seat)
 
-    async def come(self, *, settings: dict[str, str], application: ApplicationToLaunch | None = None) -> "Person":
+    async def come(
+        self,
+        *,
+        settings: dict[str, str],
+        application: ApplicationToLaunch | None = None,
+        storage: tuple[StorageMount, ...] = (),
+    ) -> "Person":
         message = BeginSession(
             session_id=self.name,
             user_id=self.name,
@@ -38,6 +44,7 @@ class Person:
             machine_environment={"AppStream_Resource_Type": "fleet"},
             stream_settings=settings,
             application=application,
+            storage=storage,
         )
         self.guest.say(message)
         self.seat = (await self.guest.until_session("IN_SESSION", self.name)).seat
