@@ -155,8 +155,7 @@ async def test_another_uid_is_refused_whatever_it_knows(rig: Rig) -> None:
 
 UPWARDS = [
     "/..", "/../", "/../../", "/../other/secret.txt", "/a/../../other/secret.txt", "/%2e%2e/other/secret.txt",
-    "/%2E%2e%2Fother%2Fsecret.txt", "/..%2fother%2fsecret.txt", "/%252e%252e/other/secret.txt", "/..%5cother%5csecret.txt",
-    "/..\\other\\secret.txt", "/./../other/secret.txt", "//../other/secret.txt", "/a/%2e%2e/%2e%2e/other", "/%00/../other",
+    "/%2E%2e%2Fother%2Fsecret.txt", "/..%2fother%2fsecret.txt", "/./../other/secret.txt", "//../other/secret.txt", "/a/%2e%2e/%2e%2e/other", "/%00/../other",
 ]  # fmt: skip
 
 
@@ -175,6 +174,25 @@ async def test_no_spelling_climbs_out_of_the_prefix(rig: Rig, path: str) -> None
     assert (await rig.ask("MOVE", "/mine.txt", headers={"Destination": "http://x" + path}))[0] in (400, 404, 502)
     assert sorted(found.name for found in rig.stored.parent.iterdir()) == ["0123", "other"]
     assert sorted(found.name for found in other.iterdir()) == ["secret.txt"]
+
+
+@pytest.mark.parametrize("path", ["/%252e%252e", "/..%5cother%5csecret.txt", "/..%252fother%252fsecret.txt"])
+async def test_what_only_looks_like_a_step_upwards_is_a_name_in_the_prefix(rig: Rig, path: str) -> None:
+    other = rig.stored.parent / "other"
+    other.mkdir(parents=True)
+    (other / "secret.txt").write_bytes(b"not for ada")
+    await rig.doors.open(ADA)
+    assert (await rig.ask("GET", path))[0] == 404
+    assert (await rig.ask("PUT", path, data=b"hers"))[0] == 201
+    assert await rig.ask("GET", path) == (200, b"hers")
+    assert (other / "secret.txt").read_bytes() == b"not for ada"
+    assert sorted(found.name for found in rig.stored.parent.iterdir()) == ["0123", "other"]
+
+
+async def test_name_with_a_line_break_is_a_name(rig: Rig) -> None:
+    await rig.doors.open(ADA)
+    assert (await rig.ask("PUT", "/a%0Ab", data=b"hers"))[0] == 201
+    assert (rig.stored / "a\nb").read_bytes() == b"hers"
 
 
 async def test_a_door_shows_its_own_users_files_only(rig: Rig) -> None:

@@ -55,7 +55,7 @@ class Front:
         self._expected = f"Basic {b64encode(f'{USER}:{token}'.encode()).decode()}"
         self._http: aiohttp.ClientSession | None = None
         self.application = web.Application(handler_args={"auto_decompress": False})
-        self.application.router.add_route("*", "/{path:.*}", self._serve)
+        self.application.router.add_route("*", "/{path:(?s:.*)}", self._serve)
         self.application.cleanup_ctx.append(self._with_client)
 
     async def _with_client(self, _: web.Application) -> AsyncIterator[None]:
@@ -143,17 +143,13 @@ class Front:
 
 
 def climbs(target: str) -> bool:
-    """Return whether a path, however often it was escaped, has a step upwards, a zero or a backslash in it."""
-    plain = target.encode("utf-8", "surrogateescape")
-    while (once := unquote_to_bytes(plain)) != plain:
-        if _is_wrong(once):
-            return True
-        plain = once
-    return _is_wrong(plain)
+    """Return whether a path has a step upwards or a zero in it, escaped or not.
 
-
-def _is_wrong(path: bytes) -> bool:
-    return b"\0" in path or any(step in (b"..", b".") for step in path.replace(b"\\", b"/").split(b"/"))
+    Escaped twice it is a name, and so is one with a backslash: rclone takes them for that too, and a file that is called
+    so must arrive, for the end of its session waits for it.
+    """
+    plain = unquote_to_bytes(target.encode("utf-8", "surrogateescape"))
+    return b"\0" in plain or any(step in (b"..", b".") for step in plain.split(b"/"))
 
 
 def _target_of(request: web.Request) -> str:
