@@ -6,8 +6,6 @@ On every wire a path is percent-encoded, each step for itself: names are bytes, 
 from typing import TypeAlias
 from urllib.parse import quote, unquote_to_bytes
 
-from fanlight.storage.front import climbs
-
 Steps: TypeAlias = tuple[bytes, ...]
 
 MAX_NAME_IN_BYTES = 255
@@ -25,8 +23,6 @@ def steps_of(path: str) -> Steps:
     steps = tuple(unquote_to_bytes(step) for step in path.split("/") if step)
     if any(not step or b"/" in step or b"\0" in step or step in (b".", b"..") for step in steps):
         raise BadPath("The path leaves the folder.")
-    if climbs(target_of(steps)):
-        raise BadPath("A name in this path cannot be used here.")
     if sum(len(step) + 1 for step in steps) > _MAX_PATH_IN_BYTES:
         raise BadPath("The path is too long. Use shorter names, or fewer folders in each other.")
     return steps
