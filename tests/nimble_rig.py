@@ -20,6 +20,7 @@ from fanlight.api.spec.nimble_model import nimble_model, nimble_table
 from fanlight.domain.access_keys import AccessKey
 from fanlight.domain.errors import ChangedMeanwhile
 from fanlight.domain.networks import Networks, SecurityGroup, Subnet
+from fanlight.domain.nimble.eulas import Eula
 from fanlight.domain.nimble.identifiers import ResourceKind, new_id
 from fanlight.domain.nimble.resources import Resource, ResourceState, Status
 from fanlight.domain.nimble.streaming_images import StreamingImage
@@ -33,6 +34,15 @@ KEY = AccessKey(
     secret_access_key="secret/of+the+tests",
     account_id="000000000000",
     created_at=datetime(2026, 1, 1, tzinfo=UTC),
+)
+EULAS = tuple(
+    Eula(
+        name=f"Eula {number}",
+        content="https://example.com/eula",
+        images=("sample",),
+        written_at=datetime(2026, 1, 1, tzinfo=UTC),
+    )
+    for number in range(60)
 )
 DELETED_KEPT = timedelta(minutes=30)
 NETWORKS = Networks(

@@ -89,7 +89,7 @@ NIMBLE = """
 ## Nimble Studio
 
 **{built} of {total}** operations of Nimble Studio ({version}), REST-JSON, on the same listener: told by the service that a request
-is signed for, or by the path. What is not built answers ValidationException. Where no source settles it, we chose:
+is signed for, or by the path. Where no source settles it, we chose:
 
 - An error names itself in the header `x-amzn-ErrorType`; the body has `message`, for NotFound and Conflict `context.resourceId`,
   and no `code`.
@@ -144,8 +144,6 @@ def _nimble(service: AwsService[AppStreamServices]) -> list[str]:
         lines += ["\n| member | operations | |\n| --- | --- | --- |", *limited]
     lines += ["\n| operation | members | refused whatever the value |\n| --- | --- | --- |"]
     lines += _members(registry, service.model)
-    if waiting := _waiting(registry):
-        lines += ["\n| operations not built | answer |\n| --- | --- |", *waiting]
     return lines
 
 

@@ -26,6 +26,7 @@ from fanlight.domain.errors import DomainError, DriverUnavailable
 from fanlight.domain.image_archives import ImageArchives
 from fanlight.domain.instance_snapshots import InstanceSnapshots
 from fanlight.domain.networks import Networks
+from fanlight.domain.nimble.eulas import Eula
 from fanlight.domain.objects import ObjectStore
 from fanlight.domain.ports import ImageStore, InstanceDriver, UserStorage
 from fanlight.domain.quotas import Quotas, UnknownQuota, read_quotas
@@ -34,6 +35,7 @@ from fanlight.domain.unsent_files import UnsentFiles
 from fanlight.drivers.agents import AgentSockets
 from fanlight.drivers.s3 import S3Objects
 from fanlight.drivers.storage import StorageConnection
+from fanlight.eulas_file import EulasFileInvalid, read_eulas
 from fanlight.installation import INSTALLATION_ID, METRICS_TOKEN, NotInstallable, identity_of
 from fanlight.networks_file import read_networks
 from fanlight.reconcilers import Reconcilers, ReconcilerSettings
@@ -159,6 +161,7 @@ async def _assemble(settings: Settings, stack: AsyncExitStack) -> _Parts:
         quotas=_quotas(settings),
         objects=objects,
         image_archives=settings.image_archives,
+        eulas=_eulas(settings),
         sizes_root_volumes=lambda: _enforces_disk_quota(driver),
         agent_versions=AgentVersions.below(settings.data_dir / "runtime") if settings.compute == "incus" else None,
         workshop=workshop,
@@ -197,6 +200,14 @@ async def _enforces_disk_quota(driver: InstanceDriver) -> bool:
     except DriverUnavailable:
         await driver.prepare()  # nobody has asked yet in this process
         return driver.capabilities.enforces_disk_quota
+
+
+def _eulas(settings: Settings) -> tuple[Eula, ...]:
+    """Raises NotInstallable when the file cannot be read, or says what cannot be."""
+    try:
+        return read_eulas(settings.nimble_eulas_file)
+    except EulasFileInvalid as error:
+        raise NotInstallable(str(error)) from None
 
 
 def _quotas(settings: Settings) -> Quotas:

@@ -94,6 +94,10 @@ class Settings(BaseSettings):
     capacity_wait_in_seconds: float = Field(
         30.0, ge=0, description="How long a user waits for a free instance before the refusal."
     )
+    nimble_eulas_file: Path | None = Field(
+        None,
+        description="TOML file with the licence agreements that images come with in Nimble Studio (see docs/nimble.md).",
+    )
     nimble_deleted_kept_in_seconds: float = Field(
         1800.0,
         gt=0,

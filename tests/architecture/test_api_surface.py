@@ -80,9 +80,6 @@ def test_what_is_not_built_says_so_in_a_code_of_its_list_or_in_the_one_kept_for_
     for service in aws_services():
         for name in service.registry.not_built:
             code = service.unbuilt_code(name)
-            if service.name == "nimble":
-                assert code == "ValidationException"
-                continue
             assert code == (
                 "OperationNotPermittedException" if code in service.declared(name) else "UnsupportedOperation"
             )

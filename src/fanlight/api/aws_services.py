@@ -23,7 +23,7 @@ from fanlight.domain.errors import DomainError
 
 ServicesT = TypeVar("ServicesT")
 DEFAULT_STATUS = 400
-UNBUILT = ("OperationNotPermittedException", "UnsupportedOperation")
+UNBUILT = "UnsupportedOperation"
 
 
 def no_context(error: DomainError) -> Mapping[str, str]:  # noqa: ARG001
@@ -48,8 +48,6 @@ class AwsService(Generic[ServicesT]):
     respelled: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """Common errors that this service answers under a code of its own, in whatever protocol."""
 
-    unbuilt: tuple[str, ...] = UNBUILT
-    """What an operation answers that is not built: the first code of these that it declares, or else the last."""
     context_of: Callable[[DomainError], Mapping[str, str]] = no_context
     """What the errors of this service say beside their text."""
 
@@ -101,9 +99,9 @@ class AwsService(Generic[ServicesT]):
         return frozenset(shape.name for shape in shapes) | self.unmodelled_codes.keys()
 
     def unbuilt_code(self, operation: str) -> str:
-        """Return what an operation answers that is not built; the last of these may be outside its list."""
-        declared = self.declared(operation)
-        return next((code for code in self.unbuilt if code in declared), self.unbuilt[-1])
+        """Return what an operation answers that is not built: the one code outside an operation's list and the common errors."""
+        fitting = "OperationNotPermittedException"
+        return fitting if fitting in self.declared(operation) else UNBUILT
 
     def error(self, code: str, message: str, *, context: Mapping[str, str] | None = None) -> WireError:
         """Return a refusal under its code in this service, with the status that belongs to it."""

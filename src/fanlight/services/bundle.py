@@ -6,6 +6,7 @@ from typing import Self
 
 from fanlight import __version__
 from fanlight.domain.machine_images import ArchivePlaces
+from fanlight.domain.nimble.eulas import Eula
 from fanlight.domain.objects import ObjectStore
 from fanlight.domain.ports import Clock, Transactions, Wake
 from fanlight.domain.quotas import NO_QUOTAS, Quotas
@@ -85,6 +86,7 @@ class AppStreamServices:
         workshop: ImageWorkshop | None = None,
         objects: ObjectStore | None = None,
         image_archives: str = "fanlight-images/{account}/",
+        eulas: Collection[Eula] = (),
     ) -> Self:
         """Wire the services to one store.
 
@@ -149,6 +151,7 @@ class AppStreamServices:
                 quotas=keeper,
                 urls=urls,
                 agents=agents,
+                eulas=eulas,
             ),
             regions=regions,
         )

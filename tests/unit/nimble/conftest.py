@@ -16,7 +16,7 @@ from fanlight.domain.quotas import read_quotas
 from fanlight.services import AppStreamServices
 from fanlight.services.image_files import ImageFiles
 from fanlight.store import open_store
-from nimble_rig import KEY, NEW_STUDIO, Clock, Nimble, Studio, ask, write_model
+from nimble_rig import EULAS, KEY, NEW_STUDIO, Clock, Nimble, Studio, ask, write_model
 
 
 @pytest.fixture(scope="session")
@@ -55,6 +55,7 @@ async def nimble(empty_database: Path, models: Path, tmp_path: Path, quotas: str
             signing_key=b"k" * 32,
             portal_url=lambda: portal[0],
             quotas=read_quotas(quotas),
+            eulas=EULAS,
         )
         await services.access_keys.ensure(KEY.access_key_id, KEY.secret_access_key, KEY.account_id)
         audit = AuditLog(tmp_path / "audit.jsonl")

@@ -39,6 +39,8 @@ RESPELLED: Mapping[str, str] = MappingProxyType(
 
 def context_of(error: domain.DomainError) -> Mapping[str, str]:
     """Return the `context` of an error: which resource is missing or in the way."""
-    if isinstance(error, domain.NotFound | domain.AlreadyExists | domain.InUse | domain.NotAvailable):
+    if isinstance(
+        error, domain.NotFound | domain.AlreadyExists | domain.InUse | domain.NotAvailable | domain.ChangedMeanwhile
+    ):
         return {"resourceId": error.name}
     return {}

@@ -1,7 +1,8 @@
-"""All operations of Nimble Studio in one registry: the handlers of each resource, and what is not built yet."""
+"""All operations of Nimble Studio in one registry: the handlers of each resource."""
 
 from fanlight.api.aws_services import AwsService
 from fanlight.api.nimble import (
+    eulas,
     launch_profile_parts,
     launch_profiles,
     members,
@@ -10,7 +11,6 @@ from fanlight.api.nimble import (
     studio_components,
     studios,
     tags,
-    unsupported,
 )
 from fanlight.api.nimble.demands import nimble_demands
 from fanlight.api.nimble.errors import RESPELLED, WIRE_CODES, context_of
@@ -25,6 +25,7 @@ def nimble_service() -> AwsService[AppStreamServices]:
     return AwsService(
         name=NIMBLE,
         registry=Registry.of_modules(
+            eulas,
             launch_profile_parts,
             launch_profiles,
             members,
@@ -33,13 +34,11 @@ def nimble_service() -> AwsService[AppStreamServices]:
             studio_components,
             studios,
             tags,
-            unsupported,
         ),
         types=types,
         demands=nimble_demands,
         namespace="com.amazonaws.nimble",
         codes=WIRE_CODES,
         respelled=RESPELLED,
-        unbuilt=("ValidationException",),
         context_of=context_of,
     )

@@ -1,13 +1,15 @@
 """All services of Nimble Studio in one object; a part of `AppStreamServices`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Self
 
+from fanlight.domain.nimble.eulas import Eula
 from fanlight.domain.nimble.memberships import Persona
 from fanlight.domain.ports import Clock, Transactions, Wake
 from fanlight.services.agent_versions import AgentVersions
 from fanlight.services.nimble.client_tokens import ClientTokens
+from fanlight.services.nimble.eulas import EulaService
 from fanlight.services.nimble.ground import Ground
 from fanlight.services.nimble.launch_profiles import LaunchProfileService
 from fanlight.services.nimble.members import MemberService, check_profile, check_studio
@@ -35,6 +37,7 @@ class NimbleServices:
     sessions: StudioSessionService
     streams: StreamService
     session_backups: SessionBackupService
+    eulas: EulaService
     tags: ResourceTags
 
     @classmethod
@@ -49,19 +52,22 @@ class NimbleServices:
         quotas: QuotaKeeper,
         urls: StreamingUrls,
         agents: AgentVersions,
+        eulas: Collection[Eula],
     ) -> Self:
         ground = Ground(
             transactions=transactions, clock=clock, wake=wake, tokens=tokens, client_tokens=ClientTokens(clock)
         )
+        eula_service = EulaService(ground, eulas)
         return cls(
             studios=StudioService(ground, portal),
             studio_members=MemberService(ground, Persona.ADMINISTRATOR, check_studio),
             components=StudioComponentService(ground, quotas),
             profiles=LaunchProfileService(ground, quotas),
             profile_members=MemberService(ground, Persona.USER, check_profile),
-            streaming_images=StreamingImageService(ground, quotas),
-            sessions=StudioSessionService(ground, agents),
+            streaming_images=StreamingImageService(ground, eula_service, quotas),
+            sessions=StudioSessionService(ground, agents, eula_service),
             streams=StreamService(ground, urls),
             session_backups=SessionBackupService(ground),
+            eulas=eula_service,
             tags=ResourceTags(transactions, check_taggable),
         )

@@ -23,6 +23,7 @@ from fanlight.domain.places import Scope
 from fanlight.domain.ports import UnitOfWork
 from fanlight.domain.tags import Tags, check_tags
 from fanlight.services.agent_versions import AgentVersions
+from fanlight.services.nimble.eulas import EulaService
 from fanlight.services.nimble.ground import Ground
 from fanlight.services.nimble.resources import usable_studio
 from fanlight.services.nimble.session_launches import (
@@ -69,7 +70,8 @@ class SessionFilter:
 
 
 class StudioSessionService:
-    def __init__(self, ground: Ground, agents: AgentVersions) -> None:
+    def __init__(self, ground: Ground, agents: AgentVersions, eulas: EulaService) -> None:
+        self._eulas = eulas
         self._transactions, self._clock, self._wake = ground.transactions, ground.clock, ground.wake
         self._tokens, self._client_tokens, self._agents = ground.tokens, ground.client_tokens, agents
 
@@ -197,6 +199,11 @@ class StudioSessionService:
         instance_type = chosen("instance types", wanted.ec2_instance_type, profile.stream.instance_types)
         size_of(instance_type)
         streaming_image, image = await find_machine(work, call.scope, wanted.studio_id, image_id)
+        if missing := await self._eulas.missing(work, call.scope, wanted.studio_id, streaming_image.eula_ids):
+            raise InvalidCombination(
+                f"The streaming image {image_id} comes with EULAs that the studio has not accepted: {', '.join(missing)}. "
+                "Accept them with AcceptEulas first."
+            )
         components = await find_components(work, profile)
         settings = settings_of(profile.stream, components)
         now = self._clock.now()

@@ -11,6 +11,7 @@ from fanlight.domain.places import Scope
 from fanlight.domain.ports import UnitOfWork
 from fanlight.domain.quotas import NIMBLE_STREAMING_IMAGES
 from fanlight.domain.tags import Tags
+from fanlight.services.nimble.eulas import EulaService
 from fanlight.services.nimble.ground import Ground
 from fanlight.services.nimble.resources import Resources, everything, usable_studio
 from fanlight.services.quotas import QuotaKeeper
@@ -31,8 +32,8 @@ class NewStreamingImage:
 
 
 class StreamingImageService:
-    def __init__(self, ground: Ground, quotas: QuotaKeeper) -> None:
-        self._ground, self._quotas = ground, quotas
+    def __init__(self, ground: Ground, eulas: EulaService, quotas: QuotaKeeper) -> None:
+        self._ground, self._eulas, self._quotas = ground, eulas, quotas
         self._images = Resources(ground, StreamingImage, updating=UPDATING, deleting=DELETING)
 
     async def create(self, call: Call, wanted: NewStreamingImage) -> tuple[StreamingImage, Tags]:
@@ -61,6 +62,7 @@ class StreamingImageService:
                 ec2_image_id=wanted.ec2_image_id,
                 image_id=image.image_id if image else "",
                 owner=wanted.studio_id,
+                eula_ids=self._eulas.required_by(image.name) if image else (),
             )
 
         return await self._images.create(call, make, wanted.tags)
