@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from fanlight.agent.kept_settings import transfers
 from fanlight.agent.kept_settings.transfers import DONE, LOST, RESTORE, SAVE, UNFIT, UNREACHABLE, Order, carry_out
 from fanlight.domain.user_storage import StorageDoor, StorageKind
 from fanlight.storage.sessions import DIRECTORY, SessionDoors, on_this_host
@@ -221,9 +222,19 @@ async def test_a_full_door_leaves_what_was_kept(rig: Rig) -> None:
     assert len(rig.versions()) == 1
 
 
-async def test_a_door_that_is_not_there_is_out_of_reach(rig: Rig) -> None:
+async def test_a_door_that_is_not_there_is_out_of_reach(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfers, "DOOR_LIMIT_IN_SECONDS", 0.0)
     session = rig.session("first", socket=str(rig.socket) + "x")
     assert (await session.restore())[0] == UNREACHABLE
+
+
+async def test_a_door_that_opens_while_the_session_begins_is_waited_for(rig: Rig) -> None:
+    await kept(rig, "zoom=2", "first")
+    await rig.doors.close(ADA.session_id)
+    second = rig.session("second")
+    waiting = asyncio.create_task(second.restore())
+    await rig.doors.open(ADA)
+    assert await waiting == (DONE, "2 entries")
 
 
 async def test_a_token_that_does_not_open_is_out_of_reach(rig: Rig) -> None:

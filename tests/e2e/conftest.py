@@ -24,7 +24,9 @@ from incus_rig import IncusRig
 _PROJECT = TEST_DIR.name
 # Where users come from: networks that the interface endpoints of stacks stand for.
 OFFICE, LAB = (ip_network(f"198.19.{2 * RUN_NUMBER + number}.0/24") for number in range(2))
+SETTINGS_LIMIT_IN_MIB = 4  # of applications' settings, so that a test can pass it soon
 INCUS_SETTINGS = {
+    "application_settings_limit_in_mib": str(SETTINGS_LIMIT_IN_MIB),
     "compute": "incus",
     "incus_project": _PROJECT,
     "incus_network": f"fltests{RUN_NUMBER}",

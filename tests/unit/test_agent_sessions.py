@@ -106,10 +106,14 @@ class NotedStorage:
     has_unsent: bool = False
     sent: asyncio.Event = field(default_factory=asyncio.Event)
     reports: tuple[StorageReport, ...] = ()
+    restored: asyncio.Event = field(default_factory=asyncio.Event)
 
     def begin(self, session_id: str, mounts: Sequence[StorageMount]) -> None:
         assert session_id == "s1"
         self.begun += mounts
+
+    async def restore(self, mounts: Sequence[StorageMount]) -> None:
+        await self.restored.wait()
 
     def refresh(self) -> None:
         self.calls.append("refresh")
@@ -130,6 +134,7 @@ class Bench:
         self.root = root
         self.desktop = NotedDesktop()
         self.storage = NotedStorage()
+        self.storage.restored.set()
         self.desktop.managed.set()
         self.processes = NotedProcesses()
         self.slept = 0.0
@@ -260,6 +265,26 @@ async def test_the_first_application_waits_for_the_window_manager(bench: Bench) 
     bench.desktop.managed.set()
     await bench.settle()
     assert bench.processes.started
+
+
+async def test_nothing_of_the_user_starts_before_the_settings_are_there(bench: Bench) -> None:
+    bench.storage.restored.clear()
+    bench.give_scripts(SessionStart={"executables": [{"context": "user", "filename": "/usr/bin/true"}]})
+    await bench.in_session(begin(application=EDITOR))
+    assert (bench.processes.started, bench.desktop.begun, bench.life.phase) == ([], [], "STARTING_SESSION")
+    bench.storage.restored.set()
+    bench.patience_ends.set()
+    await bench.settle()
+    assert bench.life.phase == "IN_SESSION"
+    assert bench.processes.started
+
+
+async def test_what_became_of_a_users_files_is_said_at_the_end(bench: Bench) -> None:
+    await bench.in_session(begin())
+    bench.storage.reports = (StorageReport(kind="APPLICATION_SETTINGS", state="MOUNTED", detail="too large"),)
+    bench.life.handle(EndSession(session_id="s1"))
+    await bench.settle()
+    assert (bench.life.phase, bench.life.detail) == ("ENDED", "too large")
 
 
 async def test_a_session_that_ends_meanwhile_launches_nothing(bench: Bench) -> None:

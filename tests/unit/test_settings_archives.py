@@ -148,6 +148,8 @@ def test_the_same_settings_make_the_same_archive(home: Path, next_home: Path) ->
     (home / ".link").symlink_to(".a")
     first = packed(home)
     unpack(io.BytesIO(first.getvalue()), next_home, MIB)
+    os.utime(next_home / ".config", (1, 1))
+    os.utime(next_home / ".link", (1, 1), follow_symlinks=False)
     assert packed(next_home).getvalue() == first.getvalue()
 
 

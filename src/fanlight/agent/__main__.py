@@ -12,6 +12,7 @@ from pathlib import Path
 from fanlight.agent import builder, read_ahead, seats, system
 from fanlight.agent.accounts import Seat
 from fanlight.agent.application_checks import ApplicationChecks
+from fanlight.agent.application_settings import ApplicationSettings
 from fanlight.agent.builder_side import BuilderSide
 from fanlight.agent.channel import HostChannel
 from fanlight.agent.commands import Commands
@@ -212,7 +213,12 @@ def _open_seat(
         seat,
         on_change=on_change,
         scripts=scripts,
-        storage=SessionStorage(seat, processes, on_change=on_change),
+        storage=SessionStorage(
+            seat,
+            processes,
+            settings=ApplicationSettings(Commands(processes, seat=seat), seat, on_change=on_change),
+            on_change=on_change,
+        ),
         clean=clean if seat.is_shared or seat.keeps_user else None,
     )
     return life, screen

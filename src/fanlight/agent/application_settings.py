@@ -7,7 +7,7 @@ end: a user who began with nothing because a store was away must not lose what i
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -41,7 +41,7 @@ class ApplicationSettings:
         self._is_known = False
         self.report: StorageReport | None = None
 
-    async def restore(self, mounts: tuple[StorageMount, ...]) -> None:
+    async def restore(self, mounts: Sequence[StorageMount]) -> None:
         """Return when the home is as the user left it, or as good as it gets. Never raises."""
         self._mount = next((mount for mount in mounts if mount.kind == KIND), None)
         if self._mount is None:
@@ -58,18 +58,16 @@ class ApplicationSettings:
             text = f"The settings of your applications are out of reach, and none will be kept: {outcome.detail}."
             self._tell(StorageReport(kind=KIND, state=OFFLINE, detail=text))
 
-    async def save(self) -> str:
-        """Keep what is there now; nothing of the user's runs any more. Return words for the log when it failed."""
+    async def save(self, on_unsent: Callable[[], None]) -> None:
+        """Keep what is there now; nothing of the user's runs any more. `on_unsent` is called first. Never raises."""
         if self._mount is None or not self._is_known:
-            return ""
+            return
+        self._tell(StorageReport(kind=KIND, state=MOUNTED, unsent_files=1))
+        on_unsent()
         outcome = await self._run(SAVE, SAVE_LIMIT_IN_SECONDS)
         self._mount = None
-        if outcome.name == DONE:
-            self._tell(StorageReport(kind=KIND, state=MOUNTED))
-            return ""
-        text = f"The settings of applications were not kept: {outcome.detail}."
-        self._tell(StorageReport(kind=KIND, state=MOUNTED, detail=text))
-        return text
+        failed = "" if outcome.name == DONE else f"The settings of your applications were not kept: {outcome.detail}."
+        self._tell(StorageReport(kind=KIND, state=MOUNTED, detail=failed))
 
     async def _run(self, action: str, limit_in_seconds: float) -> _Outcome:
         assert self._mount is not None  # noqa: S101 - both callers have seen it

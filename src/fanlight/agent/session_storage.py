@@ -5,6 +5,7 @@ import logging
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from fanlight.agent.accounts import Seat
 from fanlight.agent.folders import OFFLINE, Folder
@@ -16,17 +17,38 @@ from fanlight.agentwire.messages import StorageMount, StorageReport
 log = logging.getLogger(__name__)
 
 
-class SessionStorage:
-    """Everything of one session. `on_change` is called when the reports say something new."""
+class KeptSettings(Protocol):
+    """See `application_settings`."""
 
-    def __init__(self, seat: Seat, processes: Processes, *, on_change: Callable[[], None]) -> None:
+    @property
+    def report(self) -> StorageReport | None: ...
+    async def restore(self, mounts: Sequence[StorageMount]) -> None: ...
+    async def save(self, on_unsent: Callable[[], None]) -> None: ...
+
+
+class SessionStorage:
+    """Everything of one session. `on_change` is called when the reports say something new.
+
+    Without `settings` there is nothing to restore and to keep: of an earlier life of the instance only folders are left.
+    """
+
+    def __init__(
+        self,
+        seat: Seat,
+        processes: Processes,
+        *,
+        on_change: Callable[[], None],
+        settings: KeptSettings | None = None,
+    ) -> None:
         self._seat, self._processes, self._on_change = seat, processes, on_change
+        self._settings = settings
         self._folders: list[Folder] = []
         self._failed: list[StorageReport] = []
 
     @property
     def reports(self) -> tuple[StorageReport, ...]:
-        return (*(folder.report for folder in self._folders), *self._failed)
+        settings = (self._settings.report,) if self._settings and self._settings.report else ()
+        return (*(folder.report for folder in self._folders), *self._failed, *settings)
 
     def begin(self, session_id: str, mounts: Sequence[StorageMount]) -> None:
         """Have the folders mounted, each as soon as it can be. Nothing that goes wrong with one concerns the session."""
@@ -54,12 +76,18 @@ class SessionStorage:
             folder.begin(has_user=False)
             self._folders.append(folder)
 
+    async def restore(self, mounts: Sequence[StorageMount]) -> None:
+        """Return when the home has the settings that programs should find there, or as much of them as can be had."""
+        if self._settings is not None:
+            await self._settings.restore(mounts)
+
     def refresh(self) -> None:
         for folder in self._folders:
             folder.refresh()
 
     async def end(self, on_unsent: Callable[[], None]) -> None:
         """Send what is left and take all folders away. `on_unsent` is called while something is left."""
-        await asyncio.gather(*(folder.end(on_unsent) for folder in self._folders))
+        settings = (self._settings.save(on_unsent),) if self._settings else ()
+        await asyncio.gather(*settings, *(folder.end(on_unsent) for folder in self._folders))
         if self._folders:
             shutil.rmtree(Path(CACHES) / str(self._seat.number), ignore_errors=True)

@@ -66,6 +66,7 @@ class SeatStorage(Protocol):
     @property
     def reports(self) -> tuple[StorageReport, ...]: ...
     def begin(self, session_id: str, mounts: Sequence[StorageMount]) -> None: ...
+    async def restore(self, mounts: Sequence[StorageMount]) -> None: ...
     def refresh(self) -> None: ...
     async def end(self, on_unsent: Callable[[], None]) -> None: ...
 
@@ -185,6 +186,7 @@ class SeatLife:
 
     async def _start_session(self, message: BeginSession) -> None:
         try:
+            await self._storage.restore(message.storage)
             if not self._seat.is_administrators:  # a builder's session has no user of whom there is much to say
                 self._write_variables(USER_VARIABLES, message.environment)
             self._write_variables(MACHINE_VARIABLES, message.machine_environment)
@@ -331,6 +333,7 @@ class SeatLife:
         self._processes.signal_all_of(self._seat.user, signal.SIGKILL)
         self._desktop.end()
         await self._storage.end(lambda: self._set(FLUSHING, detail))
+        detail = "; ".join(text for text in (detail, *(report.detail for report in self._storage.reports)) if text)
         if self._clean is not None:
             try:
                 await self._clean()

@@ -130,6 +130,7 @@ def _folders_of(report: SessionReport | None) -> tuple[FolderView, ...]:
             unsent_files=one.unsent_files,
             unsent_bytes=one.unsent_bytes,
             is_full=one.is_full,
+            has_trouble=bool(one.detail),
         )
         for one in (report.storage if report else ())
     )

@@ -52,6 +52,7 @@ class Catalog:
 class FolderView:
     """One place of the user's files in a session: `kind` is a connector or APPLICATION_SETTINGS, `state` MOUNTING,
     MOUNTED or OFFLINE. Unsent is what was saved there and has not arrived yet; `is_full` while the user may keep no more.
+    `has_trouble` when its agent has something to tell of it, in words for the log alone: they come from the instance.
     """
 
     kind: str
@@ -59,6 +60,7 @@ class FolderView:
     unsent_files: int
     unsent_bytes: int
     is_full: bool = False
+    has_trouble: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -236,6 +236,7 @@ def _session(gateway: Gateway, ref: str, session: SessionView) -> dict[str, Any]
                 "unsentFiles": folder.unsent_files,
                 "unsentBytes": folder.unsent_bytes,
                 "isFull": folder.is_full,
+                "hasTrouble": folder.has_trouble,
             }
             for folder in session.folders
         ],

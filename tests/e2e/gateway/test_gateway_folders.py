@@ -1,5 +1,6 @@
 """What the session page says of the user's folders: while they work in them, and after the end until all is saved."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -60,6 +61,22 @@ async def test_the_toolbar_says_whether_what_was_saved_has_arrived(
     await expect(page.get_by_text(words)).to_be_hidden()
     await expect(chip).to_have_attribute("data-level", "saved")
     assert await page.evaluate("document.documentElement.scrollWidth") <= LOOKS[look]["viewport"]["width"]
+    assert troubles == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (folder("OFFLINE", kind="APPLICATION_SETTINGS"), "what you change of them is not kept"),
+        (replace(folder(kind="APPLICATION_SETTINGS"), has_trouble=True), "could not be used"),
+    ],
+)
+async def test_settings_of_applications_that_are_missing_are_told_and_are_no_folder(
+    rig: Rig, new_page: Any, troubles: list[str], settings: FolderView, words: str
+) -> None:
+    page = await page_with_folders(rig, new_page, "laptop-light", settings)
+    await expect(page.get_by_text(words)).to_be_visible()
+    await expect(page.locator("#bar .folders")).to_be_hidden()
     assert troubles == []
 
 

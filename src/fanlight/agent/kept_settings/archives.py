@@ -141,9 +141,9 @@ def _state_of(status: os.stat_result) -> State:
 def _member_of(home: Path, name: str, status: os.stat_result) -> tarfile.TarInfo | None:
     """Return the head of an entry; None for what is no setting: sockets, links that lead out of the home or nowhere."""
     member = tarfile.TarInfo(name)
-    member.mode, member.mtime = stat.S_IMODE(status.st_mode) & 0o777, int(status.st_mtime)
+    member.mode = stat.S_IMODE(status.st_mode) & 0o777
     if stat.S_ISREG(status.st_mode):
-        member.size = status.st_size
+        member.size, member.mtime = status.st_size, int(status.st_mtime)  # of others it says nothing that lasts
     elif stat.S_ISDIR(status.st_mode):
         member.type = tarfile.DIRTYPE
     elif stat.S_ISLNK(status.st_mode) and (target := _target_in(home, name)) is not None:

@@ -24,6 +24,8 @@ from fanlight.agent.kept_settings.versions import (
     Broken,
     Door,
     Full,
+    Listed,
+    NotThere,
     Unreachable,
     newest_first,
     next_version,
@@ -34,7 +36,8 @@ ORDER_VARIABLE = "FANLIGHT_ORDER"
 RESTORE, SAVE = "restore", "save"
 # Outcomes. LOST: what was there could not be used, the user begins anew. UNREACHABLE: nobody knows what is there.
 DONE, LOST, UNFIT, UNREACHABLE = "done", "lost", "unfit", "unreachable"
-PATIENCE_IN_SECONDS = 10.0
+PATIENCE_IN_SECONDS = 5.0  # without a byte
+DOOR_LIMIT_IN_SECONDS, DOOR_POLL_IN_SECONDS = 10.0, 0.03
 FIRST_PAUSE_IN_SECONDS, LONGEST_PAUSE_IN_SECONDS = 1.0, 30.0
 
 Say = Callable[..., None]
@@ -78,7 +81,7 @@ def carry_out(order: Order, say: Say, *, sleep: Callable[[float], None] = time.s
     try:
         Path(order.directory).mkdir(mode=0o700, exist_ok=True)
         if order.action == RESTORE:
-            return _restore(order)
+            return _restore(order, sleep)
         return _save(order, say, sleep)
     except Unreachable as error:
         return UNREACHABLE, str(error)
@@ -93,12 +96,12 @@ def carry_out(order: Order, say: Say, *, sleep: Callable[[float], None] = time.s
 # ── The two ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _restore(order: Order) -> tuple[str, str]:
+def _restore(order: Order, sleep: Callable[[float], None]) -> tuple[str, str]:
     """Note what is there without the user, then put the newest version that is whole and fits into the home."""
     _before_in(order).write_bytes(_look(order))
     door = Door(order.socket, order.token, patience=PATIENCE_IN_SECONDS)
     problems: list[str] = []
-    for version in newest_first(door.versions()):
+    for version in newest_first(_versions_soon(door, sleep)):
         if order.max_bytes and version.size > order.max_bytes:
             problems.append("a version is too large")
             continue
@@ -113,6 +116,18 @@ def _restore(order: Order) -> tuple[str, str]:
             continue
         return DONE, _words_for(unpacked, problems)
     return (LOST, "; ".join(problems)) if problems else (DONE, "there are none yet")
+
+
+def _versions_soon(door: Door, sleep: Callable[[float], None]) -> list[Listed]:
+    """Return what there is as soon as the door is open: the host opens it while the session begins. Raises Unreachable."""
+    deadline = time.monotonic() + DOOR_LIMIT_IN_SECONDS
+    while True:
+        try:
+            return door.versions()
+        except NotThere:
+            if time.monotonic() > deadline:
+                raise
+        sleep(DOOR_POLL_IN_SECONDS)
 
 
 def _words_for(unpacked: Unpacked, problems: Sequence[str]) -> str:

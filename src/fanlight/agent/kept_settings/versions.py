@@ -36,6 +36,10 @@ class Unreachable(Exception):
     """The door does not answer, or what is behind it. The text says how."""
 
 
+class NotThere(Unreachable):
+    """Nobody listens at the door: it has not been opened yet, or is being opened again."""
+
+
 class Broken(Exception):
     """What came is not what its name says."""
 
@@ -160,6 +164,8 @@ class Door:
             answer = connection.getresponse()
         except BaseException as error:
             connection.close()
+            if isinstance(error, FileNotFoundError | ConnectionRefusedError):
+                raise NotThere(_named(error)) from error
             if isinstance(error, OSError | http.client.HTTPException):
                 raise Unreachable(_named(error)) from error
             raise

@@ -16,6 +16,9 @@ const END_WARNINGS_IN_SECONDS = [60, 300];
 const IDLE_LOOK_EVERY_SECONDS = 5; // while the warning stands, so that it goes soon after a key was pressed
 
 const FOLDERS = { HOMEFOLDERS: "Your home folder", GOOGLE_DRIVE: "Google Drive", ONE_DRIVE: "OneDrive" };
+const SETTINGS = "APPLICATION_SETTINGS";
+const SETTINGS_AWAY = "The settings of your applications cannot be reached. They are as they were for a new user, and what you change of them is not kept.";
+const SETTINGS_LOST = "The settings of your applications could not be used. They are as they were for a new user.";
 
 export class Running {
   /** `stream` was prepared while the session started. `to` has onEnd(), onKilled(), onStale() → the watch's answer, read now. */
@@ -47,7 +50,15 @@ export class Running {
     if (session.hasScriptFailed && !this.hasToldOfScripts) toast("Something that your administrator set up for the start of this session failed. You can work, but parts of it may be missing.", "warning");
     this.hasToldOfScripts = session.hasScriptFailed;
     this.clockOffset = now - Date.now() / 1000;
+    this.tellOfSettings();
     if (this.toolbar) this.showFolders();
+  }
+
+  tellOfSettings() {
+    const settings = this.session.folders.find(({ kind }) => kind === SETTINGS);
+    const words = settings?.state === "OFFLINE" ? SETTINGS_AWAY : settings?.hasTrouble ? SETTINGS_LOST : "";
+    if (words && !this.hasToldOfSettings) toast(words, "warning");
+    this.hasToldOfSettings ||= Boolean(words);
   }
 
   showFolders() {
