@@ -43,12 +43,12 @@ class Repository:
         """The line of sources.list."""
         return f"deb [trusted=yes] http://{PEER}:{PORT} ./\n"
 
-    def publish(self, version: str, *, is_broken: bool = False) -> Path:
-        """Add a version of the package; return its file."""
+    def publish(self, version: str, *, is_broken: bool = False, application: str = APPLICATION) -> Path:
+        """Add a version of the package, whose program is `application`; return its file."""
         root = self.directory.with_name(f"{PACKAGE}-{version}")
         program = root / "usr" / "bin" / PACKAGE
         program.parent.mkdir(parents=True)
-        program.write_text(BROKEN if is_broken else APPLICATION.format(version=version))
+        program.write_text(BROKEN if is_broken else application.format(version=version))
         program.chmod(0o755)
         control = f"Package: {PACKAGE}\nVersion: {version}\nArchitecture: all\nMaintainer: Tests <tests@example.org>\n"
         control += "Description: says hello\n"

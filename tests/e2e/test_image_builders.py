@@ -4,6 +4,7 @@ One story in the order of its chapters: each test goes on where the one before i
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,34 +15,26 @@ from e2e.administrators import SAMPLE_IMAGE, Administrator
 from e2e.browsers import Visitor, visitor
 from e2e.installation import Installation, wait_for
 from e2e.instances import Instances
+from e2e.package_repositories import PACKAGE, Repository, package_repository
 
 pytestmark = [pytest.mark.incus, pytest.mark.browser]
 
 NAME = "e2e-workshop"
 KEPT = "/opt/kept-by-the-builder"
 IMAGE, USER = "e2e-made-by-hand", "grace"
+PROGRAM = f"/usr/bin/{PACKAGE}"
 # Where these are on the builder's desktop, at the size of a visitor's page: letters on a button are not read well.
 ASSISTANT, NEXT, NAME_FIELD, CREATE = (59, 780), (1035, 697), (804, 220), (464, 408)
 # Start a terminal as the administrator's own panel does: as a child of nobody, with the desktop's variables.
 TERMINAL = """pid=$(pgrep -u 50110 -x openbox | head -1)
 xargs -0 -a /proc/$pid/environ sh -c 'exec setsid env -i "$@" setpriv --reuid 50110 --regid 50110 --init-groups xfce4-terminal' sh >/dev/null 2>&1 &
 """
-# A package that no image has, in a repository that needs no network. Its window is bright: a black one that fills the
-# screen is no picture to a test that looks for lit pixels.
-REPOSITORY = """set -e
-mkdir -p /opt/repository/quick-note/DEBIAN /opt/repository/quick-note/usr/bin
-cd /opt/repository
-printf '#!/bin/sh\\nexec xfce4-terminal --hide-menubar --color-bg=white --color-text=black -x sh -c "echo QUICK NOTE; sleep 3600"\\n' >quick-note/usr/bin/quick-note
-chmod 755 quick-note/usr/bin/quick-note
-printf 'Package: quick-note\\nVersion: 1.0\\nArchitecture: all\\nMaintainer: tests <tests@localhost>\\nDescription: notes\\n' >quick-note/DEBIAN/control
-dpkg-deb --root-owner-group --build quick-note quick-note.deb
-{ cat quick-note/DEBIAN/control
-  printf 'Filename: ./quick-note.deb\\nSize: %s\\nSHA256: %s\\n' "$(stat -c %s quick-note.deb)" "$(sha256sum quick-note.deb | cut -d' ' -f1)"
-} >Packages
-rm -r quick-note
-echo 'deb [trusted=yes] file:/opt/repository ./' >/etc/apt/sources.list.d/local.list
-apt-get update -o Dir::Etc::sourcelist=/etc/apt/sources.list.d/local.list -o Dir::Etc::sourceparts=-
+# Its window is bright: a black one that fills the screen is no picture to a test that looks for lit pixels.
+NOTE = """#!/bin/sh
+exec xfce4-terminal --hide-menubar --color-bg=white --color-text=black -x sh -c "echo QUICK NOTE; sleep 3600"
 """
+# Of its own repositories alone: those of the image are out of reach here.
+UPDATE = "apt-get update -o Dir::Etc::sourcelist=/etc/apt/sources.list.d/tests.list -o Dir::Etc::sourceparts=-"
 
 
 class Story:
@@ -100,6 +93,12 @@ class Story:
     def open(self) -> None:
         self.visitor.open(self.client.create_image_builder_streaming_url(Name=NAME)["StreamingURL"])
         self.visitor.wait_for_picture()
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Iterator[Repository]:
+    with package_repository(tmp_path / "packages") as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -187,18 +186,21 @@ def test_a_killed_fanlight_finds_builder_and_session_again(story: Story) -> None
     story.becomes("RUNNING")
 
 
-def test_a_package_is_installed_and_its_program_registered_by_typing(story: Story) -> None:
-    assert story.instances.run(story.instance_id, "test", "-e", "/usr/bin/quick-note").returncode != 0
-    offered = story.instances.run(story.instance_id, "sh", "-c", REPOSITORY)
+def test_a_package_is_fetched_installed_and_registered_by_typing(story: Story, repository: Repository) -> None:
+    """The repository is on the network: EnableDefaultInternetAccess lets the builder reach it."""
+    repository.publish("1.0", application=NOTE)
+    source = f"echo '{repository.source}' >/etc/apt/sources.list.d/tests.list && {UPDATE}"
+    offered = story.instances.run(story.instance_id, "sh", "-c", source)
     assert offered.returncode == 0, offered.stderr
+    assert not story.has_file(PROGRAM)
     story.instances.run(story.instance_id, "sh", "-c", TERMINAL)
     wait_for(lambda: story.runs("bash"), timeout=20, what="a shell in a terminal")
     story.open()  # a page that is only about to notice the kill would lose what is typed
     story.visitor.click_stream()
-    story.visitor.type("sudo apt-get install -y quick-note\n")
-    wait_for(lambda: story.has_file("/usr/bin/quick-note"), timeout=60, what="quick-note installed")
+    story.visitor.type(f"sudo apt-get install -y {PACKAGE}\n")
+    wait_for(lambda: story.has_file(PROGRAM), timeout=60, what="the package installed")
     story.wait_for_prompt()
-    registered = "add-application --name quick-note --absolute-app-path /usr/bin/quick-note"
+    registered = f"add-application --name quick-note --absolute-app-path {PROGRAM}"
     story.visitor.type(f"sudo AppStreamImageAssistant {registered}\n")
     wait_for(lambda: "quick-note" in story.catalogue(), timeout=20, what="quick-note in the catalogue")
     story.wait_for_prompt()
@@ -210,7 +212,7 @@ def test_the_assistant_s_window_makes_the_image_in_its_steps(story: Story) -> No
     mouse, ada = story.visitor.page.mouse, story.visitor
     mouse.click(*ASSISTANT)
     ada.wait_for_text("Install software as on any Linux machine")
-    ada.wait_for_text("/usr/bin/quick-note")
+    ada.wait_for_text(PROGRAM)
     for _ in range(4):  # applications, test, default settings, optimize
         mouse.click(*NEXT)
     ada.wait_for_text("An image never changes any more")
