@@ -75,6 +75,19 @@ async def test_a_session_has_its_users_door_while_it_lives(system: System, stora
     await doors_become(storage, set())
 
 
+async def test_who_leaves_a_shared_instance_leaves_no_door_behind(system: System, storage: RecordingStorage) -> None:
+    await system.make_fleet(desired_instances=1, desired_sessions=2, max_sessions_per_instance=2)
+    await system.services.stacks.update(SCOPE, "cad", StackChange(storage_connectors=HOME))
+    await system.start()
+    ada, bob = await active(system, "ada"), await active(system, "bob")
+    assert ada.instance_id == bob.instance_id
+    both = {(one.session_id, StorageKind.HOMEFOLDERS) for one in (ada, bob)}
+    await doors_become(storage, both)
+    await system.services.sessions.expire(SCOPE, ada.session_id)
+    await doors_become(storage, {(bob.session_id, StorageKind.HOMEFOLDERS)})
+    assert (await system.session(bob.session_id)).state is SessionState.ACTIVE
+
+
 async def test_a_stack_without_connectors_opens_nothing(system: System, storage: RecordingStorage) -> None:
     await system.make_fleet(desired_instances=1)
     await system.start()

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -65,7 +67,7 @@ class Doors:
     """Asks from inside instances, as their root unless it says otherwise."""
 
     def __init__(self, installation: Installation, instances: Instances) -> None:
-        self._instances = instances
+        self.installation, self._instances = installation, instances
         self._tokens = DoorTokens((installation.data_dir / "state" / "signing.key").read_bytes())
 
     def ask(
@@ -114,6 +116,14 @@ def test_root_of_the_sessions_instance_reaches_its_users_files_and_nobody_else(
     assert doors.ask(ada, "GET", "/letter.txt", token="x" * 43)[0] == 401
     assert doors.ask(ada, "GET", "/letter.txt", inside=bob)[0] == 2, "her socket is in her instance alone"
     assert doors.ask(ada, "GET", "/letter.txt", as_user=True)[0] == 13, "users cannot reach the host's sockets"
+
+    told = subprocess.run(
+        [sys.executable, "-m", "fanlight", "storage", "usage", "--user", "doors-ada"],
+        env=doors.installation.environment(), capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    account, region, user, size, files, _ = told.stdout.splitlines()[1].split()
+    assert (account, region, f"user/{user}/") == ("000000000000", "us-east-1", prefix_of("doors-ada"))
+    assert (size, files) == ("0.0", "1")
 
     s3.put_object(Bucket=BUCKET, Key=f"{prefix_of('doors-ada')}from outside.txt", Body=b"by an S3 tool")
     wait_for(

@@ -73,6 +73,7 @@ class Occupancy:
             await work.instances.save(left)
             await work.commit()
         log.info("place released", extra={"instance_id": instance.instance_id, "streaming_session_id": session_id})
+        self.wake("door", session_id)
         self.changed(left)
 
     async def _drain(self, instance: Instance, why: str) -> None:
