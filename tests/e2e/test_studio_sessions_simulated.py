@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -12,7 +12,14 @@ from uuid import uuid4
 import pytest
 from simulated_system import SCOPE, System, running_system, stopped_system, until
 
-from fanlight.domain.errors import CapacityExhausted, InvalidCombination, NotAvailable, NotFound, UrlRefused
+from fanlight.domain.errors import (
+    CapacityExhausted,
+    DriverUnavailable,
+    InvalidCombination,
+    NotAvailable,
+    NotFound,
+    UrlRefused,
+)
 from fanlight.domain.instances import new_instance_id
 from fanlight.domain.nimble.calls import Call
 from fanlight.domain.nimble.identifiers import new_id
@@ -401,3 +408,66 @@ async def test_what_was_asked_for_while_nobody_was_there_is_done_by_the_next_pro
         async with system.reconciling():
             await becomes(system, session, _S.DELETED)
             assert await machines(system) == {}
+
+
+class Hiccup:
+    """Lets the n-th act on the world fail, before it is done or when it has been: nobody knows which, as after a crash."""
+
+    ACTS = frozenset({"launch", "start", "stop", "terminate", "send", "create", "restore", "delete"})
+
+    def __init__(self, point: int) -> None:
+        self.left = point
+
+    def happen(self) -> None:
+        self.left -= 1
+        if self.left == -1:
+            raise DriverUnavailable("a hiccup")
+
+    def around(self, part: Any) -> Any:
+        return Hiccuping(part, self)
+
+
+class Hiccuping:
+    def __init__(self, part: Any, hiccup: Hiccup) -> None:
+        self._part, self._hiccup = part, hiccup
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._part, name)
+        return self._acting(found) if name in Hiccup.ACTS else found
+
+    def _acting(self, act: Any) -> Any:
+        async def acting(*arguments: Any) -> Any:
+            self._hiccup.happen()
+            answer = await act(*arguments)
+            self._hiccup.happen()
+            return answer
+
+        return acting
+
+
+async def whole_life(system: System) -> None:
+    session = await ready(system, scripts=(script("echo 1"),))
+    await stop(system, session)
+    [backup] = await backups(system, session)
+    await start(system, session, backup.backup_id)
+    await stop(system, session, VolumeRetention.DELETE)
+    await until(lambda: _all_ready(system, session), within=10, what="backups settled")
+    assert len(await backups(system, session)) == 2
+    fresh = await start(system, session)
+    assert set(await machines(system)) == {session.instance_id, fresh.instance_id}
+    await delete(system, session)
+    assert await machines(system) == {}
+
+
+@pytest.mark.timeout(120)
+async def test_a_life_comes_to_its_end_whatever_act_on_the_world_is_cut_off() -> None:
+    points = datetime.now(UTC).day % 6  # other points each day; the life has some 27
+    while True:
+        hiccup = Hiccup(points)
+        with tempfile.TemporaryDirectory(prefix="fl-") as home:
+            async with running_system(Path(home), around=hiccup.around) as system:
+                await whole_life(system)
+        if hiccup.left >= 0:
+            break  # the life is shorter
+        points += 6
+    assert points > 20, "the life is shorter than the test thinks"

@@ -115,8 +115,8 @@ class InitializationScript:
 
     context: ScriptContext
     component: str
-    text: str
-    parameters: tuple[tuple[str, str], ...] = ()
+    text: str = field(repr=False)
+    parameters: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

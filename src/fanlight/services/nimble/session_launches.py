@@ -136,6 +136,14 @@ async def find_machine(
     return streaming_image, image
 
 
+async def find_origin(work: UnitOfWork, streaming_image_id: str) -> Image | None:
+    """Return the image that a session was made of, if it is there still."""
+    streaming_image = await work.nimble.resources.find(streaming_image_id)
+    return (
+        await work.images.find_by_id(streaming_image.image_id) if isinstance(streaming_image, StreamingImage) else None
+    )
+
+
 def pinned_agent(image: Image | None) -> str | None:
     """Return the runtime that an image asks for, None: the newest."""
     if image is None or image.visibility is Visibility.PUBLIC or image.agent_version == LATEST:

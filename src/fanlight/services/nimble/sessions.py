@@ -1,7 +1,7 @@
 """Streaming sessions of studios: what may be asked of them. Handlers record a wish and wake the session's reconciler."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fanlight.domain.errors import InvalidCombination, NotAvailable, NotFound
 from fanlight.domain.instances import new_instance_id
@@ -30,6 +30,7 @@ from fanlight.services.nimble.session_launches import (
     chosen,
     find_components,
     find_machine,
+    find_origin,
     find_profile,
     pinned_agent,
     scripts_of,
@@ -149,13 +150,16 @@ class StudioSessionService:
     async def start(self, call: Call, studio_id: str, session_id: str, backup_id: str | None) -> StudioSession:
         """Wish a STOPPED session READY, with its own disk or that of a backup. One that is on its way there is success.
 
-        Raises NotFound (session, backup), NotAvailable (its state, the backup's), TokenReused.
+        Raises NotFound (session, backup), NotAvailable (its state, the backup's, agent version), TokenReused.
         """
 
         async def started(work: UnitOfWork, session: StudioSession) -> StudioSession:
             _check(session, StudioSessionEvent.START_REQUESTED, "Only one that is STOPPED can be started.")
             backup = await _backup_of(work, session, backup_id) if backup_id is not None else None
-            return asked_to_start(session, self._clock.now(), call.caller, backup)
+            # The newest runtime, unless the image pins one: that of long ago may be gone.
+            agent_version = self._agents.resolve(pinned_agent(await find_origin(work, session.streaming_image_id)))
+            started = replace(session, agent_version=agent_version)
+            return asked_to_start(started, self._clock.now(), call.caller, backup)
 
         return await self._change(call, studio_id, session_id, (StudioSessionState.START_IN_PROGRESS,), started)
 
