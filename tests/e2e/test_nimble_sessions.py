@@ -34,7 +34,12 @@ PROTOCOL = "2021-03-31"
 class Story:
     def __init__(self, installation: Installation, artist: Visitor, models: Path) -> None:
         self.installation, self.visitor = installation, artist
-        key = AccessKey(KEY_ID, SECRET, "000000000000", datetime(2026, 1, 1, tzinfo=UTC))
+        key = AccessKey(
+            access_key_id=KEY_ID,
+            secret_access_key=SECRET,
+            account_id="000000000000",
+            created_at=datetime(2026, 1, 1, tzinfo=UTC),
+        )
         self.api = nimble_client(installation.api_url, key, models)
         self.studio_id = self.session_id = self.instance_id = ""
 
