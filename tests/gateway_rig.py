@@ -22,7 +22,16 @@ import uvloop
 from aiohttp import web
 
 from fanlight.config import Settings
-from fanlight.controlwire.messages import Catalog, CatalogEntry, Grant, Refusal, SessionView, StackRules, to_json
+from fanlight.controlwire.messages import (
+    Catalog,
+    CatalogEntry,
+    FolderView,
+    Grant,
+    Refusal,
+    SessionView,
+    StackRules,
+    to_json,
+)
 from fanlight.gateway.process import run_gateway
 from gateway_guests import PictureGuest
 
@@ -99,7 +108,9 @@ class SteerableControl:
     connections: list[tuple[str, bool]] = field(default_factory=list)
     launches: list[tuple[str, str]] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
+    refreshed: list[str] = field(default_factory=list)  # sessions whose instances were told to look anew
     features: tuple[str, ...] = ALL_FEATURES
+    folders: tuple[FolderView, ...] = ()
     lifetime_in_seconds: float = 3 * 3600.0
     _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
     answer_delay_in_seconds: float = 0.0  # of a question for one session
@@ -121,6 +132,7 @@ class SteerableControl:
                 web.get("/v1/sessions/{id}", self._watch),
                 web.post("/v1/sessions/{id}/applications", self._launch),
                 web.post("/v1/sessions/{id}/connection", self._connection),
+                web.post("/v1/sessions/{id}/refresh", self._refresh),
                 web.post("/v1/sessions/{id}/end", self._end),
                 web.get("/v1/ended", self._ended),
             ]
@@ -193,6 +205,7 @@ class SteerableControl:
                 idle_disconnect_in_seconds=0,
                 disconnect_timeout_in_seconds=900,
                 features=self.features,
+                folders=self.folders,
                 instance_id="instance-1" if self.has_instance else None,
             )
             self.sessions[session.session_id] = session
@@ -245,6 +258,10 @@ class SteerableControl:
         body = await request.json()
         assert body["source_address"] == "127.0.0.1"
         self.connections.append((request.match_info["id"], body["is_connected"]))
+        return web.json_response({})
+
+    async def _refresh(self, request: web.Request) -> web.Response:
+        self.refreshed.append(request.match_info["id"])
         return web.json_response({})
 
     async def _end(self, request: web.Request) -> web.Response:

@@ -387,7 +387,8 @@ async def test_a_file_comes_in_pieces_and_is_there_when_all_of_it_is(page: Page)
     status, said = await page.said("PUT", "uploads/upload-1", data=b"hi", offset="7", **query)
     assert (status, said) == (200, {"state": "SAVED", "received": 9, "path": "a.txt"})
     assert (page.home.stored / "a.txt").read_bytes() == b"abcdefghi"
-    assert (await page.said("GET", "uploads/upload-1"))[1]["state"] == "SAVED", "said again, for an answer may be lost"
+    asked = await page.said("PUT", "uploads/upload-1", data=b"", offset="0", **query)
+    assert asked[1]["state"] == "SAVED", "said again, for an answer may be lost"
     assert (await page.said("PUT", "uploads/upload-1", data=b"hi", offset="7", **query))[1]["state"] == "SAVED"
     assert list((page.home.spool).iterdir()) == []
 
@@ -405,7 +406,7 @@ async def test_a_piece_that_broke_off_is_gone_on_with(page: Page) -> None:
         await page.said(
             "PUT", "uploads/upload-1", data=half(), offset="0", headers={"Content-Length": "1000000"}, **query
         )
-    _, said = await page.said("GET", "uploads/upload-1")
+    _, said = await page.said("PUT", "uploads/upload-1", data=b"", offset="0", **query)
     assert 0 < said["received"] <= 400_000
     assert said["state"] == "RECEIVING"
     at = said["received"]
@@ -429,9 +430,11 @@ async def test_a_piece_from_the_wrong_place_is_not_taken(page: Page) -> None:
 async def test_an_upload_of_another_session_is_unknown(page: Page) -> None:
     await page.home.open("session-2", user="bob")
     await page.said("PUT", "uploads/upload-1", data=b"abc", path="a.txt", size="9", offset="0")
-    assert (await page.said("GET", "uploads/upload-1", session="session-2"))[1] == {"state": "RECEIVING", "received": 0}
+    query = {"path": "a.txt", "size": "9", "offset": "0"}
+    asked = await page.said("PUT", "uploads/upload-1", session="session-2", data=b"", **query)
+    assert asked[1] == {"state": "RECEIVING", "received": 0}
     await page.said("DELETE", "uploads/upload-1", session="session-2")
-    assert (await page.said("GET", "uploads/upload-1"))[1]["received"] == 3
+    assert (await page.said("PUT", "uploads/upload-1", data=b"", **query))[1]["received"] == 3
 
 
 async def test_a_name_that_is_taken_is_asked_about(page: Page) -> None:

@@ -49,7 +49,6 @@ def make_app(gateway: Gateway) -> web.Application:
             web.post("/s/{ref}/api/home/delete", home_files.delete),
             web.post("/s/{ref}/api/home/refresh", home_files.refresh),
             web.put("/s/{ref}/api/home/uploads/{upload_id}", home_files.upload),
-            web.get("/s/{ref}/api/home/uploads/{upload_id}", home_files.look_at_upload, allow_head=False),
             web.delete("/s/{ref}/api/home/uploads/{upload_id}", home_files.drop_upload),
             web.post("/s/{ref}/api/open", page_api.open_session),
             web.get("/s/{ref}/api/sessions/{handle}", page_api.watch_session),

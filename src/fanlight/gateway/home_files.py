@@ -85,7 +85,10 @@ async def refresh(request: web.Request) -> web.StreamResponse:
 
 
 async def upload(request: web.Request) -> web.StreamResponse:
-    """PUT api/home/uploads/<id>?path&size&offset&conflict: one piece of a file; the answer says how far it is."""
+    """PUT api/home/uploads/<id>?path&size&offset&conflict: one piece of a file; the answer says how far it is.
+
+    An empty piece at 0 begins, or asks. While the file is being saved, the answer waits a while.
+    """
     _require_page(request)
     require_own_origin(request)
     session = await running_session(request, feature=_CHANGES)
@@ -105,26 +108,14 @@ async def upload(request: web.Request) -> web.StreamResponse:
         body=body_pieces(request),
     ) as answer:
         progress = await answer.json(content_type=None)
-    return _told(request, session, progress)
-
-
-async def look_at_upload(request: web.Request) -> web.StreamResponse:
-    """GET api/home/uploads/<id>: how far it is. While the file is being saved, the answer waits a while."""
-    _require_page(request)
-    session = await running_session(request, feature=_CHANGES)
-    progress = await request.app[GATEWAY].home.json("GET", session.view.session_id, _upload(request), {})
-    return _told(request, session, progress)
+    if progress.get("state") == "SAVED":
+        home.changed(session.view.session_id)
+    return json_answer(dict(progress))
 
 
 async def drop_upload(request: web.Request) -> web.StreamResponse:
     """DELETE api/home/uploads/<id>: forget what came of it."""
     return await _change(request, "DELETE", _upload(request), {})
-
-
-def _told(request: web.Request, session: RunningSession, progress: Mapping[str, object]) -> web.Response:
-    if progress.get("state") == "SAVED":
-        request.app[GATEWAY].home.changed(session.view.session_id)
-    return json_answer(dict(progress))
 
 
 async def _browsing(request: web.Request) -> RunningSession:

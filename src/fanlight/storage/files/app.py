@@ -63,7 +63,6 @@ def make_files_app(
     app.router.add_post(f"{session}/move", handlers.move)
     app.router.add_post(f"{session}/look-anew", handlers.look_anew)
     app.router.add_put(f"{session}/uploads/{{upload_id}}", handlers.receive)
-    app.router.add_get(f"{session}/uploads/{{upload_id}}", handlers.look, allow_head=False)
     app.router.add_delete(f"{session}/uploads/{{upload_id}}", handlers.drop)
     return app
 
@@ -148,11 +147,6 @@ class _Handlers:
         session_id, upload_id = request.match_info["session_id"], _upload_id(request)
         upload = await self._uploads.receive(session_id, upload_id, _wish(request), offset, _pieces(request))
         return _progress(upload)
-
-    async def look(self, request: web.Request) -> web.StreamResponse:
-        self._folder(request)
-        upload = await self._uploads.look(request.match_info["session_id"], _upload_id(request))
-        return _progress(upload) if upload else web.json_response({"state": "RECEIVING", "received": 0})
 
     async def drop(self, request: web.Request) -> web.StreamResponse:
         await self._uploads.drop(request.match_info["session_id"], _upload_id(request))

@@ -94,7 +94,9 @@ class Uploads:
     async def receive(
         self, session_id: str, upload_id: str, wish: Wish, offset: int, pieces: AsyncIterator[bytes]
     ) -> Upload:
-        """Take a piece. Raises UploadRefused; what else comes out of `pieces` is raised, and what they brought is kept."""
+        """Take a piece, and say how far the file is; an empty one at 0 begins it, or asks. One that goes on elsewhere is not taken.
+
+        Waits a while for the end of one that is being saved. Raises UploadRefused; what else comes out of `pieces` is raised, and what they brought is kept."""
         upload = self._uploads.get((session_id, upload_id))
         if upload is None:
             upload = await self._begin(session_id, upload_id, wish)
@@ -106,14 +108,6 @@ class Uploads:
         if upload.state is UploadState.RECEIVING and upload.received == wish.size:
             upload.state = UploadState.SAVING
             upload.saving = asyncio.create_task(self._save(upload))
-        return await self._waited(upload)
-
-    async def look(self, session_id: str, upload_id: str) -> Upload | None:
-        """Return how far it is; waits a while for the end of one that is being saved."""
-        upload = self._uploads.get((session_id, upload_id))
-        if upload is None:
-            return None
-        upload.turn += 1
         return await self._waited(upload)
 
     async def drop(self, session_id: str, upload_id: str) -> None:

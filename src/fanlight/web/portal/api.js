@@ -16,13 +16,16 @@ export class ApiError extends Error {
   }
 }
 
-async function call(method, path, body, signal) {
+/** What says that this page asks, and no other site. */
+export const PAGE_HEADERS = { "X-Fanlight-Page": "1" };
+
+export async function call(method, path, body, signal) {
   let answer;
   try {
     answer = await fetch(`api/${path}`, {
       method,
       cache: "no-store",
-      headers: { "X-Fanlight-Page": "1", ...(body ? { "Content-Type": "application/json" } : {}) },
+      headers: { ...PAGE_HEADERS, ...(body ? { "Content-Type": "application/json" } : {}) },
       body: body ? JSON.stringify(body) : undefined,
       signal,
     });

@@ -72,7 +72,8 @@ async function copy(text) {
   }
 }
 
-export function filesPanel(stream, features) {
+/** What the session itself keeps, until it ends. */
+export function temporaryFiles(stream, features) {
   const list = h("ul.files", { "aria-live": "polite" });
   const parts = [];
   if (features.has("FILE_UPLOAD") && stream.inside?.canUpload) {

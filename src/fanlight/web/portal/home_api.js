@@ -1,0 +1,95 @@
+// The gateway's requests for the home folder. Paths are percent-encoded, each step for itself, as the server wants them:
+// names are bytes, and a few of them are no text.
+
+import { ApiError, PAGE_HEADERS, call } from "./api.js";
+
+const STALLED_AFTER_MS = 30000;
+
+const query = (values) => new URLSearchParams(values).toString();
+
+/** ["a b", "ü"] → what a path of these names is on the wire. */
+export const encoded = (name) => encodeURIComponent(name).replace(/[!'()*]/g, (sign) => `%${sign.charCodeAt(0).toString(16).toUpperCase()}`);
+
+export const home = {
+  room: () => call("GET", "home"),
+  makeFolder: (path) => call("POST", `home/folder?${query({ path })}`),
+  rename: (path, to) => call("POST", `home/move?${query({ path, to })}`),
+  remove: (path) => call("POST", `home/delete?${query({ path })}`),
+  refresh: () => call("POST", "home/refresh"),
+  drop: (id) => call("DELETE", `home/uploads/${id}`),
+  fileAddress: (path) => `api/home/file?${query({ path })}`,
+  zipAddress: (path) => `api/home/zip?${query({ path })}`,
+  list,
+  piece,
+};
+
+/** Return what is in a folder as [{key, name, isFolder, size, modifiedAt}]; `onSome(count)` hears how many there are so far. */
+async function list(path, onSome, signal) {
+  const entries = [];
+  let isWhole = false;
+  try {
+    const answer = await fetch(`api/home/folder?${query({ path })}`, { cache: "no-store", headers: PAGE_HEADERS, signal });
+    if (!answer.ok) {
+      const { code, message } = await answer.json();
+      throw new ApiError(code ?? "REFUSED", message ?? "Refused.", answer.status);
+    }
+    for await (const line of linesOf(answer.body)) {
+      const said = JSON.parse(line);
+      if (said.isWhole) isWhole = true;
+      for (const [name, isFolder, size, modifiedAt, key] of said.entries ?? []) {
+        entries.push({ key: key ?? encoded(name), name, isFolder: isFolder === 1, size, modifiedAt });
+      }
+      onSome(entries.length);
+    }
+  } catch (error) {
+    if (error.name === "AbortError" || error instanceof ApiError) throw error;
+    throw new ApiError("OFFLINE", "No connection to Fanlight.", 0);
+  }
+  if (!isWhole) throw new ApiError("OFFLINE", "The list of files broke off.", 0);
+  return entries;
+}
+
+async function* linesOf(stream) {
+  const reader = stream.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) break;
+    const lines = (rest + value).split("\n");
+    rest = lines.pop();
+    yield* lines;
+  }
+  if (rest) yield rest;
+}
+
+/** Send a piece of a file; `onProgress(bytes)` hears how much of it has gone. An empty one at 0 asks how far it is. */
+function piece(id, { path, size, offset, conflict }, blob, onProgress, signal) {
+  return new Promise((done, failed) => {
+    const request = new XMLHttpRequest(); // fetch does not tell how far a body is
+    let timer = 0;
+    const lost = () => failed(new ApiError("OFFLINE", "No connection to Fanlight.", 0));
+    const alive = () => {
+      clearTimeout(timer);
+      timer = setTimeout(() => { request.abort(); lost(); }, STALLED_AFTER_MS);
+    };
+    request.open("PUT", `api/home/uploads/${id}?${query({ path, size, offset, conflict })}`);
+    for (const [name, value] of Object.entries(PAGE_HEADERS)) request.setRequestHeader(name, value);
+    request.upload.onprogress = (event) => { alive(); onProgress(event.loaded); };
+    request.onerror = lost;
+    request.onloadend = () => clearTimeout(timer);
+    request.onload = () => {
+      let answer = {};
+      try {
+        answer = JSON.parse(request.responseText);
+      } catch {
+        lost();
+        return;
+      }
+      if (request.status === 200) done(answer);
+      else failed(new ApiError(answer.code ?? "REFUSED", answer.message ?? "Refused.", request.status));
+    };
+    signal.addEventListener("abort", () => { request.abort(); failed(new DOMException("", "AbortError")); }, { once: true });
+    alive();
+    request.send(blob);
+  });
+}
