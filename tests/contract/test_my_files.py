@@ -481,6 +481,8 @@ async def test_the_quota_is_said_before_anything_is_sent_and_counts_once(page: P
     assert (await page.send("a", b"x" * 900, upload="upload-3", conflict="replace"))[1]["state"] == "SAVED"
     assert await page.said("GET", "room") == (200, {"quota": 1000, "used": 900})
     assert await page.names() == ["a"]
+    await page.said("DELETE", "file", path="a")
+    assert await page.said("GET", "room") == (200, {"quota": 1000, "used": 0})
 
 
 async def test_two_files_that_fit_alone_do_not_fit_together(page: Page) -> None:

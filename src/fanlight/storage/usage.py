@@ -50,6 +50,15 @@ class Usage:
                 await self._measure()
             return self.quota_in_bytes - self._used
 
+    def removed(self, size: int) -> None:
+        """Count bytes off that were removed."""
+        self._used = max(0, self._used - size)
+
+    def forget(self) -> None:
+        """Have it measured anew when it is asked for next, unless that was done just now."""
+        if time.monotonic() - self._measured_at > LEAST_BETWEEN_LOOKS_IN_SECONDS:
+            self._measured_at = float("-inf")
+
     def _fits(self, size: int, replaced: int) -> bool:
         # What only becomes smaller is let through even by a user who is over a quota that was lowered.
         return size <= replaced or self._used + size - replaced <= (self.quota_in_bytes or 0)

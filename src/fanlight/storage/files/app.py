@@ -133,12 +133,21 @@ class _Handlers:
         return web.json_response({})
 
     async def delete(self, request: web.Request) -> web.StreamResponse:
+        steps = _inner(request)
         async with self._folder(request) as folder:
-            await folder.delete(_inner(request))
+            there = await folder.find(steps)
+            if there is not None:
+                await folder.delete(steps)
+            if there is not None and there.is_folder:
+                folder.usage.forget()
+            elif there is not None:
+                folder.usage.removed(there.size)
         return web.json_response({})
 
     async def look_anew(self, request: web.Request) -> web.StreamResponse:
-        await self._folder(request).look_anew()
+        folder = self._folder(request)
+        await folder.look_anew()
+        folder.usage.forget()
         return web.json_response({})
 
     async def receive(self, request: web.Request) -> web.StreamResponse:

@@ -234,9 +234,12 @@ async def _check(folder: UserFolder, wish: Wish) -> tuple[Steps, int]:
 async def _check_early(folder: UserFolder, wish: Wish) -> None:
     """As `_check`, and whether there is room: better said now than after all of it was sent. Counts nothing."""
     _, replaced = await _check(folder, wish)
-    room = await folder.usage.left()
-    if room is not None and wish.size > max(room, 0) + replaced:
-        raise UploadRefused("QUOTA", _FULL)
+    for _ in range(2):  # the second time measured anew: other tools may have made room
+        room = await folder.usage.left()
+        if room is None or wish.size <= max(room, 0) + replaced:
+            return
+        folder.usage.forget()
+    raise UploadRefused("QUOTA", _FULL)
 
 
 async def _count(folder: UserFolder, size: int, replaced: int) -> None:

@@ -7,7 +7,7 @@ const ROW_IN_PX = 46;
 const SPARE_ROWS = 8;
 
 export class FileList {
-  /** `on` has open(entry) and menu(entry, button); `has.menu(entry)` says whether there is anything in a menu. */
+  /** `on` has open(entry), menu(entry, button), and rename(entry) and remove(entry) where that is allowed. */
   constructor(on, hasMenu) {
     this.on = on;
     this.hasMenu = hasMenu;
@@ -20,26 +20,34 @@ export class FileList {
     new ResizeObserver(() => this.draw()).observe(this.element);
   }
 
-  /** `focusKey`: whose row gets the focus if there is one. */
-  show(entries, focusKey = null) {
+  /** `focusKey`: whose row gets the focus if there is one. `isSame`: the folder was shown before, and keeps its place. */
+  show(entries, focusKey = null, isSame = false) {
+    const top = isSame ? this.element.scrollTop : 0;
     this.entries = entries;
     this.active = Math.max(0, focusKey === null ? 0 : entries.findIndex(({ key }) => key === focusKey));
     this.element.setAttribute("aria-rowcount", entries.length);
     this.space.style.height = `${entries.length * ROW_IN_PX}px`;
-    this.element.scrollTop = 0;
-    this.draw(true);
+    this.element.scrollTop = top;
+    this.space.replaceChildren();
+    this.draw();
     if (focusKey !== null) this.focus(this.active);
   }
 
-  draw(isNew = false) {
+  /** Rows come and go; those that stay are not touched, for one of them may have the focus, and that one stays. */
+  draw() {
     const first = Math.max(0, Math.floor(this.element.scrollTop / ROW_IN_PX) - SPARE_ROWS);
     const last = Math.min(this.entries.length, Math.ceil((this.element.scrollTop + this.element.clientHeight) / ROW_IN_PX) + SPARE_ROWS);
-    const kept = new Map(isNew ? [] : [...this.space.children].map((row) => [Number(row.dataset.index), row]));
-    const wanted = [];
-    for (let index = first; index < last; index += 1) wanted.push(kept.get(index) ?? this.row(index));
-    const focused = kept.get(this.active);
-    if (focused?.contains(document.activeElement) && !wanted.includes(focused)) wanted.push(focused); // or the focus is lost
-    if (isNew || wanted.length !== kept.size || wanted.some((row) => !row.isConnected)) this.space.replaceChildren(...wanted);
+    const there = new Set();
+    for (const row of [...this.space.children]) {
+      const index = Number(row.dataset.index);
+      if ((index < first || index >= last) && !row.contains(document.activeElement)) row.remove();
+      else there.add(index);
+    }
+    for (let index = first; index < last; index += 1) {
+      if (there.has(index)) continue;
+      const after = [...this.space.children].find((row) => Number(row.dataset.index) > index) ?? null;
+      this.space.insertBefore(this.row(index), after);
+    }
   }
 
   row(index) {

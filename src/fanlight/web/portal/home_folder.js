@@ -81,11 +81,9 @@ export class HomeFolder {
     const files = entries.length - folders;
     const count = (number, one, many) => (number === 0 ? null : number === 1 ? `1 ${one}` : `${number.toLocaleString()} ${many}`);
     this.status.textContent = [count(folders, "folder", "folders"), count(files, "file", "files")].filter(Boolean).join(", ");
-    const top = this.list.element.scrollTop;
     if (entries.length) {
       if (!this.list.element.isConnected) this.middle.replaceChildren(this.list.element);
-      this.list.show(entries, focusKey);
-      if (isQuiet) this.list.element.scrollTop = top;
+      this.list.show(entries, focusKey, isQuiet);
       return;
     }
     const words = this.mayChange ? "Drop files here, or choose Upload." : "Files that you save in the folder appear here.";
@@ -100,7 +98,7 @@ export class HomeFolder {
     }
     this.status.textContent = "";
     const retry = h("button", { type: "button", onclick: () => this.go(this.steps) }, "Try again");
-    const words = error.status >= 500 ? "Your files are safe where they are, but their storage does not answer. This page keeps trying." : error.message;
+    const words = error.status >= 500 ? "The storage that it is kept in does not answer at the moment. This page keeps trying." : error.message;
     this.middle.replaceChildren(h("div.empty-folder", { role: "alert" }, icon("offline"), h("p", {}, h("strong", {}, "Your home folder cannot be reached.")), h("p.detail", {}, words), h("div.actions", {}, retry)));
     if (error.isPassing) this.timer = setTimeout(() => { if (this.element.isConnected) this.go(this.steps, { isQuiet: true }); }, TRY_AGAIN_AFTER_MS);
   }
