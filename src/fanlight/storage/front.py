@@ -7,7 +7,7 @@ root of the one instance, with the session's token), that no path climbs out of 
 import hmac
 import logging
 from base64 import b64encode
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
@@ -49,8 +49,17 @@ class Front:
     """Serve `application` on the session's socket. `first_uid` is the host's uid of the instance's root."""
 
     def __init__(
-        self, upstream: Path, *, token: str, first_uid: int, usage: Usage, leads_away: LeadsAway = no_links
+        self,
+        upstream: Path,
+        *,
+        token: str,
+        first_uid: int,
+        usage: Usage,
+        read_anew: Callable[[str], Awaitable[None]],
+        leads_away: LeadsAway = no_links,
     ) -> None:
+        """`read_anew` raises StorageUnusable for a folder that cannot be read: rclone would list it as an empty one."""
+        self._read_anew = read_anew
         self._upstream, self._first_uid, self._usage, self._leads_away = upstream, first_uid, usage, leads_away
         self._expected = f"Basic {b64encode(f'{USER}:{token}'.encode()).decode()}"
         self._http: aiohttp.ClientSession | None = None
@@ -79,6 +88,8 @@ class Front:
         try:
             if request.method == "PUT":
                 return await self._put(request, headers)
+            if request.method == "PROPFIND" and headers.get("Depth") != "0":
+                await self._read_anew(_target_of(request))
             return await self._pass(request, headers)
         except StorageUnusable as error:
             log.warning("users' files cannot be reached", extra={"why": str(error)})

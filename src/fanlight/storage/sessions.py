@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from urllib.parse import unquote_to_bytes
 from weakref import WeakValueDictionary
 
 from aiohttp import web
@@ -20,7 +21,7 @@ from aiohttp import web
 from fanlight.domain.errors import StorageUnusable
 from fanlight.domain.user_storage import StorageDoor, StorageKind, StorageUsage
 from fanlight.storage.embedded_s3 import KeyPair
-from fanlight.storage.files.folders import Way
+from fanlight.storage.files.folders import NothingThere, UserFolder, Way
 from fanlight.storage.front import Front
 from fanlight.storage.inventories import usage_on_this_host
 from fanlight.storage.links import LeadsAway, links_below, no_links
@@ -138,7 +139,9 @@ class SessionDoors:
         )
         if there is None:
             return None
-        door = there.door
+        return self._way_of(there.door)
+
+    def _way_of(self, door: StorageDoor) -> Way:
         links = self._remote.links_below(door.bucket, door.prefix)
         return Way(self._upstream_of(door), self._remote_control_of(door), self._usage_of(door), links)
 
@@ -182,6 +185,7 @@ class SessionDoors:
             token=door.token,
             first_uid=door.first_uid,
             usage=self._usage_of(door),
+            read_anew=partial(_read_anew, UserFolder(self._way_of(door))),
             leads_away=self._remote.links_below(door.bucket, door.prefix),
         )
         runner = web.AppRunner(front.application, access_log=None, shutdown_timeout=1.0, auto_decompress=False)
@@ -238,6 +242,12 @@ class SessionDoors:
             *self._remote.flags,
         ]  # fmt: skip
         return arguments, self._remote.environment
+
+
+async def _read_anew(folder: UserFolder, target: str) -> None:
+    """Raises FolderAway."""
+    with suppress(NothingThere):  # rclone says so itself
+        await folder.read(tuple(unquote_to_bytes(step) for step in target.split("/") if step))
 
 
 def _about(door: StorageDoor) -> dict[str, str]:

@@ -263,7 +263,7 @@ async def _saying_refusals(request: web.Request, handler: _Handler) -> web.Strea
         return _said(HTTPStatus.NOT_FOUND, "NOT_FOUND", "There is no such file or folder any more.")
     except UploadRefused as refusal:
         return _refusal(refusal.code, refusal.message)
-    except (FolderAway, StorageUnusable, TooMuch) as error:
+    except (StorageUnusable, TooMuch) as error:
         log.warning("users' files cannot be reached", extra={"why": str(error)})
         return _said(HTTPStatus.SERVICE_UNAVAILABLE, "AWAY", "Your storage does not answer at the moment.")
 

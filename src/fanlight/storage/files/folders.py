@@ -14,6 +14,7 @@ from urllib.parse import unquote_to_bytes
 import aiohttp
 from yarl import URL
 
+from fanlight.domain.errors import StorageUnusable
 from fanlight.storage.files.paths import Steps, target_of
 from fanlight.storage.links import LeadsAway, no_links
 from fanlight.storage.usage import Usage
@@ -32,7 +33,7 @@ _WANTED = (
 )
 
 
-class FolderAway(Exception):
+class FolderAway(StorageUnusable):
     """The files cannot be reached at the moment."""
 
 
@@ -113,7 +114,7 @@ class UserFolder:
 
     async def entries(self, steps: Steps) -> AsyncIterator[Sequence[Entry]]:
         """Yield what is in a folder, as it comes. Raises NothingThere."""
-        await self._read(steps)
+        await self.read(steps)
         async with self._listing(steps, depth="1") as answer:
             if answer.status == HTTPStatus.NOT_FOUND:
                 if steps:
@@ -171,7 +172,7 @@ class UserFolder:
         """Forget what was in the folders: the next listing shows what other tools have put there."""
         await self._control("vfs/forget", {})
 
-    async def _read(self, steps: Steps) -> None:
+    async def read(self, steps: Steps) -> None:
         """Have a folder read anew: a listing alone would show one that cannot be read as if it were empty.
 
         Raises NothingThere.

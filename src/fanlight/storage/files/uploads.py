@@ -194,7 +194,7 @@ class Uploads:
                 await folder.put(steps, upload.wish.size, _pieces_of(upload.spool))
         except UploadRefused as refusal:
             upload.state, upload.refusal = UploadState.REFUSED, refusal
-        except (FolderAway, NothingThere, StorageUnusable, OSError) as error:
+        except (NothingThere, StorageUnusable, OSError) as error:
             log.warning("an upload could not be saved", extra={"why": str(error) or type(error).__name__})
             upload.state, upload.refusal = UploadState.REFUSED, _reason(error)
         else:
