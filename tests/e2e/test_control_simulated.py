@@ -4,12 +4,12 @@ import asyncio
 import json
 import os
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import aiohttp
@@ -273,6 +273,37 @@ async def test_the_same_url_again_launches_its_application_once(system: System, 
     await until(launched, within=5, what="the second URL's application launched once")
     await asyncio.sleep(0.05)
     assert await launched()
+
+
+async def test_an_instance_is_told_to_look_anew_while_its_session_runs(
+    system: System, client: ControlClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await system.make_fleet(desired_instances=1)
+    await system.start()
+    opened = await client.open_session(await grant_for(system, client), "text-editor")
+    await wait_active(client, opened.session_id)
+    told: list[tuple[str, object]] = []
+    send = system.agents.send
+
+    async def recorded(instance_id: str, message: Mapping[str, Any]) -> None:
+        told.append((instance_id, message["type"]))
+        await send(instance_id, message)
+
+    monkeypatch.setattr(system.agents, "send", recorded)
+    await client.refresh_storage(opened.session_id)
+    view = await client.session(opened.session_id)
+    assert (view.instance_id, "refresh_storage") in told
+    await client.end(opened.session_id)
+
+    async def ended() -> bool:
+        return (await client.session(opened.session_id)).state == "EXPIRED"
+
+    await until(ended, within=5, what="the end of the session")
+    told.clear()
+    await client.refresh_storage(opened.session_id)
+    assert "refresh_storage" not in [kind for _, kind in told]
+    with pytest.raises(Refused):
+        await client.refresh_storage("no-such-session")
 
 
 async def test_refusals_say_what_and_why(system: System, client: ControlClient) -> None:

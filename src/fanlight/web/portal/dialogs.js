@@ -8,7 +8,7 @@ function asked(dialog, build) {
   host.append(dialog);
   dialog.showModal();
   return new Promise((decide) => {
-    const done = (answer) => { dialog.remove(); decide(answer); };
+    const done = (answer) => { dialog.close(); dialog.remove(); decide(answer); }; // closing gives the focus back
     dialog.addEventListener("cancel", () => done(null));
     build(done);
   });
