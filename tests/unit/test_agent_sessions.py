@@ -279,6 +279,16 @@ async def test_nothing_of_the_user_starts_before_the_settings_are_there(bench: B
     assert bench.processes.started
 
 
+async def test_a_session_that_ends_while_its_settings_are_fetched_starts_nothing(bench: Bench) -> None:
+    bench.storage.restored.clear()
+    await bench.in_session(begin(application=EDITOR))
+    bench.life.handle(EndSession(session_id="s1"))
+    await bench.settle()
+    bench.storage.restored.set()
+    await bench.settle()
+    assert (bench.processes.started, bench.desktop.begun, bench.life.phase) == ([], [], "ENDED")
+
+
 async def test_what_became_of_a_users_files_is_said_at_the_end(bench: Bench) -> None:
     await bench.in_session(begin())
     bench.storage.reports = (StorageReport(kind="APPLICATION_SETTINGS", state="MOUNTED", detail="too large"),)

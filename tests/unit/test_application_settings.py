@@ -150,6 +150,14 @@ async def test_while_they_cannot_be_sent_that_is_told_with_how_much_is_left(benc
     )
 
 
+async def test_an_end_that_comes_while_they_are_fetched_waits_for_that(bench: Bench) -> None:
+    restoring = asyncio.create_task(bench.settings.restore([SETTINGS]))
+    await asyncio.sleep(0)
+    await bench.settings.save(nothing)
+    assert restoring.done()
+    assert [order.action for order in bench.program.orders] == ["restore", "save"]
+
+
 async def test_a_program_that_takes_too_long_is_killed_and_the_session_begins(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ Settings that cannot be had never keep a session from beginning. If nobody knows
 end: a user who began with nothing because a store was away must not lose what is there.
 """
 
+import asyncio
 import json
 import logging
 from collections.abc import Callable, Sequence
@@ -39,6 +40,7 @@ class ApplicationSettings:
         self._commands, self._seat, self._on_change = commands, seat, on_change
         self._mount: StorageMount | None = None
         self._is_known = False
+        self._turn = asyncio.Lock()  # a session may end while its settings are still being fetched
         self.report: StorageReport | None = None
 
     async def restore(self, mounts: Sequence[StorageMount]) -> None:
@@ -46,28 +48,32 @@ class ApplicationSettings:
         self._mount = next((mount for mount in mounts if mount.kind == KIND), None)
         if self._mount is None:
             return
-        self._tell(StorageReport(kind=KIND, state=MOUNTING))
-        outcome = await self._run(RESTORE, RESTORE_LIMIT_IN_SECONDS)
-        self._is_known = outcome.name in (DONE, LOST)
-        if outcome.name == DONE:
-            self._tell(StorageReport(kind=KIND, state=MOUNTED))
-        elif outcome.name == LOST:
-            text = f"The settings of your applications could not be used: {outcome.detail}."
-            self._tell(StorageReport(kind=KIND, state=MOUNTED, detail=text))
-        else:
-            text = f"The settings of your applications are out of reach, and none will be kept: {outcome.detail}."
-            self._tell(StorageReport(kind=KIND, state=OFFLINE, detail=text))
+        async with self._turn:
+            self._tell(StorageReport(kind=KIND, state=MOUNTING))
+            outcome = await self._run(RESTORE, RESTORE_LIMIT_IN_SECONDS)
+            self._is_known = outcome.name in (DONE, LOST)
+            if outcome.name == DONE:
+                self._tell(StorageReport(kind=KIND, state=MOUNTED))
+            elif outcome.name == LOST:
+                text = f"The settings of your applications could not be used: {outcome.detail}."
+                self._tell(StorageReport(kind=KIND, state=MOUNTED, detail=text))
+            else:
+                text = f"The settings of your applications are out of reach, and none will be kept: {outcome.detail}."
+                self._tell(StorageReport(kind=KIND, state=OFFLINE, detail=text))
 
     async def save(self, on_unsent: Callable[[], None]) -> None:
         """Keep what is there now; nothing of the user's runs any more. `on_unsent` is called first. Never raises."""
-        if self._mount is None or not self._is_known:
-            return
-        self._tell(StorageReport(kind=KIND, state=MOUNTED, unsent_files=1))
-        on_unsent()
-        outcome = await self._run(SAVE, SAVE_LIMIT_IN_SECONDS)
-        self._mount = None
-        failed = "" if outcome.name == DONE else f"The settings of your applications were not kept: {outcome.detail}."
-        self._tell(StorageReport(kind=KIND, state=MOUNTED, detail=failed))
+        async with self._turn:
+            if self._mount is None or not self._is_known:
+                return
+            self._tell(StorageReport(kind=KIND, state=MOUNTED, unsent_files=1))
+            on_unsent()
+            outcome = await self._run(SAVE, SAVE_LIMIT_IN_SECONDS)
+            self._mount = None
+            failed = (
+                "" if outcome.name == DONE else f"The settings of your applications were not kept: {outcome.detail}."
+            )
+            self._tell(StorageReport(kind=KIND, state=MOUNTED, detail=failed))
 
     async def _run(self, action: str, limit_in_seconds: float) -> _Outcome:
         assert self._mount is not None  # noqa: S101 - both callers have seen it

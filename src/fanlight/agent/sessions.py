@@ -185,8 +185,12 @@ class SeatLife:
         self._in_background(self._start_session(message))
 
     async def _start_session(self, message: BeginSession) -> None:
+        await self._storage.restore(message.storage)
+        if not self._is_ending:
+            await self._start_programs(message)
+
+    async def _start_programs(self, message: BeginSession) -> None:
         try:
-            await self._storage.restore(message.storage)
             if not self._seat.is_administrators:  # a builder's session has no user of whom there is much to say
                 self._write_variables(USER_VARIABLES, message.environment)
             self._write_variables(MACHINE_VARIABLES, message.machine_environment)
