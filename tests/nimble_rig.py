@@ -6,7 +6,7 @@ What old clients send themselves is tried with them (tests/e2e); this one is for
 import asyncio
 import contextlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Interface
@@ -16,15 +16,18 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from fanlight.api.spec.nimble_model import nimble_model, nimble_table
 from fanlight.domain.access_keys import AccessKey
 from fanlight.domain.errors import ChangedMeanwhile
 from fanlight.domain.networks import Networks, SecurityGroup, Subnet
 from fanlight.domain.nimble.eulas import Eula
 from fanlight.domain.nimble.identifiers import ResourceKind, new_id
+from fanlight.domain.nimble.launch_profiles import LaunchProfile
 from fanlight.domain.nimble.resources import Resource, ResourceState, Status
 from fanlight.domain.nimble.streaming_images import StreamingImage
+from fanlight.domain.nimble.studio_components import StudioComponent
+from fanlight.domain.nimble.studios import Studio as StoredStudio
 from fanlight.domain.places import Scope
+from fanlight.nimble_client import write_model as write
 from fanlight.reconcilers.nimble_resources import NimbleResourceReconciler
 from fanlight.services import AppStreamServices
 from fanlight.store import Store
@@ -89,15 +92,11 @@ NEW_STUDIO = {
 
 
 def write_model(directory: Path) -> Path:
-    """Write model, paginators and waiters as botocore's loader wants them; return the directory for its search path."""
-    table, model = nimble_table(), nimble_model()
-    home = directory / "nimble" / "2020-08-01"
-    home.mkdir(parents=True, exist_ok=True)
-    description: Mapping[str, Any] = model._service_description
-    waiters = {name: {**waiter, "delay": 0} for name, waiter in table["waiters"].items()}
-    (home / "service-2.json").write_text(json.dumps(description))
-    (home / "paginators-1.json").write_text(json.dumps({"pagination": table["paginators"]}))
-    (home / "waiters-2.json").write_text(json.dumps({"version": 2, "waiters": waiters}))
+    """Write the model, with waiters that do not wait between two looks; return the directory for a search path."""
+    write(directory)
+    path = directory / "nimble" / "2020-08-01" / "waiters-2.json"
+    waiters = json.loads(path.read_text())["waiters"]
+    path.write_text(json.dumps({"version": 2, "waiters": {name: {**one, "delay": 0} for name, one in waiters.items()}}))
     return directory
 
 
@@ -131,6 +130,19 @@ class Nimble:
     async def settle_but_images(self) -> None:
         """Bring everything but streaming images to where it stays."""
         await self._settle(lambda resource: resource.KIND is not ResourceKind.STREAMING_IMAGE)
+
+    async def settle_one(self, resource_id: str) -> None:
+        reconciler = NimbleResourceReconciler(self.store.transactions, self.clock, NETWORKS, DELETED_KEPT)
+        await reconciler.reconcile(resource_id)
+
+    async def forget_everything(self) -> None:
+        """Empty the store of resources and tokens."""
+        async with self.store.transactions.begin(write=True) as work:
+            scope = Scope(KEY.account_id, "us-east-1")
+            for kind in (StoredStudio, StudioComponent, LaunchProfile, StreamingImage):
+                for one in await work.nimble.resources.page(kind, scope, states=frozenset(ResourceState), limit=1000):
+                    await work.nimble.resources.remove(one)
+            await work.commit()
 
     async def settle(self) -> None:
         """Bring everything to where it stays."""

@@ -16,6 +16,7 @@ from fanlight.config import Settings
 from fanlight.flags import with_settings
 from fanlight.image_commands import images_app
 from fanlight.key_commands import keys_app
+from fanlight.nimble_commands import nimble_app
 from fanlight.operations import commands as operations
 from fanlight.operations.errors import OperationFailed
 from fanlight.operations.presence import serving
@@ -35,6 +36,7 @@ db_app = typer.Typer(no_args_is_help=True, help="Look after the database.")
 app.add_typer(images_app, name="images")
 app.add_typer(db_app, name="db")
 app.add_typer(keys_app, name="keys")
+app.add_typer(nimble_app, name="nimble")
 app.add_typer(storage_app, name="storage")
 _CANNOT_LISTEN = {errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES}
 

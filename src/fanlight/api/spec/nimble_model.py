@@ -23,15 +23,20 @@ def nimble_table() -> Mapping[str, Any]:
 
 
 @cache
-def nimble_model() -> ServiceModel:
+def nimble_description() -> Mapping[str, Any]:
+    """Return the model in the form of botocore's own files."""
     table = nimble_table()
-    description = {
+    return {
         "version": "2.0",
         "metadata": {**table["metadata"], "protocols": [PROTOCOL]},
         "operations": {name: _operation(name, entry) for name, entry in table["operations"].items()},
         "shapes": table["shapes"],
     }
-    return ServiceModel(description, service_name=NIMBLE)
+
+
+@cache
+def nimble_model() -> ServiceModel:
+    return ServiceModel(nimble_description(), service_name=NIMBLE)
 
 
 def _operation(name: str, entry: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -118,17 +118,12 @@ async def find_machine(
 ) -> tuple[StreamingImage, Image | None]:
     """Return a streaming image of which sessions may be made, and what it is made of: None when that cannot be used now.
 
-    Raises NotFound, NotAvailable, InvalidCombination (a EULA that the studio has not accepted).
+    Raises NotFound, NotAvailable.
     """
     streaming_image = await work.nimble.resources.get(StreamingImage, scope, image_id, studio_id)
     if streaming_image.state not in USABLE:
         why = f"The streaming image {image_id} is {streaming_image.state}. A session needs one that is READY."
         raise NotAvailable("streaming image", image_id, why)
-    accepted = {one.eula_id for one in await work.nimble.acceptances.of_studio(scope, studio_id)}
-    if missing := [eula_id for eula_id in streaming_image.eula_ids if eula_id not in accepted]:
-        raise InvalidCombination(
-            f"The studio has not accepted the EULAs of the streaming image {image_id}: accept {', '.join(missing)} first."
-        )
     image = await work.images.find_by_id(streaming_image.image_id)
     is_usable = image is not None and image.state is ImageState.AVAILABLE
     if image is None or not is_usable or not await may_use(work, scope, image, ImageUse.FLEET):

@@ -1,0 +1,152 @@
+"""Clients of Nimble Studio from before it was closed, unmodified, against the simulated engine: boto3 1.34, JavaScript."""
+
+import json
+import os
+import sqlite3
+import subprocess
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from e2e.administrators import SAMPLE_IMAGE
+from e2e.installation import Installation
+from e2e.programs import program
+from e2e.test_clients import environment
+from fanlight.api.spec.nimble_model import nimble_table
+
+JS_CLIENT = "@aws-sdk/client-nimble@3.523.0"
+JS_PROGRAM = """
+import { NimbleClient, CreateStudioCommand, GetStudioCommand, DeleteStudioCommand, ListTagsForResourceCommand, TagResourceCommand,
+  UntagResourceCommand, CreateStudioComponentCommand, DeleteStudioComponentCommand, paginateListStudioComponents,
+  waitUntilStudioReady, waitUntilStudioComponentReady, waitUntilStudioComponentDeleted, waitUntilStudioDeleted }
+  from "@aws-sdk/client-nimble";
+const client = new NimbleClient({});
+const waits = { client, maxWaitTime: 60, minDelay: 1, maxDelay: 2 };
+const said = {};
+const role = "arn:aws:iam::000000000000:role/r";
+const made = await client.send(new CreateStudioCommand({ studioName: "script", displayName: "S", adminRoleArn: role, userRoleArn: role }));
+const studioId = made.studio.studioId;
+said.createdAt = made.studio.createdAt instanceof Date;
+await waitUntilStudioReady(waits, { studioId });
+await client.send(new TagResourceCommand({ resourceArn: made.studio.arn, tags: { a: "b", c: "d" } }));
+await client.send(new UntagResourceCommand({ resourceArn: made.studio.arn, tagKeys: ["a"] }));
+said.tags = (await client.send(new ListTagsForResourceCommand({ resourceArn: made.studio.arn }))).tags;
+const ids = [];
+for (const name of ["one", "two", "three"]) {
+  const component = await client.send(new CreateStudioComponentCommand({ studioId, name, type: "CUSTOM" }));
+  ids.push(component.studioComponent.studioComponentId);
+  await waitUntilStudioComponentReady(waits, { studioId, studioComponentId: ids.at(-1) });
+}
+said.pages = [];
+for await (const page of paginateListStudioComponents({ client, pageSize: 2 }, { studioId, types: ["CUSTOM", "COMPUTE_FARM"] }))
+  said.pages.push(page.studioComponents.length);
+said.errors = {};
+for (const [name, command] of Object.entries({
+  notFound: new GetStudioCommand({ studioId: "us-east-1:stid-0000000000000000" }),
+  conflict: new CreateStudioCommand({ studioName: "script", displayName: "S", adminRoleArn: role, userRoleArn: role }),
+  invalid: new CreateStudioCommand({ studioName: "Script!", displayName: "S", adminRoleArn: role, userRoleArn: role }) })) {
+  try { await client.send(command); } catch (error) {
+    said.errors[name] = [error.name, error.$metadata.httpStatusCode, Boolean(error.$metadata.requestId), Boolean(error.context)];
+  }
+}
+for (const studioComponentId of ids) {
+  await client.send(new DeleteStudioComponentCommand({ studioId, studioComponentId }));
+  await waitUntilStudioComponentDeleted(waits, { studioId, studioComponentId });
+}
+await client.send(new DeleteStudioCommand({ studioId }));
+await waitUntilStudioDeleted(waits, { studioId });
+said.state = (await client.send(new GetStudioCommand({ studioId }))).studio.state;
+console.log(JSON.stringify(said));
+"""
+
+
+def ami_of(installation: Installation, image_name: str) -> str:
+    """Return what `fanlight images list` shows where there is an engine."""
+    with closing(sqlite3.connect(installation.data_dir / "state" / "fanlight.db")) as store:
+        ((image_id,),) = store.execute("SELECT image_id FROM images WHERE name = ?", (image_name,)).fetchall()
+    return f"ami-{image_id[:17]}"
+
+
+def test_boto3_of_2024_lives_the_whole_life_of_a_studio(simulated: Installation) -> None:
+    done = subprocess.run(
+        [
+            program("nimble", "python"),
+            Path(__file__).with_name("nimble_walk.py"),
+            ami_of(simulated, SAMPLE_IMAGE),
+        ],
+        env=environment(simulated) | {"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=150,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    said = json.loads(done.stdout)
+    assert said["version"].startswith("1.34.")
+    assert said["same"]
+    assert said["waited"] == said["waiters"]
+    assert len(said["waiters"]) == len(nimble_table()["waiters"]) == 12
+    assert said["pages"] == {
+        "list_eula_acceptances": 0,
+        "list_eulas": 0,
+        "list_launch_profile_members": 1,
+        "list_launch_profiles": 1,
+        "list_streaming_images": 1,
+        "list_streaming_session_backups": 1,
+        "list_streaming_sessions": 1,
+        "list_studio_components": 1,
+        "list_studio_members": 1,
+        "list_studios": 1,
+    }
+    assert said["errors"] == {
+        "create_studio": ["ConflictException", 409, True],
+        "start_studio_sso_configuration_repair": ["ValidationException", 400, True],
+        "get_studio": ["ResourceNotFoundException", 404, True],
+        "delete_studio_component": ["ConflictException", 409, True],
+    }
+    assert (said["tags"], said["details"], said["started_from"]) == ({"c": "d"}, [1, 1], True)
+    assert said["url"].startswith(simulated.portal_url)
+
+
+@pytest.fixture(scope="module")
+def node_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    npm = program("node", "npm")
+    directory = tmp_path_factory.mktemp("node")
+    (directory / "package.json").write_text('{"type": "module", "private": true}')
+    done = subprocess.run(
+        [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", JS_CLIENT],
+        cwd=directory,
+        env={**os.environ, "PATH": f"{Path(npm).parent}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    (directory / "program.js").write_text(JS_PROGRAM)
+    return directory
+
+
+def test_the_javascript_client_of_2024_speaks_to_it_as_it_is(simulated: Installation, node_project: Path) -> None:
+    done = subprocess.run(
+        [program("node", "node"), "program.js"],
+        cwd=node_project,
+        env=environment(simulated),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads(done.stdout) == {
+        "createdAt": True,
+        "tags": {"c": "d"},
+        "pages": [2, 1],
+        "errors": {
+            "notFound": ["ResourceNotFoundException", 404, True, True],
+            "conflict": ["ConflictException", 409, True, True],
+            "invalid": ["ValidationException", 400, True, False],
+        },
+        "state": "DELETED",
+    }
