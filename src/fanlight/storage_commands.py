@@ -1,6 +1,7 @@
 """`fanlight storage`: what users keep in their home folders."""
 
 import asyncio
+import sys
 from collections.abc import Sequence
 from hashlib import sha256
 from typing import Annotated
@@ -13,6 +14,8 @@ from fanlight.config import Settings
 from fanlight.domain.errors import StorageUnavailable, StorageUnusable
 from fanlight.domain.user_storage import StorageUsage, scope_of_home_bucket
 from fanlight.flags import with_settings
+
+_WIDTH_IN_COLUMNS = 200
 
 storage_app = typer.Typer(no_args_is_help=True, help="Look at users' home folders.")
 
@@ -35,7 +38,9 @@ def usage(
         raise typer.Exit(1) from None
     digest = sha256(user.encode()).hexdigest() if user is not None else None
     shown = [one for one in found if digest is None or one.prefix.split("/")[2] == digest]
-    Console().print(table_of(shown, settings.home_folder_quota_in_mib * 2**20))
+    # Into a file or another program goes every line whole; on a terminal the long name of a user is folded.
+    console = Console(width=None if sys.stdout.isatty() else _WIDTH_IN_COLUMNS)
+    console.print(table_of(shown, settings.home_folder_quota_in_mib * 2**20))
 
 
 async def _ask(settings: Settings) -> Sequence[StorageUsage]:
@@ -51,7 +56,7 @@ async def _ask(settings: Settings) -> Sequence[StorageUsage]:
 def table_of(found: Sequence[StorageUsage], quota_in_bytes: int) -> Table:
     """Return a line for each user; users stand there as in the keys of the bucket."""
     right = [Column(name, justify="right") for name in ("MiB", "files", "of the quota")]
-    table = Table("account", "region", "user", *right, box=None, pad_edge=False)
+    table = Table("account", "region", Column("user", overflow="fold"), *right, box=None, pad_edge=False)
     for one in sorted(found, key=lambda one: (-one.size_in_bytes, one.bucket, one.prefix)):
         scope = scope_of_home_bucket(one.bucket)
         part = f"{one.size_in_bytes / quota_in_bytes:.0%}" if quota_in_bytes else "–"

@@ -15,6 +15,7 @@ ADA = StorageUsage(
     size_in_bytes=512 * 2**10,
     files=3,
 )
+LONG = StorageUsage(bucket=ADA.bucket, prefix=f"user/userpool/{'f' * 64}/", size_in_bytes=2**40, files=10**9)
 BOB = StorageUsage(
     bucket="appstream2-36fb080bb8-us-east-1-123456789012", prefix="user/federated/bbbb/", size_in_bytes=2**21, files=1
 )
@@ -32,6 +33,13 @@ def test_who_keeps_most_comes_first() -> None:
         ["123456789012", "us-east-1", "federated/bbbb", "2.0", "1", "–"],
         ["000000000000", "eu-west-1", "custom/aaaa", "0.5", "3", "–"],
     ]
+
+
+def test_no_part_of_a_users_name_is_left_out_where_there_is_little_room() -> None:
+    console = Console(width=80)
+    with console.capture() as captured:
+        console.print(table_of([LONG], 0))
+    assert captured.get().count("f") >= 64
 
 
 def test_the_quota_is_told_when_there_is_one() -> None:

@@ -5,6 +5,7 @@ process remembers nothing, so after its restart they are opened anew. Neighbours
 `buckets` looks after what is behind them.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -78,8 +79,7 @@ class DoorReconciler:
         self.opened[session_id] = session
         self._kinds.pop(session_id, None)
         await self.storage.close(session_id, but=kinds)
-        for kind in sorted(kinds):
-            await self._open(self.storage, session, kind, first_uid)
+        await asyncio.gather(*(self._open(self.storage, session, kind, first_uid) for kind in sorted(kinds)))
         self._kinds[session_id] = kinds
         return None
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import secrets
 from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import datetime, timedelta
 from typing import Any
@@ -91,7 +92,7 @@ class Reconcilers:
         self._doors = DoorReconciler(
             transactions=bounded,
             storage=storage,
-            tokens=door_tokens or DoorTokens(b""),
+            tokens=door_tokens or DoorTokens(secrets.token_bytes(32)),
             agents=agents,
             clock=clock,
             wake=self.wake,
