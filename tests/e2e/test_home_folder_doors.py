@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import boto3
 import pytest
@@ -95,14 +96,15 @@ def prefix_of(user: str) -> str:
 def test_root_of_the_sessions_instance_reaches_its_users_files_and_nobody_else(
     home_stack: str, administrator: Administrator, new_visitor: Callable[..., Visitor], s3: Any, doors: Doors
 ) -> None:
-    for user in ("doors-ada", "doors-bob"):
+    hers, his = (f"doors-{uuid4().hex}" for _ in range(2))  # who have no files of an earlier run
+    for user in (hers, his):
         new_visitor().open(administrator.url(home_stack, user, "text-editor"))
-    ada, bob = (administrator.session(home_stack, user) for user in ("doors-ada", "doors-bob"))
+    ada, bob = (administrator.session(home_stack, user) for user in (hers, his))
     wait_for(lambda: doors.ask(ada, "PROPFIND", "/")[0] == 207, timeout=20, what="Ada's door")
     wait_for(lambda: doors.ask(bob, "PROPFIND", "/")[0] == 207, timeout=20, what="Bob's door")
 
     assert doors.ask(ada, "PUT", "/letter.txt", given=b"Dear Bob")[0] == 201
-    key = f"{prefix_of('doors-ada')}letter.txt"
+    key = f"{prefix_of(hers)}letter.txt"
     stored = wait_for(
         lambda: [one["Key"] for one in s3.list_objects_v2(Bucket=BUCKET).get("Contents", ()) if one["Key"] == key],
         timeout=20,
@@ -111,21 +113,21 @@ def test_root_of_the_sessions_instance_reaches_its_users_files_and_nobody_else(
     assert s3.get_object(Bucket=BUCKET, Key=stored[0])["Body"].read() == b"Dear Bob"
 
     assert doors.ask(bob, "GET", "/letter.txt")[0] == 404
-    assert doors.ask(bob, "GET", f"/../../{sha256(b'doors-ada').hexdigest()}/letter.txt")[0] == 400
+    assert doors.ask(bob, "GET", f"/../../{sha256(hers.encode()).hexdigest()}/letter.txt")[0] == 400
     assert "letter" not in doors.ask(bob, "PROPFIND", "/")[1]
     assert doors.ask(ada, "GET", "/letter.txt", token="x" * 43)[0] == 401
     assert doors.ask(ada, "GET", "/letter.txt", inside=bob)[0] == 2, "her socket is in her instance alone"
     assert doors.ask(ada, "GET", "/letter.txt", as_user=True)[0] == 13, "users cannot reach the host's sockets"
 
     told = subprocess.run(
-        [sys.executable, "-m", "fanlight", "storage", "usage", "--user", "doors-ada"],
+        [sys.executable, "-m", "fanlight", "storage", "usage", "--user", hers],
         env=doors.installation.environment(), capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
     account, region, user, size, files, _ = told.stdout.splitlines()[1].split()
-    assert (account, region, f"user/{user}/") == ("000000000000", "us-east-1", prefix_of("doors-ada"))
+    assert (account, region, f"user/{user}/") == ("000000000000", "us-east-1", prefix_of(hers))
     assert (size, files) == ("0.0", "1")
 
-    s3.put_object(Bucket=BUCKET, Key=f"{prefix_of('doors-ada')}from outside.txt", Body=b"by an S3 tool")
+    s3.put_object(Bucket=BUCKET, Key=f"{prefix_of(hers)}from outside.txt", Body=b"by an S3 tool")
     wait_for(
         lambda: doors.ask(ada, "GET", "/from%20outside.txt") == (200, "by an S3 tool"),
         timeout=60,
