@@ -1,5 +1,6 @@
 """Snapshots of Incus keep their contract, through the privileged compute process."""
 
+import shutil
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -7,7 +8,7 @@ from instance_driver import MakeSpec
 from instance_snapshots import InstanceSnapshotsContract
 
 from fanlight.domain.instance_snapshots import InstanceSnapshots
-from fanlight.domain.ports import InstanceDriver
+from fanlight.domain.ports import InstanceDriver, Power
 from fanlight.drivers.incus.driver import IncusDriver
 from fanlight.drivers.incus.images import IncusImageStore
 from fanlight.drivers.incus.process import ComputeServer
@@ -62,6 +63,28 @@ class TestRemoteSnapshots(InstanceSnapshotsContract):
     @pytest.fixture
     def snapshots(self, connection: ComputeConnection) -> InstanceSnapshots:
         return RemoteSnapshots(connection)
+
+    async def test_a_snapshot_outlives_the_runtime_that_its_instance_had(
+        self, rig: IncusRig, snapshots: InstanceSnapshots, driver: InstanceDriver, spec: MakeSpec
+    ) -> None:
+        """Runtimes are pruned when no instance mounts them; those of snapshots are not asked for."""
+        runtimes = rig.settings.data_dir / "runtime"
+        for version in ("older", "newer"):
+            shutil.copytree(runtimes / "test", runtimes / version, symlinks=True)
+        wished = spec(labels={"runtime_version": "older"})
+        await driver.launch(wished)
+        await self.has_power(driver, wished.instance_id, Power.RUNNING)
+        await self.write(wished.instance_id, "first")
+        await driver.stop(wished.instance_id)
+        await snapshots.create(wished.instance_id, "one")
+        await driver.start(wished.instance_id, "newer")
+        await driver.stop(wished.instance_id)
+        shutil.rmtree(runtimes / "older")
+        await snapshots.restore(wished.instance_id, "one")
+        await driver.start(wished.instance_id, "newer")
+        await self.has_power(driver, wished.instance_id, Power.RUNNING)
+        await self.read(wished.instance_id, "first")
+        await driver.terminate(wished.instance_id)
 
     @pytest.fixture
     def spec(self, rig: IncusRig) -> MakeSpec:
