@@ -24,6 +24,7 @@ ARRIVAL_LIMIT_IN_SECONDS = 60.0  # as long as a start may take before it counts 
 # Of one user. A page has one stream and one question under way; reloads and further tabs leave some behind for a while.
 STREAMS_HELD_AT_ONCE = 8
 QUESTIONS_HELD_AT_ONCE = 32
+READINGS_HELD_AT_ONCE = 8  # lists of folders and zips, which cost more than they look
 _LOOK_IN_SECONDS = 1.0  # whether the browser that waits is still there
 
 
@@ -40,6 +41,7 @@ class Gateway:
     endpoints: Mapping[str, tuple[Network, ...]] = field(default_factory=dict)  # of AccessEndpoints: id → networks
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     held_streams: Places = field(default_factory=lambda: Places(STREAMS_HELD_AT_ONCE))
+    held_readings: Places = field(default_factory=lambda: Places(READINGS_HELD_AT_ONCE))
     held_questions: Places = field(default_factory=lambda: Places(QUESTIONS_HELD_AT_ONCE))
 
     def stream_client(self, version: str | None = None) -> str | None:

@@ -41,9 +41,10 @@ async def room(request: web.Request) -> web.StreamResponse:
 async def list_folder(request: web.Request) -> web.StreamResponse:
     """GET api/home/folder?path: lines of JSON as they come, the last one {"isWhole": true}."""
     session = await _browsing(request)
-    home = request.app[GATEWAY].home
-    async with home.ask("GET", session.view.session_id, "folder", _path(request)) as answer:
-        return await _pass_on(request, answer, {"Content-Type": "application/x-ndjson"})
+    gateway = request.app[GATEWAY]
+    with gateway.held_readings.place(request.match_info["ref"]):
+        async with gateway.home.ask("GET", session.view.session_id, "folder", _path(request)) as answer:
+            return await _pass_on(request, answer, {"Content-Type": "application/x-ndjson"})
 
 
 async def download(request: web.Request) -> web.StreamResponse:
@@ -56,7 +57,8 @@ async def download(request: web.Request) -> web.StreamResponse:
 async def download_folder(request: web.Request) -> web.StreamResponse:
     """GET api/home/zip?path: a folder with all that is in it."""
     name = unquote(_path(request)["path"].rstrip("/").rpartition("/")[2], errors="replace") or "Home Folder"
-    return await _hand_out(request, "zip", f"{name}.zip", {})
+    with request.app[GATEWAY].held_readings.place(request.match_info["ref"]):
+        return await _hand_out(request, "zip", f"{name}.zip", {})
 
 
 async def make_folder(request: web.Request) -> web.StreamResponse:

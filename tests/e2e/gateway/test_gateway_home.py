@@ -3,7 +3,9 @@
 import asyncio
 import io
 import json
+import os
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from typing import Any
 
 import aiohttp
@@ -172,6 +174,17 @@ async def test_what_the_storage_says_reaches_the_page_in_words(
     await home.doors.close("session-1")
     found, body = await ask(http, "GET", f"{page}api/home/folder", {"path": ""})
     assert (found, json.loads(body)["code"]) == (503, "AWAY")
+
+
+async def test_so_many_zips_at_once_and_no_more(rig: Rig, home: Home, http: aiohttp.ClientSession) -> None:
+    page = await begin(rig, http, home)
+    (home.stored / "large").write_bytes(os.urandom(16 * 2**20))  # more than all buffers on the way hold
+    async with AsyncExitStack() as stack:
+        for _ in range(8):
+            answer = await stack.enter_async_context(http.get(f"{page}api/home/zip", params={"path": ""}))
+            assert answer.status == 200
+        status, body = await ask(http, "GET", f"{page}api/home/folder", {"path": ""})
+        assert (status, json.loads(body)["code"]) == (429, "TOO_MANY")
 
 
 async def test_without_a_storage_process_the_page_hears_that_it_is_away(rig: Rig, http: aiohttp.ClientSession) -> None:

@@ -270,7 +270,7 @@ async def _free_name(folder: UserFolder, steps: Steps) -> Steps:
 
 
 def _append(path: Path, offset: int, piece: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         view, at = memoryview(piece), offset
         while view:
