@@ -5,6 +5,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import tempfile
 import zipfile
 from collections.abc import AsyncIterator, Callable
@@ -531,6 +532,32 @@ async def test_a_folder_that_went_meanwhile_is_told(page: Page) -> None:
     await page.said("DELETE", "file", path="Letters")
     status, said = await page.said("PUT", "uploads/upload-1", data=b"x", path="Letters/a", size="2", offset="1")
     assert (status, said["code"]) == (404, "NOT_FOUND")
+
+
+async def test_a_server_that_was_killed_comes_up_again(page: Page) -> None:
+    await page.send("a.txt", b"x")
+    way = page.home.way_to(SESSION)
+    assert way is not None
+    (server,) = [
+        int(process.name)
+        for process in Path("/proc").iterdir()
+        if process.name.isdigit()
+        and _command_of(process)[1:3] == ["serve", "webdav"]
+        and str(way.upstream) in " ".join(_command_of(process))
+    ]
+    os.kill(server, signal.SIGKILL)
+    async with asyncio.timeout(20):
+        while (await page.ask("GET", "folder", path=""))[0] != 200:
+            await asyncio.sleep(0.05)
+    assert await page.names() == ["a.txt"]
+    assert (await page.send("b.txt", b"x", upload="upload-2"))[1]["state"] == "SAVED"
+
+
+def _command_of(process: Path) -> list[str]:
+    try:
+        return (process / "cmdline").read_text().split("\0")
+    except OSError:  # it has just ended
+        return []
 
 
 async def test_ten_thousand_names_are_listed(page: Page) -> None:

@@ -20,6 +20,7 @@ from fanlight.storage.links import LeadsAway, no_links
 from fanlight.storage.usage import Usage
 
 PIECE_IN_BYTES = 256 * 1024
+_LISTING_PIECE_IN_BYTES = 32 * 1024  # its entries are read in one go, while all others wait
 # A large folder is read before its first name is sent, a large tree is copied or removed before the answer.
 _SILENCE_IN_SECONDS = 300.0
 _LISTING_SILENCE_IN_SECONDS = 60.0
@@ -213,15 +214,14 @@ class _Multistatus:
     """Reads the answer of PROPFIND piece by piece: it may have a hundred thousand entries."""
 
     def __init__(self) -> None:
-        self._parser: ET.XMLPullParser[ET.Element] = ET.XMLPullParser(("start", "end"))
-        self._root: ET.Element | None = None
+        self._parser: ET.XMLPullParser[ET.Element] = ET.XMLPullParser(("end",))
 
     async def read(self, answer: aiohttp.ClientResponse) -> AsyncIterator[list[Entry]]:
         """Raises FolderAway when it breaks off."""
         if answer.status != HTTPStatus.MULTI_STATUS:
             return
         try:
-            async for piece in _within(answer.content.iter_chunked(PIECE_IN_BYTES)):
+            async for piece in _within(answer.content.iter_chunked(_LISTING_PIECE_IN_BYTES)):
                 self._parser.feed(piece)
                 if entries := self._complete():
                     yield entries
@@ -231,12 +231,10 @@ class _Multistatus:
 
     def _complete(self) -> list[Entry]:
         found = []
-        for event, element in cast("Iterator[tuple[str, ET.Element]]", self._parser.read_events()):
-            if self._root is None:
-                self._root = element
-            if event == "end" and element.tag == "{DAV:}response":
+        for _, element in cast("Iterator[tuple[str, ET.Element]]", self._parser.read_events()):
+            if element.tag == "{DAV:}response":
                 found.append(_entry_of(element))
-                self._root.clear()
+                element.clear()  # so that a hundred thousand of them take no room
         return found
 
 
