@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy import insert, text
 from sqlalchemy.exc import IntegrityError, InvalidRequestError
 from store_contents_contract import StoreContentsContract
+from store_nimble_contract import StoreNimbleContract
 from store_samples import HERE, NOW, fleet, instance, put, session, stack
 from store_scaling_contract import StoreScalingContract
 
@@ -35,7 +36,7 @@ from fanlight.store import tables as t
 WRITER = Path(__file__).with_name("store_writer.py")
 
 
-class StoreContract(StoreContentsContract, StoreScalingContract):
+class StoreContract(StoreContentsContract, StoreNimbleContract, StoreScalingContract):
     # ── Units of work ─────────────────────────────────────────────────────────────────────────────────────────────
 
     async def test_what_is_not_committed_never_happened(self, store: Store) -> None:

@@ -74,14 +74,16 @@ class Policy:
 
 
 READ_ONLY_VERBS = ("Describe", "Get", "List")
-READ_ONLY_SERVICES = ("application-autoscaling", "appstream", "cloudwatch", "ec2", "sts", "tag")
+READ_ONLY_SERVICES = ("application-autoscaling", "appstream", "cloudwatch", "ec2", "sts", "tag", "nimble")
 
 
 def read_only_policy() -> "Policy":
     """Return the policy that lets everything be seen and nothing be done. A streaming URL is a deed: it opens a session."""
     actions = [f"{service}:{verb}*" for service in READ_ONLY_SERVICES for verb in READ_ONLY_VERBS]
     statement = {"Sid": "ReadOnly", "Effect": "Allow", "Action": actions, "Resource": ANYTHING}
-    return parse_policy(json.dumps({"Version": VERSIONS[0], "Statement": [statement]}))
+    # It shows the URL of a stream that somebody made for another.
+    deed = {"Sid": "NoUrls", "Effect": "Deny", "Action": "nimble:GetStreamingSessionStream", "Resource": ANYTHING}
+    return parse_policy(json.dumps({"Version": VERSIONS[0], "Statement": [statement, deed]}))
 
 
 @lru_cache(maxsize=256)

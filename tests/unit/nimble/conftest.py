@@ -43,7 +43,15 @@ def quotas() -> str:
 
 
 @pytest.fixture
-async def nimble(empty_database: Path, models: Path, tmp_path: Path, quotas: str) -> AsyncIterator[Nimble]:
+def writes_per_second() -> float:
+    """For tests of throttling; 0: as often as one likes."""
+    return 0.0
+
+
+@pytest.fixture
+async def nimble(
+    empty_database: Path, models: Path, tmp_path: Path, quotas: str, writes_per_second: float
+) -> AsyncIterator[Nimble]:
     shutil.copy(empty_database, tmp_path / "fanlight.db")
     clock, portal, woken = Clock(), ["http://localhost:8080"], set[str]()
     async with open_store(f"sqlite:///{tmp_path / 'fanlight.db'}") as store:
@@ -59,7 +67,7 @@ async def nimble(empty_database: Path, models: Path, tmp_path: Path, quotas: str
         )
         await services.access_keys.ensure(KEY.access_key_id, KEY.secret_access_key, KEY.account_id)
         audit = AuditLog(tmp_path / "audit.jsonl")
-        settings = ApiSettings(regions=("us-east-1", "us-west-2"), is_strict=True)
+        settings = ApiSettings(regions=("us-east-1", "us-west-2"), is_strict=True, writes_per_second=writes_per_second)
         revision = store.transactions.revision
         app = make_api_app(aws_services(), services, services.access_keys.find, settings, audit, revision=revision)
         runner = make_api_runner(app, shutdown_timeout=timedelta(seconds=0.5))

@@ -37,7 +37,11 @@ from fanlight.services import AppStreamServices
 from fanlight.services.nimble.studio_components import ComponentMembers
 
 _ROLE = "Nobody assumes the role; it is kept and shown."
-_WITHOUT_EFFECT = {"runtimeRoleArn": _ROLE, "secureInitializationRoleArn": _ROLE}
+_WITHOUT_EFFECT = {
+    "configuration.sharedFileSystemConfiguration": "Nothing mounts the file system yet; it is kept and shown.",
+    "runtimeRoleArn": _ROLE,
+    "secureInitializationRoleArn": _ROLE,
+}
 
 
 def shown(component: domain.StudioComponent, tags: Tags) -> types.StudioComponent:
