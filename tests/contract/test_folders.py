@@ -17,11 +17,13 @@ import pytest
 import pytest_asyncio
 
 from fanlight.agent.accounts import Account, Seat
+from fanlight.agent.bookmarks import add_bookmark
 from fanlight.agent.folder_mounts import NOTE, mounted_at
 from fanlight.agent.folders import MOUNTED, OFFLINE, Folder
 from fanlight.agent.processes import ExitHandler, Program
 from fanlight.agent.rclone import FolderPlace, unsent_in
 from fanlight.agentwire.messages import StorageMount
+from fanlight.domain.errors import StorageUnusable
 from fanlight.domain.user_storage import StorageDoor, StorageKind
 from fanlight.storage.rclone import PROGRAM
 from fanlight.storage.sessions import DIRECTORY, SessionDoors, on_this_host
@@ -95,7 +97,8 @@ class Rig:
         self.files = root / "home" / "user" / "MyFiles"
         self.files.mkdir(parents=True)
         os.chown(self.files, 1000, 1000)
-        self.doors = SessionDoors(root, on_this_host(root / "buckets"))
+        self.bucket_problem = ""
+        self.doors = SessionDoors(root, replace(on_this_host(root / "buckets"), ensure=self._ensure))
         self.doors.prepare()
         (root / "bin").mkdir()
         helper = root / "bin" / "fusermount3"
@@ -110,6 +113,11 @@ class Rig:
 
     def new_folder(self) -> Folder:
         return Folder(self.place, self.processes, on_change=self._changed)
+
+    async def _ensure(self, bucket: str) -> None:
+        assert bucket == DOOR.bucket
+        if self.bucket_problem:
+            raise StorageUnusable(self.bucket_problem)
 
     def _changed(self) -> None:
         self.news += 1
@@ -176,6 +184,23 @@ async def test_what_is_saved_arrives_and_what_is_put_there_is_seen(rig: Rig) -> 
     await rig.until((rig.home / "from outside.txt").exists)
     assert await rig.end() == []
     assert mounted_at("HOMEFOLDERS") == []
+
+
+async def test_file_choosers_offer_the_folder(rig: Rig) -> None:
+    bookmarks = rig.root / "home" / "user" / ".config" / "gtk-3.0" / "bookmarks"
+    rig.folder.begin()
+    line = "file:///home/user/MyFiles/HomeFolder Home Folder\n"
+    assert bookmarks.read_text() == line
+    assert (bookmarks.stat().st_uid, bookmarks.parent.stat().st_uid) == (1000, 1000)
+    await rig.end()
+    add_bookmark(rig.root / "home" / "user", Seat(0).user, "/home/user/MyFiles/HomeFolder")
+    assert bookmarks.read_text() == line, "once"
+    bookmarks.unlink()
+    (rig.root / "victim").write_text("")
+    bookmarks.symlink_to(rig.root / "victim")
+    with pytest.raises(OSError, match="symbolic links"):
+        add_bookmark(rig.root / "home" / "user", Seat(0).user, "/home/user/MyFiles/HomeFolder")
+    assert (rig.root / "victim").read_text() == ""
 
 
 async def test_nobody_else_reads_it_and_no_link_is_made_in_it(rig: Rig) -> None:
@@ -284,6 +309,29 @@ async def test_link_in_the_folders_place_is_not_followed_and_everything_is_sent_
     await rig.until(lambda: "place" in rig.folder.report.detail)
     assert mounted_at("HOMEFOLDERS") == [str(rig.place.hidden)]
     assert await rig.end() == []
+
+
+async def test_room_that_is_left_shows_as_the_room_of_the_folder(rig: Rig) -> None:
+    (rig.stored / "old").write_bytes(b"x" * 4096)
+    await rig.doors.open(replace(DOOR, quota_in_bytes=1 << 20))
+    rig.folder.begin()
+    await rig.until(lambda: rig.folder.report.state == MOUNTED)
+    room = "import os; s = os.statvfs('HomeFolder'); print(s.f_blocks * s.f_frsize, s.f_bavail * s.f_frsize)"
+    assert await rig.as_user(room) == f"{1 << 20} {(1 << 20) - 4096}"
+    assert await rig.as_user("import os; print(os.listdir('HomeFolder'))") == "['old']"
+    await rig.end()
+
+
+async def test_bucket_that_cannot_be_used_leaves_what_was_seen_in_sight(rig: Rig) -> None:
+    (rig.stored / "old").write_text("old")
+    await rig.mounted()
+    rig.bucket_problem = "gone"
+    await rig.until(lambda: rig.folder.report.state == OFFLINE, seconds=40)
+    rig.folder.refresh()
+    assert await rig.as_user("import os; print(os.listdir('HomeFolder'))") == "['old']"
+    rig.bucket_problem = ""
+    await rig.until(lambda: rig.folder.report.state == MOUNTED)
+    await rig.end()
 
 
 async def test_quota_that_is_used_up_is_told(rig: Rig) -> None:

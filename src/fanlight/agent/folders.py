@@ -12,13 +12,20 @@ import logging
 import signal
 import time
 from collections.abc import Callable
-from http import HTTPStatus
 
+from fanlight.agent.bookmarks import add_bookmark
 from fanlight.agent.folder_mounts import make_placeholder, mounted_at
 from fanlight.agent.processes import Processes
-from fanlight.agent.rclone import FolderPlace, RcloneControl, Unsent, mount_program, unmount_program, unsent_in
+from fanlight.agent.rclone import (
+    FolderPlace,
+    RcloneControl,
+    Unsent,
+    does_door_answer,
+    mount_program,
+    unmount_program,
+    unsent_in,
+)
 from fanlight.agent.system import make_directory
-from fanlight.agent.unix_http import ask
 from fanlight.agentwire import QUOTA_USED_UP
 from fanlight.agentwire.messages import StorageReport
 
@@ -35,7 +42,6 @@ STARTING_POLL_IN_SECONDS = 0.05
 WATCH_IN_SECONDS = 2.0
 ENDING_POLL_IN_SECONDS = 0.2
 DOOR_RETRY_IN_SECONDS = 1.0
-DOOR_LIMIT_IN_SECONDS = 5.0
 FIRST_PAUSE_IN_SECONDS, LONGEST_PAUSE_IN_SECONDS = 0.2, 5.0  # before rclone is started again
 HEALTHY_AFTER_IN_SECONDS = 20.0
 FORGET_IN_SECONDS = 20.0  # what others change is seen after that, and the seconds that the host's side remembers
@@ -81,7 +87,16 @@ class Folder:
             make_directory(str(path), 0, 0, 0o700)
         if has_user:
             make_placeholder(str(self._place.files_directory), self._place.mount.folder)
+            self._bookmark()
         self._living = asyncio.get_running_loop().create_task(self._live())
+
+    def _bookmark(self) -> None:
+        seat = self._place.seat
+        home, path = self._place.root / seat.user.home.lstrip("/"), f"{seat.files_directory}/{self._place.mount.folder}"
+        try:
+            add_bookmark(home, seat.user, path)
+        except OSError as error:  # a comfort, no more
+            log.info("no bookmark of a folder", extra={"kind": self._place.mount.kind, "why": str(error)})
 
     def refresh(self) -> None:
         """Somebody else has changed the files: look at once, and when the host's side must have seen it too."""
@@ -104,7 +119,7 @@ class Folder:
             self._count(unsent_in(self._place.cache))
             if self._is_ending and not self._unsent[0]:
                 return
-            if not self._unsent[0] and not await self._does_door_answer():
+            if not self._unsent[0] and not await does_door_answer(self._place):
                 self._tell(OFFLINE, NO_DOOR)
                 await self._pause(DOOR_RETRY_IN_SECONDS)
                 continue
@@ -180,7 +195,7 @@ class Folder:
         if self._is_only_sending and not unsent:
             return True
         has_failed = any(one.tries > 0 for one in unsent)
-        is_open = await self._does_door_answer()
+        is_open = await does_door_answer(self._place)
         with contextlib.suppress(OSError):
             await self._hurry(unsent, is_open=is_open, has_failed=has_failed)
             if not places:
@@ -230,19 +245,6 @@ class Folder:
             if not one.is_uploading and not one.is_due and (self._is_only_sending or one.tries):
                 await self._control.send_now(one.upload_id)
         self._hurried_at = time.monotonic()
-
-    async def _does_door_answer(self) -> bool:
-        try:
-            answer = await ask(
-                self._place.door,
-                "PROPFIND",
-                "/",
-                headers={"Authorization": self._place.authorization, "Depth": "0"},
-                limit_in_seconds=DOOR_LIMIT_IN_SECONDS,
-            )
-        except OSError:
-            return False
-        return answer.status == HTTPStatus.MULTI_STATUS
 
     # ── What is told ──────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -10,6 +10,7 @@ import os
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,14 @@ from fanlight.agentwire.messages import StorageMount
 CACHES = "/var/cache/fanlight"
 REMOTE = "files"  # a name of its own: the cache is found again under it
 DOOR_USER = "session"  # whom the door expects
+DOOR_CHECK = "X-Fanlight-Check"  # on a PROPFIND: also whether the bucket can be used
 WRITE_BACK_IN_SECONDS = 2
 # How long a listing is good when nobody says otherwise. The agent has rclone forget sooner, but only while the door
-# answers: what was seen stays in sight while it does not.
-LISTING_IN_HOURS = 24
+# answers: what was seen stays in sight for a while when it does not.
+# How much room there is, is asked anew that seldom as well.
+LISTING_IN_MINUTES = 10
 SMALLEST_CACHE, KEPT_FREE = 256 << 20, 256 << 20
-_LIMIT_IN_SECONDS = 10.0
+DOOR_LIMIT_IN_SECONDS, _LIMIT_IN_SECONDS = 5.0, 10.0
 _NOW = -1_000_000.0  # an expiry that is long over
 
 
@@ -94,7 +97,7 @@ def mount_program(place: FolderPlace, *, is_shown: bool) -> Program:
         "--cache-dir", str(place.cache),
         # Neither ever drops what was not sent.
         "--vfs-cache-max-size", f"{cache_size}B", "--vfs-cache-min-free-space", f"{KEPT_FREE}B",
-        "--dir-cache-time", f"{LISTING_IN_HOURS}h", "--poll-interval", "0",
+        "--dir-cache-time", f"{LISTING_IN_MINUTES}m", "--poll-interval", "0",
         "--vfs-read-chunk-size", "16M", "--buffer-size", "4M",
         # What fails is said at once: uploads are tried again all the same, and a program must not stand still.
         "--contimeout", "5s", "--low-level-retries", "1",
@@ -182,12 +185,22 @@ class RcloneControl:
             body=json.dumps(values or {}).encode(),
             limit_in_seconds=_LIMIT_IN_SECONDS,
         )
-        if answer.status != 200 and not may_fail:  # noqa: PLR2004 - of HTTP
+        if answer.status != HTTPStatus.OK and not may_fail:
             raise OSError(f"rclone answers {answer.status} to {command}")
         try:
             return json.loads(answer.body)
         except ValueError as error:
             raise OSError(f"rclone's answer to {command} is not understood") from error
+
+
+async def does_door_answer(place: FolderPlace) -> bool:
+    """Whether it does, and has a bucket behind it that can be used."""
+    headers = {"Authorization": place.authorization, "Depth": "0", DOOR_CHECK: "1"}
+    try:
+        answer = await ask(place.door, "PROPFIND", "/", headers=headers, limit_in_seconds=DOOR_LIMIT_IN_SECONDS)
+    except OSError:
+        return False
+    return answer.status == HTTPStatus.MULTI_STATUS
 
 
 def unsent_in(cache: Path) -> tuple[int, int]:

@@ -42,7 +42,12 @@ def examine_host(settings: Settings) -> list[Finding]:
     for path in (Path("/etc/subuid"), Path("/etc/subgid")):
         findings += id_range(str(path), _text(path))
     findings += controllers(_text(Path("/sys/fs/cgroup/cgroup.controllers")), _text(Path("/proc/mounts")))
-    findings += _devices() + lxcfs(_text(Path("/proc/mounts"))) + protocols(_text(Path("/etc/protocols")))
+    findings += (
+        _devices()
+        + fuse(Path("/dev/fuse"))
+        + lxcfs(_text(Path("/proc/mounts")))
+        + protocols(_text(Path("/etc/protocols")))
+    )
     return findings + process_ids(_text(Path("/proc/sys/kernel/pid_max"))) + memory(_text(Path("/proc/meminfo")))
 
 
@@ -132,6 +137,12 @@ def _devices() -> list[Finding]:
         return [ok("loop devices")]
     what = "no loop devices: the storage pool cannot be a btrfs file"
     return [warning(what, f"sudo modprobe loop; {SETUP}; or make the Incus pool on a disk of its own")]
+
+
+def fuse(device: Path) -> list[Finding]:
+    if device.is_char_device():
+        return [ok("FUSE")]
+    return [warning(f"{device} is missing: sessions have no home folders", "sudo modprobe fuse")]
 
 
 def lxcfs(mounts: str) -> list[Finding]:

@@ -24,6 +24,7 @@ from fanlight.unix_sockets import uid_of_peer
 log = logging.getLogger(__name__)
 
 USER = "session"
+CHECK = "X-Fanlight-Check"  # on a PROPFIND: is the bucket there as well
 # Without COPY, which would grow past a quota unseen; no mount asks for it.
 METHODS = frozenset({"OPTIONS", "HEAD", "GET", "PUT", "DELETE", "PROPFIND", "PROPPATCH", "MKCOL", "MOVE"})
 _UPSTREAM = "http://storage.invalid"
@@ -46,7 +47,10 @@ _HOP_BY_HOP = frozenset(
 
 
 class Front:
-    """Serve `application` on the session's socket. `first_uid` is the host's uid of the instance's root."""
+    """Serve `application` on the session's socket. `first_uid` is the host's uid of the instance's root.
+
+    `check` raises StorageUnusable when the bucket cannot be used: rclone says so only when it has to look into it.
+    """
 
     def __init__(
         self,
@@ -56,11 +60,13 @@ class Front:
         first_uid: int,
         usage: Usage,
         read_anew: Callable[[str], Awaitable[None]],
+        check: Callable[[], Awaitable[None]],
         leads_away: LeadsAway = no_links,
     ) -> None:
         """`read_anew` raises StorageUnusable for a folder that cannot be read: rclone would list it as an empty one."""
         self._read_anew = read_anew
         self._upstream, self._first_uid, self._usage, self._leads_away = upstream, first_uid, usage, leads_away
+        self._check = check
         self._expected = f"Basic {b64encode(f'{USER}:{token}'.encode()).decode()}"
         self._http: aiohttp.ClientSession | None = None
         self.application = web.Application(handler_args={"auto_decompress": False})
@@ -90,12 +96,23 @@ class Front:
                 return await self._put(request, headers)
             if request.method == "PROPFIND" and headers.get("Depth") != "0":
                 await self._read_anew(_target_of(request))
+            if request.method == "PROPFIND" and CHECK in request.headers and not await self._is_usable():
+                return web.Response(status=HTTPStatus.BAD_GATEWAY)  # asked all the time: no word of it here
+            if _asks_for_room(request) and (left := await self._usage.left()) is not None:
+                return _room((self._usage.quota_in_bytes or 0) - left, max(left, 0))
             return await self._pass(request, headers)
         except StorageUnusable as error:
             log.warning("users' files cannot be reached", extra={"why": str(error)})
         except (aiohttp.ClientError, TimeoutError, OSError):
             log.debug("a request for users' files broke off", exc_info=True)
         return web.Response(status=HTTPStatus.BAD_GATEWAY)
+
+    async def _is_usable(self) -> bool:
+        try:
+            await self._check()
+        except StorageUnusable:
+            return False
+        return True
 
     def _refusal_of(self, request: web.Request) -> HTTPStatus | None:
         peer = uid_of_peer(request.transport.get_extra_info("socket") if request.transport else None)
@@ -151,6 +168,22 @@ class Front:
     def _client(self) -> aiohttp.ClientSession:
         assert self._http is not None  # noqa: S101 - requests come while the application runs
         return self._http
+
+
+def _asks_for_room(request: web.Request) -> bool:
+    """Whether rclone wants to know how much fits: it asks nothing else about the uppermost directory with a body."""
+    is_about = request.method == "PROPFIND" and request.headers.get("Depth") == "0" and request.can_read_body
+    return is_about and _target_of(request) == "/"
+
+
+def _room(used: int, left: int) -> web.Response:
+    text = (
+        '<?xml version="1.0" encoding="UTF-8"?><D:multistatus xmlns:D="DAV:"><D:response><D:href>/</D:href><D:propstat>'
+        f"<D:prop><D:quota-available-bytes>{left}</D:quota-available-bytes>"
+        f"<D:quota-used-bytes>{used}</D:quota-used-bytes></D:prop><D:status>HTTP/1.1 200 OK</D:status>"
+        "</D:propstat></D:response></D:multistatus>"
+    )
+    return web.Response(status=HTTPStatus.MULTI_STATUS, text=text, content_type="application/xml")
 
 
 def climbs(target: str) -> bool:

@@ -20,6 +20,7 @@ from aiohttp import web
 
 from fanlight.domain.errors import StorageUnusable
 from fanlight.domain.user_storage import StorageDoor, StorageKind, StorageUsage
+from fanlight.storage.bucket_checks import BucketCheck
 from fanlight.storage.embedded_s3 import KeyPair
 from fanlight.storage.files.folders import NothingThere, UserFolder, Way
 from fanlight.storage.front import Front
@@ -121,6 +122,7 @@ class SessionDoors:
         self._remote = remote
         self._open: dict[str, _Open] = {}  # by door id
         self._usages: dict[tuple[str, str], Usage] = {}
+        self._checks: dict[str, BucketCheck] = {}
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # by session
 
     def prepare(self) -> None:
@@ -186,6 +188,7 @@ class SessionDoors:
             first_uid=door.first_uid,
             usage=self._usage_of(door),
             read_anew=partial(_read_anew, UserFolder(self._way_of(door))),
+            check=self._check_of(door.bucket),
             leads_away=self._remote.links_below(door.bucket, door.prefix),
         )
         runner = web.AppRunner(front.application, access_log=None, shutdown_timeout=1.0, auto_decompress=False)
@@ -223,6 +226,9 @@ class SessionDoors:
 
     def _sockets_of(self, door: StorageDoor) -> Sequence[Path]:
         return self._upstream_of(door), self._remote_control_of(door)
+
+    def _check_of(self, bucket: str) -> Callable[[], Awaitable[None]]:
+        return self._checks.setdefault(bucket, BucketCheck(partial(self._remote.ensure, bucket))).check
 
     def _usage_of(self, door: StorageDoor) -> Usage:
         place = (door.bucket, door.prefix)

@@ -86,6 +86,8 @@ def test_an_old_kernel_is_refused(release: str, level: str) -> None:
 def test_what_only_costs_comfort_is_a_warning() -> None:
     assert levels(hosts.lxcfs("proc /proc proc rw 0 0\n")) == ["warning"]
     assert levels(hosts.lxcfs("lxcfs /var/lib/lxcfs fuse.lxcfs rw 0 0\n")) == ["ok"]
+    assert levels(hosts.fuse(Path("/dev/null"))) == ["ok"]
+    assert levels(hosts.fuse(Path("/nowhere/fuse"))) == ["warning"]
     assert levels(hosts.protocols("")) == ["warning"]
     assert levels(hosts.process_ids("32768\n")) == ["warning"]
     assert levels(hosts.process_ids("4194304\n")) == ["ok"]

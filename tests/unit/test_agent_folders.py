@@ -1,0 +1,138 @@
+"""What of a folder needs no root: how rclone is started, what its cache says, how it and the door are asked."""
+
+import asyncio
+import json
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from fanlight.agent import folder_mounts
+from fanlight.agent.accounts import Seat
+from fanlight.agent.folder_mounts import make_placeholder, mounted_at, opened
+from fanlight.agent.rclone import FolderPlace, RcloneControl, does_door_answer, mount_program, unsent_in
+from fanlight.agent.unix_http import ask
+from fanlight.agentwire.messages import StorageMount
+
+MOUNT = StorageMount(kind="HOMEFOLDERS", socket="d.sock", token="the secret", folder="HomeFolder")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> FolderPlace:
+    made = FolderPlace(seat=Seat(3, is_shared=True), mount=MOUNT, root=tmp_path)
+    made.cache.mkdir(parents=True)
+    return made
+
+
+@asynccontextmanager
+async def serving(answer: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
+    """Answer every request with these bytes; give the socket and what was asked."""
+    asked: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.read(65_536))
+        writer.write(answer)
+        writer.close()
+
+    with tempfile.TemporaryDirectory(prefix="fl-") as directory:  # short: a socket's path has at most 107 bytes
+        path = f"{directory}/a.sock"
+        async with await asyncio.start_unix_server(serve, path):
+            yield path, asked
+
+
+def test_rclone_gets_its_secret_in_its_environment_alone_and_the_files_are_the_users(place: FolderPlace) -> None:
+    program = mount_program(place, is_shown=True)
+    assert program.account.uid == 0
+    command = " ".join(program.arguments)
+    assert "the secret" not in command
+    assert place.authorization not in command
+    assert [name for name, value in program.environment.items() if place.authorization in value] == [
+        "RCLONE_CONFIG_FILES_HEADERS"
+    ]
+    assert "--uid 10006 --gid 10006 --umask 077" in command
+    assert program.environment["FANLIGHT_FOLDER_PATH"].endswith("/home/user3/MyFiles/HomeFolder")
+    assert program.environment["PATH"] == "/opt/fanlight/runtime/bin", "nothing of the image is run"
+
+
+def test_what_only_sends_has_no_place_in_the_users_sight(place: FolderPlace) -> None:
+    assert "FANLIGHT_FOLDER_PATH" not in mount_program(place, is_shown=False).environment
+
+
+def test_cache_tells_what_has_not_arrived(place: FolderPlace) -> None:
+    records = place.cache / "vfsMeta" / "files{x}" / "deep"
+    assert unsent_in(place.cache) == (0, 0)
+    records.mkdir(parents=True)
+    (records / "sent").write_text(json.dumps({"Size": 7, "Dirty": False}))
+    (records / "one").write_text(json.dumps({"Size": 5, "Dirty": True}))
+    (records.parent / "two").write_text(json.dumps({"Size": 6, "Dirty": True}))
+    (records / "torn").write_text('{"Size": 5, "Dir')
+    (records / "strange").write_text("[]")
+    assert unsent_in(place.cache) == (2, 11)
+
+
+async def test_answer_is_read_to_its_end() -> None:
+    async with serving(b'HTTP/1.1 200 OK\r\nX: y\r\n\r\n{"queue": []}') as (path, asked):
+        answer = await ask(path, "POST", "/vfs/queue", body=b"{}", limit_in_seconds=5)
+        assert (answer.status, answer.body) == (200, b'{"queue": []}')
+        assert asked[0].startswith(b"POST /vfs/queue HTTP/1.0\r\n")
+        assert asked[0].endswith(b"\r\n\r\n{}")
+
+
+@pytest.mark.parametrize("said", [b"", b"nonsense", b"HTTP/1.0 abc\r\n\r\n"])
+async def test_what_is_no_answer_is_an_error(said: bytes) -> None:
+    async with serving(said) as (path, _):
+        with pytest.raises(OSError, match="no answer"):
+            await ask(path, "GET", "/", limit_in_seconds=5)
+
+
+async def test_rclones_queue_is_what_is_unsent() -> None:
+    entry = {"name": "a", "id": 4, "size": 9, "expiry": -2.5, "tries": 1, "delay": 2, "uploading": True}
+    text = json.dumps({"queue": [entry, {**entry, "id": 5, "expiry": 1.5, "uploading": False}]})
+    async with serving(b"HTTP/1.0 200 OK\r\n\r\n" + text.encode()) as (path, _):
+        first, second = await RcloneControl(Path(path)).unsent()
+        assert (first.upload_id, first.size, first.is_uploading, first.is_due) == (4, 9, True, True)
+        assert (second.upload_id, second.is_uploading, second.is_due) == (5, False, False)
+    async with serving(b"HTTP/1.0 500 Oh\r\n\r\n{}") as (path, _):
+        control = RcloneControl(Path(path))
+        with pytest.raises(OSError, match="500"):
+            await control.unsent()
+        await control.send_now(4)  # has gone meanwhile
+
+
+@pytest.mark.parametrize(("status", "is_open"), [(207, True), (502, False), (401, False)])
+async def test_door_answers_when_it_lists_its_uppermost_directory(
+    monkeypatch: pytest.MonkeyPatch, place: FolderPlace, status: int, is_open: object
+) -> None:
+    async with serving(f"HTTP/1.0 {status} x\r\n\r\n".encode()) as (path, _):
+        monkeypatch.setattr(FolderPlace, "door", path)
+        assert await does_door_answer(place) is is_open
+    assert not await does_door_answer(place), "nobody listens any more"
+
+
+def test_mounts_are_found_wherever_their_user_has_moved_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = (
+        r"36 35 0:52 / /home/user/My\040Files\134/x rw,nosuid - fuse.fanlight HOMEFOLDERS rw,user_id=0",
+        "37 35 0:53 / /somewhere rw - fuse.fanlight GOOGLE_DRIVE rw",
+        "38 35 0:54 / /home/user/other rw shared:1 - fuse.other HOMEFOLDERS rw",
+    )
+    (tmp_path / "mountinfo").write_text("\n".join(lines) + "\n")
+    monkeypatch.setattr(folder_mounts, "Path", lambda _: tmp_path / "mountinfo")
+    assert mounted_at("HOMEFOLDERS") == ["/home/user/My Files\\/x"]
+    assert mounted_at("ONE_DRIVE") == []
+
+
+def test_no_link_is_followed_to_the_folders_place(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    with opened(str(tmp_path / "real")):
+        pass
+    with pytest.raises(OSError, match="Not a directory"), opened(str(tmp_path / "link")):
+        pass
+    make_placeholder(str(tmp_path / "real"), "HomeFolder")
+    make_placeholder(str(tmp_path / "real"), "HomeFolder")
+    assert [path.name for path in (tmp_path / "real" / "HomeFolder").iterdir()] == ["NOT CONNECTED.txt"]
+    (tmp_path / "real" / "Trap").symlink_to(tmp_path)
+    with pytest.raises(OSError, match="Not a directory"):
+        make_placeholder(str(tmp_path / "real"), "Trap")
