@@ -96,7 +96,7 @@ def prefix_of(user: str) -> str:
 def test_root_of_the_sessions_instance_reaches_its_users_files_and_nobody_else(
     home_stack: str, administrator: Administrator, new_visitor: Callable[..., Visitor], s3: Any, doors: Doors
 ) -> None:
-    hers, his = (f"doors-{uuid4().hex}" for _ in range(2))  # who have no files of an earlier run
+    hers, his = (f"doors-{uuid4().hex[:12]}" for _ in range(2))  # who have no files of an earlier run
     for user in (hers, his):
         new_visitor().open(administrator.url(home_stack, user, "text-editor"))
     ada, bob = (administrator.session(home_stack, user) for user in (hers, his))
