@@ -4,6 +4,7 @@ import json
 import os
 import sqlite3
 import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -150,3 +151,51 @@ def test_the_javascript_client_of_2024_speaks_to_it_as_it_is(simulated: Installa
         },
         "state": "DELETED",
     }
+
+
+def test_the_import_command_brings_a_studio_back_once(simulated: Installation, tmp_path: Path) -> None:
+    """The sample outputs of the AWS CLI have more members than any request: what belongs in none is left out."""
+    role = "arn:aws:iam::123456789012:role/studio-admin"
+    studio = {
+        "studio": {
+            "studioId": "us-west-2:stid-nyoqq12fteqy1x48",
+            "studioName": "oldstudio",
+            "displayName": "Old Studio",
+            "adminRoleArn": role,
+            "userRoleArn": role,
+            "state": "READY",
+            "createdAt": "2022-01-27T20:29:35+00:00",
+        }
+    }
+    component = {"studioComponentId": "oldOne", "name": "farm", "type": "COMPUTE_FARM", "state": "READY"}
+    image = {"streamingImageId": "oldImage", "name": "Linux", "ec2ImageId": "ami-1", "state": "READY"}
+    profile = {
+        "launchProfileId": "oldProfile",
+        "name": "artists",
+        "ec2SubnetIds": [],
+        "launchProfileProtocolVersions": ["2021-03-31"],
+        "streamConfiguration": {
+            "clipboardMode": "ENABLED",
+            "ec2InstanceTypes": ["g4dn.xlarge"],
+            "streamingImageIds": ["oldImage"],
+        },
+        "studioComponentIds": ["oldOne"],
+        "state": "READY",
+    }
+    documents = [studio, {"studioComponents": [component]}, {"streamingImages": [image]}, {"launchProfile": profile}]
+    for number, document in enumerate(documents):
+        (tmp_path / f"{number}.json").write_text(json.dumps(document))
+    command = [sys.executable, "-m", "fanlight", "nimble", "import", *map(str, sorted(tmp_path.iterdir()))]
+    command += ["--image", f"ami-1={ami_of(simulated, SAMPLE_IMAGE)}"]
+    said = [
+        subprocess.run(
+            command, env=simulated.environment(), capture_output=True, text=True, check=True, timeout=60
+        ).stdout
+        for _ in range(2)
+    ]
+    names = ["studio us-west-2:stid-nyoqq12fteqy1x48", "streaming image oldImage", "studio component oldOne"]
+    for name in [*names, "launch profile oldProfile"]:
+        assert f"  {name} → " in said[0].partition("to be done by hand")[0]
+    assert said[0].startswith("made\n")
+    assert said[1].startswith("there already\n")
+    assert "made\n" not in said[1]
