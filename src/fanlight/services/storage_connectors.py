@@ -1,11 +1,16 @@
 """The rules of StorageConnectors: what stacks may say of where their users' files are."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fanlight.domain.errors import InvalidCombination, NotSupported
 from fanlight.domain.places import Scope
 from fanlight.domain.user_storage import StorageConnector, StorageKind
+
+MOST_DOMAINS = 10  # as the service's console has it; its API does not say
+# What stands behind the @ of a mail address.
+_DOMAIN = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z][A-Za-z0-9-]{0,61}[A-Za-z0-9]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +47,8 @@ def _checked(one: WantedConnector, wanted: Sequence[WantedConnector], scope: Sco
         )
     if kind != "HOMEFOLDERS" and not one.domains:
         raise InvalidCombination(f"StorageConnectors: {kind} needs at least one of Domains.")
+    _check_domains(kind, "Domains", one.domains)
+    _check_domains(kind, "DomainsRequireAdminConsent", one.domains_require_admin_consent)
     connector = StorageConnector(
         kind=StorageKind(kind),
         domains=one.domains,
@@ -54,6 +61,18 @@ def _checked(one: WantedConnector, wanted: Sequence[WantedConnector], scope: Sco
             f"{_as_is(connector.resource_identifier(scope))}. Leave it out."
         )
     return connector
+
+
+def _check_domains(kind: str, member: str, domains: Sequence[str]) -> None:
+    if len(domains) > MOST_DOMAINS:
+        raise InvalidCombination(
+            f"StorageConnectors: {member} of {kind} has {len(domains)} domains; it has at most {MOST_DOMAINS}."
+        )
+    for domain in domains:
+        if not _DOMAIN.fullmatch(domain):
+            raise InvalidCombination(
+                f"StorageConnectors: {member} of {kind}: {domain!r} is no domain of mail addresses, such as example.org."
+            )
 
 
 def _as_is(identifier: str | None) -> str:
