@@ -20,7 +20,7 @@ from rich.table import Table
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "tests")]
 
-from benchmarks import api, gateway, images, streams  # noqa: E402 - found through the lines above
+from benchmarks import api, folders, gateway, images, streams  # noqa: E402 - found through the lines above
 from benchmarks.rows import Row  # noqa: E402
 
 BENCHMARKS: dict[str, Callable[..., list[Row]]] = {
@@ -29,6 +29,7 @@ BENCHMARKS: dict[str, Callable[..., list[Row]]] = {
     "api": api.measure,
     "fleet": streams.measure_fleet,
     "images": images.measure,
+    "folders": folders.measure,
 }
 
 

@@ -82,7 +82,7 @@ class Buckets:
         try:
             self._client.put_bucket_policy(Bucket=bucket, Policy=_keeping(bucket))
         except ClientError as error:
-            if error.response["ResponseMetadata"]["HTTPStatusCode"] not in (400, 403, 404, 405, 501):
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] not in (400, 403, 404, 405, 409, 501):
                 raise
             log.warning("a bucket has no policy that keeps people from deleting it", extra={"bucket": bucket})
 
