@@ -93,7 +93,7 @@ async def test_users_of_one_instance_have_a_folder_each_and_leave_nothing_of_it(
         await ada.leave()
         left = await bob.as_root("ls -d /var/cache/fanlight/0 /run/seats/0; pgrep -af 'rclone mount'; cat /proc/mounts")
         assert left.output.count("No such file") == 2, left.output
-        assert left.output.count("rclone mount") == 1, "of Bob alone"
+        assert left.output.count("bin/rclone mount") == 1, "of Bob alone"
         stored = {path.name for path in (house.stored("ada") / "names").iterdir()}
         assert {name for name in NAMES if name not in stored} == set()
         assert (house.stored("ada") / "hers").read_text() == "secret\n"
