@@ -202,12 +202,14 @@ def test_an_endpoint_with_another_clock_is_told_to_the_administrator_and_nothing
     ada = work("faults-zoe")
     s3.is_skewed = True
     digest = ada.save("notes.txt", 2000)
-    work("faults-kim", is_mounted=False)  # sessions start all the same
+    kim = work("faults-kim", is_mounted=False)  # sessions start all the same
+    kim.page.folder_becomes("OFFLINE")
     wait_for(errors, timeout=50, what="a StackError")
     assert errors()[0]["ErrorCode"] == "STORAGE_CONNECTOR_ERROR"
     ada.page.folder_becomes("OFFLINE", unsent=True)
     s3.is_skewed = False
     ada.arrives("notes.txt", digest)
+    kim.page.folder_becomes("MOUNTED")
     wait_for(lambda: not errors(), timeout=50, what="no StackError any more")
 
 
