@@ -23,6 +23,7 @@ from fanlight.control.app import make_control_app, serve_control
 from fanlight.control.changes import SessionChanges
 from fanlight.controlwire import CONTROL_SOCKET_NAME
 from fanlight.domain.errors import DomainError, DriverUnavailable
+from fanlight.domain.file_systems import SharedDirectory
 from fanlight.domain.image_archives import ImageArchives
 from fanlight.domain.instance_snapshots import InstanceSnapshots
 from fanlight.domain.networks import Networks
@@ -36,6 +37,7 @@ from fanlight.drivers.agents import AgentSockets
 from fanlight.drivers.s3 import S3Objects
 from fanlight.drivers.storage import StorageConnection
 from fanlight.eulas_file import EulasFileInvalid, read_eulas
+from fanlight.file_systems_file import FileSystemsFileInvalid, read_file_systems
 from fanlight.installation import INSTALLATION_ID, METRICS_TOKEN, NotInstallable, identity_of
 from fanlight.networks_file import read_networks
 from fanlight.reconcilers import Reconcilers, ReconcilerSettings
@@ -131,6 +133,7 @@ async def _assemble(settings: Settings, stack: AsyncExitStack) -> _Parts:
         agents=agents,
         clock=clock,
         networks=networks,
+        file_systems=_file_systems(settings),
         workshop=workshop,
         snapshots=engine.snapshots,
         archives=ArchiveTools(archives=image_archives, objects=objects, icons=image_files),
@@ -207,6 +210,14 @@ def _eulas(settings: Settings) -> tuple[Eula, ...]:
     try:
         return read_eulas(settings.nimble_eulas_file)
     except EulasFileInvalid as error:
+        raise NotInstallable(str(error)) from None
+
+
+def _file_systems(settings: Settings) -> tuple[SharedDirectory, ...]:
+    """Raises NotInstallable when the file cannot be read, or says what cannot be."""
+    try:
+        return read_file_systems(settings)
+    except FileSystemsFileInvalid as error:
         raise NotInstallable(str(error)) from None
 
 

@@ -98,6 +98,10 @@ class Settings(BaseSettings):
         None,
         description="TOML file with the licence agreements that images come with in Nimble Studio (see docs/nimble.md).",
     )
+    nimble_file_systems_file: Path | None = Field(
+        None,
+        description="TOML file that says which directories of this host are the shared file systems of Nimble Studio's components (see docs/nimble.md); readable for the group fanlight.",
+    )
     nimble_deleted_kept_in_seconds: float = Field(
         1800.0,
         gt=0,

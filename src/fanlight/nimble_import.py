@@ -53,7 +53,7 @@ _PROFILE_MEMBERS = ("description", "ec2SubnetIds", "launchProfileProtocolVersion
 
 _OF_COMPONENT_TYPES = {
     "ACTIVE_DIRECTORY": "instances here join no Active Directory; take it out of launch profiles.",
-    "SHARED_FILE_SYSTEM": "its file system is not mounted in instances yet (docs/nimble.md).",
+    "SHARED_FILE_SYSTEM": "say in the file systems file which directory of the host it is (docs/nimble.md).",
     "LICENSE_SERVICE": "let instances reach its endpoint, by subnet and security groups.",
     "COMPUTE_FARM": "let instances reach its endpoint, by subnet and security groups.",
 }

@@ -7,6 +7,7 @@ import os
 
 from fanlight.config import Settings
 from fanlight.doctor.engines import examine_engines
+from fanlight.doctor.file_systems import examine_file_systems
 from fanlight.doctor.findings import Finding
 from fanlight.doctor.hosts import examine_host
 from fanlight.doctor.networks import examine_networks
@@ -17,7 +18,7 @@ __all__ = ["Finding", "examine"]
 
 def examine(settings: Settings) -> list[Finding]:
     """Return what was found, in the order in which it should be mended. Never raises for a bad host."""
-    findings = examine_places(settings) + examine_networks(settings)
+    findings = examine_places(settings) + examine_networks(settings) + examine_file_systems(settings)
     if settings.compute == "incus":
         findings += examine_host(settings)
         if os.geteuid() == 0:  # others cannot open the socket, and have been told to become root

@@ -36,7 +36,7 @@ def examine_networks(settings: Settings) -> list[Finding]:
     return findings or [ok(f"{len(networks.subnets)} subnets, {len(networks.groups)} security groups in {path}")]
 
 
-def readability(path: Path) -> list[Finding]:
+def readability(path: Path, name: str = "networks file") -> list[Finding]:
     """Look whether the unprivileged api process can read the file."""
     found = path.stat()
     is_readable = bool(found.st_mode & stat.S_IROTH) or (
@@ -46,7 +46,7 @@ def readability(path: Path) -> list[Finding]:
     closed = next((parent for parent in path.absolute().parents if not parent.stat().st_mode & stat.S_IXOTH), None)
     if is_readable and closed is None:
         return []
-    what = f"the networks file {path} is not readable for the group {SHARED_GROUP}"
+    what = f"the {name} {path} is not readable for the group {SHARED_GROUP}"
     mend = f"chgrp {SHARED_GROUP} {path}; chmod 0640 {path}"
     return [fatal(what, f"put it elsewhere, such as /etc/fanlight: {closed} is closed" if closed else mend)]
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fanlight.domain.access_keys import AccessKey
+from fanlight.domain.file_systems import FileSystemMount
 from fanlight.domain.fleet_capacity import StateCounts
 from fanlight.domain.fleets import Fleet
 from fanlight.domain.image_builders import ImageBuilder
@@ -65,6 +66,7 @@ class InstanceSpec:
 
     It gets a network interface if it `has_internet_access` or `subnet_ids` name where it may have one: in one of them,
     the engine chooses. Without groups the default group says what it may reach (`domain.networks`).
+    `file_systems` are those of the host that it mounts, by the names that the operator gave them.
     `places` is how many sessions it may have at a time. The label `runtime_version` chooses the runtime that is
     mounted; an engine that mounts one adds it when it is missing.
     """
@@ -77,6 +79,7 @@ class InstanceSpec:
     has_internet_access: bool
     subnet_ids: tuple[str, ...] = ()
     security_group_ids: tuple[str, ...] = ()
+    file_systems: tuple[FileSystemMount, ...] = ()
     places: int = 1
     role: InstanceRole = InstanceRole.STREAMING
     labels: Mapping[str, str] = field(default_factory=dict)

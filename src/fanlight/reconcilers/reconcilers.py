@@ -4,12 +4,13 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from fanlight.agentwire import display_uid_of
 from fanlight.domain.errors import DomainError
+from fanlight.domain.file_systems import SharedDirectory
 from fanlight.domain.image_tasks import BuildTask, ImageTask, TaskKind
 from fanlight.domain.instance_snapshots import InstanceSnapshots
 from fanlight.domain.networks import Networks
@@ -57,7 +58,7 @@ def _ignore(_: StreamingSession) -> None:
 class Reconcilers:
     """Run `run` as a task for the life of the process. `wake` is the services' `Wake`; it may be called at any time.
 
-    `networks` are what the operator offers to fleets, `workshop` has the instances that are launched to look after
+    `networks` are what the operator offers to fleets, `file_systems` to the sessions of studios, `workshop` has the instances that are launched to look after
     images, `snapshots` are those of instances that outlive a stop. `storage` keeps users' files, None: sessions have
     none; `door_tokens` go with it. `session_changed` is called after each write to a session, `session_idled` when its streams must be cut because the
     user was idle for too long: after that write. `files_lost` when files that a user saved were given up.
@@ -73,6 +74,7 @@ class Reconcilers:
         agents: AgentChannel,
         clock: Clock,
         networks: Networks,
+        file_systems: Sequence[SharedDirectory] = (),
         workshop: ImageWorkshop,
         snapshots: InstanceSnapshots,
         settings: ReconcilerSettings | None = None,
@@ -158,6 +160,7 @@ class Reconcilers:
             sightings=self._sightings,
             clock=clock,
             settings=self._settings,
+            file_systems=file_systems,
             wake=self.wake,
             sessions_of=sessions_of,
         )

@@ -21,6 +21,7 @@ from fanlight.domain.errors import (
     NetworkUnusable,
     NotSupported,
 )
+from fanlight.domain.file_systems import SharedDirectory, plan_mounts
 from fanlight.domain.instance_snapshots import InstanceSnapshots
 from fanlight.domain.instances import new_instance_id
 from fanlight.domain.nimble.instance_types import size_of
@@ -90,6 +91,7 @@ class StudioSessionReconciler:
     sightings: Sightings
     clock: Clock
     settings: ReconcilerSettings
+    file_systems: Sequence[SharedDirectory] = ()
     wake: Wake
     sessions_of: dict[str, set[str]]
 
@@ -144,9 +146,12 @@ class StudioSessionReconciler:
     # ── Up ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _bring_up(self, session: StudioSession, step: Submit | PowerOn) -> None:
+        settings = session.settings
+        mounts, left_out = plan_mounts(settings.file_systems, self.file_systems, session.scope.account_id)
         try:
             if isinstance(step, Submit):
-                await self.instances.launch(self._spec_of(session))
+                await self.instances.launch(replace(self._spec_of(session), file_systems=mounts))
+                settings = replace(settings, left_out=left_out)
             else:
                 await self.instances.start(session.instance_id, session.agent_version)
         except InstanceMissing:
@@ -155,7 +160,7 @@ class StudioSessionReconciler:
             await self._note_failure(session, error)
         else:
             # What the engine shows from now on is the machine of this start, and no look of before counts.
-            await self._save(replace(session, accepted_at=self.clock.now(), retry_at=None))
+            await self._save(replace(session, accepted_at=self.clock.now(), retry_at=None, settings=settings))
             await self.sightings.look()
 
     @staticmethod

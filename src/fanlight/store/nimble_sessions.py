@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import bindparam, delete, or_, select
 
+from fanlight.domain.file_systems import FileSystemWish
 from fanlight.domain.nimble.resources import Status
 from fanlight.domain.nimble.session_backups import BACKUP, SessionBackup
 from fanlight.domain.nimble.sessions import (
@@ -84,7 +85,9 @@ def _from_row(row: AnyRow) -> StudioSession:
 def _settings(stored: Mapping[str, Any]) -> SessionSettings:
     durations = {name: timedelta(seconds=stored[name]) for name in _DURATIONS}
     volume = Volume(**stored["volume"]) if stored["volume"] else None
-    return SessionSettings(**{**stored, **durations, "volume": volume})
+    wishes = tuple(FileSystemWish(**one) for one in stored.get("file_systems", ()))
+    named = {"file_systems": wishes, "left_out": tuple(stored.get("left_out", ()))}
+    return SessionSettings(**{**stored, **durations, "volume": volume, **named})
 
 
 def _script(stored: Mapping[str, Any]) -> InitializationScript:

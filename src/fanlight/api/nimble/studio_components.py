@@ -38,7 +38,7 @@ from fanlight.services.nimble.studio_components import ComponentMembers
 
 _ROLE = "Nobody assumes the role; it is kept and shown."
 _WITHOUT_EFFECT = {
-    "configuration.sharedFileSystemConfiguration": "Nothing mounts the file system yet; it is kept and shown.",
+    "configuration.sharedFileSystemConfiguration.windowsMountDrive": "Machines are Linux; it is kept and shown.",
     "runtimeRoleArn": _ROLE,
     "secureInitializationRoleArn": _ROLE,
 }

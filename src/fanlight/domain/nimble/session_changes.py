@@ -13,6 +13,7 @@ from fanlight.domain.nimble.sessions import (
     VolumeRetention,
 )
 
+LONGEST_MESSAGE = 500
 CREATING = Status(
     code=StudioSessionCode.STREAMING_SESSION_CREATE_IN_PROGRESS, message="The streaming session is being created."
 )
@@ -75,6 +76,9 @@ def become_ready(session: StudioSession, now: datetime) -> StudioSession:
     """Return the session that its user may use; its longest time begins. Raises TransitionRefused."""
     status = READY if session.state is StudioSessionState.CREATE_IN_PROGRESS else STARTED
     ends_at, settings = now + session.settings.max_length, session.settings
+    if settings.left_out:
+        missing = "; ".join(settings.left_out)
+        status = replace(status, message=f"{status.message} Not mounted: {missing}."[:LONGEST_MESSAGE])
     return replace(
         session.after(StudioSessionEvent.BECAME_READY, status, now),
         has_run=True,

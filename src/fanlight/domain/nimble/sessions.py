@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from fanlight.domain.file_systems import FileSystemWish
 from fanlight.domain.machine import Machine
 from fanlight.domain.nimble.identifiers import ResourceKind, arn_of
 from fanlight.domain.nimble.resources import Status
@@ -134,6 +135,8 @@ class SessionSettings:
 
     `upload_root` is where uploaded files are to be found besides MyFiles, None: users may not upload.
     `joins_directory`: a component of the profile is an Active Directory, which no machine here can join.
+    `file_systems` are wishes: which of them are on the host is known when the machine is launched, and `left_out` says then
+    what it went without, and why.
     `terminates_automatically` and `is_persistent` are AutomaticTerminationMode and SessionPersistenceMode.
     """
 
@@ -147,6 +150,8 @@ class SessionSettings:
     backups_to_retain: int = 0
     volume: Volume | None = None
     joins_directory: bool = False
+    file_systems: tuple[FileSystemWish, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     @property
     def can_stop(self) -> bool:

@@ -31,12 +31,14 @@ from fanlight.domain.ports import Capabilities, InstanceSpec, ObservedInstance, 
 from fanlight.drivers.incus import instances
 from fanlight.drivers.incus.bridges import Bridge, PreparedBridges
 from fanlight.drivers.incus.client import IncusClient, IncusRefused
+from fanlight.drivers.incus.file_systems import Offered, devices_of, without_withdrawn
 from fanlight.drivers.incus.id_blocks import BLOCK, free_block, ids_of
 from fanlight.drivers.incus.images import NO_ROOM
 from fanlight.drivers.incus.power import destroy, start, stop
 from fanlight.drivers.incus.preparation import prepare_host, prepare_store
 from fanlight.drivers.incus.shares import Shares
 from fanlight.drivers.incus.socket_directories import Owner, SocketDirectories
+from fanlight.file_systems_file import FileSystemsFileInvalid, read_file_systems
 from fanlight.networks_file import NetworksFileInvalid, read_networks
 
 log = logging.getLogger(__name__)
@@ -67,6 +69,8 @@ class IncusDriver:
         self._blocks: list[int] = []  # of ids, of this host
         self._guard = shares.guard_of(settings)
         self._networks = Networks()
+        self._file_systems: Offered = {}
+        self._has_idmapped_mounts = False
         self._bridges = PreparedBridges(of_subnet={})
         # By instance; what Incus shows is added at each launch.
         self._seats, self._ways, self._first_uids = shares.seats, shares.ways, shares.first_uids
@@ -109,14 +113,17 @@ class IncusDriver:
             raise DriverUnavailable(
                 f"The run directory {self._run_dir} is too long a path for sockets below it. Set a shorter --run-dir."
             )
-        paths = (self._run_dir / "instances", self._runtimes)
+        paths: tuple[Path, ...] = (self._run_dir / "instances", self._runtimes)
         self._blocks = self._shares.blocks_for(self._settings.incus_socket)
         try:
             self._networks = read_networks(self._settings.networks_file, self._settings.incus_subnet)
-        except NetworksFileInvalid as error:
+            self._file_systems = {one.name: one for one in read_file_systems(self._settings)}
+        except (NetworksFileInvalid, FileSystemsFileInvalid) as error:
             raise DriverUnavailable(str(error)) from error
+        await self._withdraw_file_systems()
+        paths += tuple(dict.fromkeys(one.path for one in self._file_systems.values()))
         prepared = await prepare_host(self._client, self._settings, self._networks, paths)
-        self._bridges = prepared.bridges
+        self._bridges, self._has_idmapped_mounts = prepared.bridges, prepared.has_idmapped_mounts
         await self._guard_host(await self._list_everywhere())
         await self._guard.restore()
         try:
@@ -129,6 +136,38 @@ class IncusDriver:
             streams_pixels=True,
             separates_users=True,
         )
+
+    async def _withdraw_file_systems(self) -> None:
+        """Take from instances what the operator does not offer any more. Raises DriverUnavailable."""
+        try:
+            found = await self._client.get("instances", recursion=1)
+        except IncusRefused:
+            return  # there is no project yet
+        for one in filter(instances.is_ours, found):
+            # Seldom: the operator changed the file while machines had what was in it.
+            async with self._lock(one["name"]):
+                await self._withdraw_from(one)
+
+    async def _withdraw_from(self, found: Mapping[str, Any]) -> None:
+        """Raises DriverUnavailable."""
+        kept, instance_id = without_withdrawn(found["devices"], self._file_systems), found["name"]
+        if kept == found["devices"]:
+            return
+        with suppress(OSError):  # the directory of all others; what is wrong with it is told next
+            self._sockets().prepare()
+        self._make_directories(instance_id)  # Incus takes no change of an instance whose mounts have no source
+        body = {key: found[key] for key in ("architecture", "config", "description", "ephemeral", "profiles")}
+        try:
+            await self._client.run("PUT", f"instances/{instance_id}", {**body, "devices": kept})
+        except IncusRefused as refused:
+            raise DriverUnavailable(
+                f"A file system cannot be taken from {instance_id}: {refused.text}. Stop it, or offer the file system again."
+            ) from refused
+        finally:
+            if found["status"] == "Stopped":
+                with suppress(OSError):  # `remove_leftovers` looks again
+                    self._sockets().remove(instance_id)
+        log.info("file systems withdrawn", extra={"instance_id": instance_id})
 
     async def prepare_store(self) -> None:
         """Make pool and project ready, for building images and not for launching. Raises DriverUnavailable."""
@@ -312,6 +351,7 @@ class IncusDriver:
         Raises CapacityExhausted, NetworkUnusable, DriverUnavailable.
         """
         directories = self._sockets()
+        file_systems = devices_of(spec.file_systems, self._file_systems, has_idmapped_mounts=self._has_idmapped_mounts)
         await self._reserve(spec)
         try:
             self._make_directories(spec.instance_id)
@@ -325,6 +365,7 @@ class IncusDriver:
             pool=self._settings.incus_pool,
             first_uid=self._first_uids[spec.instance_id],
             seat=self._seats.get(spec.instance_id),
+            file_systems=file_systems,
         )
 
     def _make_directories(self, instance_id: str) -> None:

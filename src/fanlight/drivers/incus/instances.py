@@ -4,7 +4,7 @@ import ipaddress
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from fanlight.domain.errors import CapacityExhausted, SubnetExhausted
 from fanlight.domain.networks import NetworkInterface, free_address, interface_id_of, mac_of
 from fanlight.domain.ports import InstanceRole, InstanceSpec, ObservedInstance, Power
 from fanlight.drivers.incus.bridges import Bridge
+from fanlight.drivers.incus.file_systems import Devices
 from fanlight.drivers.incus.guard import Way
 
 # Incus's rule for names, in lower case; short enough for the path of a socket.
@@ -62,6 +63,7 @@ class Place:
     pool: str
     first_uid: int
     seat: Seat | None
+    file_systems: Devices = field(default_factory=dict)
 
 
 def request_of(spec: InstanceSpec, place: Place) -> dict[str, Any]:
@@ -117,6 +119,7 @@ def _devices_of(spec: InstanceSpec, place: Place) -> dict[str, dict[str, str]]:
     if spec.role is InstanceRole.STREAMING:
         # For the mounts of users' files, which the agent makes; nobody but the guest's root may open it.
         devices["fuse"] = {"type": "unix-char", "source": FUSE, "path": FUSE, "mode": "0600", "required": "false"}
+    devices |= place.file_systems
     if seat := place.seat:
         devices["eth0"] = {
             "type": "nic",

@@ -25,6 +25,8 @@ from fanlight.domain.errors import (
     SubnetMissing,
     SubnetUnusable,
 )
+from fanlight.domain.file_systems import MOST_MOUNTS, FileSystemMount, mistake_in_mount_point, overlapping
+from fanlight.domain.file_systems import NAME as FILE_SYSTEM_NAME
 from fanlight.domain.image_archives import ArchiveNotTaken, ArchiveReport
 from fanlight.domain.images import MADE_HERE, Application
 from fanlight.domain.networks import NetworkInterface
@@ -65,7 +67,8 @@ def read_spec(body: Any) -> InstanceSpec:
     """Raises MalformedRequest."""
     members = _read(body, _SPEC)
     names = {name: tuple(members[name]) for name in ("subnet_ids", "security_group_ids")}
-    return InstanceSpec(**(members | names | {"role": InstanceRole(members["role"])}))
+    mounts = tuple(FileSystemMount(**one) for one in members["file_systems"])
+    return InstanceSpec(**(members | names | {"role": InstanceRole(members["role"]), "file_systems": mounts}))
 
 
 def write_spec(spec: InstanceSpec) -> dict[str, Any]:
@@ -78,6 +81,7 @@ def write_spec(spec: InstanceSpec) -> dict[str, Any]:
         "has_internet_access": spec.has_internet_access,
         "subnet_ids": list(spec.subnet_ids),
         "security_group_ids": list(spec.security_group_ids),
+        "file_systems": [asdict(mount) for mount in spec.file_systems],
         "places": spec.places,
         "role": spec.role.value,
         "labels": dict(spec.labels),
@@ -231,6 +235,22 @@ def _are_network_names(value: Any) -> bool:
     )
 
 
+def _are_mounts(value: Any) -> bool:
+    if not isinstance(value, list) or len(value) > MOST_MOUNTS or not all(map(_is_mount, value)):
+        return False
+    return not overlapping([one["mount_point"] for one in value])
+
+
+def _is_mount(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and set(value) == {"name", "mount_point"}
+        and all(isinstance(text, str) for text in value.values())
+        and FILE_SYSTEM_NAME.fullmatch(value["name"]) is not None
+        and not mistake_in_mount_point(value["mount_point"])
+    )
+
+
 def _are_labels(value: Any) -> bool:
     return (
         isinstance(value, dict)
@@ -254,6 +274,7 @@ _SPEC: dict[str, Callable[[Any], bool]] = {
     "has_internet_access": lambda value: isinstance(value, bool),
     "subnet_ids": _are_network_names,
     "security_group_ids": _are_network_names,
+    "file_systems": _are_mounts,
     "places": _is_between(1, MAX_PLACES),
     "role": lambda value: isinstance(value, str) and value in _ROLES,
     "labels": _are_labels,

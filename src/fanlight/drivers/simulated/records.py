@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fanlight.domain.file_systems import FileSystemMount
 from fanlight.domain.ports import InstanceRole, InstanceSpec, Power
 
 
@@ -70,6 +71,7 @@ class Records:
             wished = members["spec"]
             for name in ("subnet_ids", "security_group_ids"):
                 wished[name] = tuple(wished.get(name, ()))
+            wished["file_systems"] = tuple(FileSystemMount(**one) for one in wished.get("file_systems", ()))
             wished["role"] = InstanceRole(wished.get("role", InstanceRole.STREAMING))
             yield Record(
                 spec=InstanceSpec(**wished),

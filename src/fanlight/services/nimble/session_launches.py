@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from fanlight.domain.errors import InvalidCombination, NotAvailable, NotFound
+from fanlight.domain.file_systems import FileSystemWish
 from fanlight.domain.images import Image, ImageState, Visibility
 from fanlight.domain.nimble.launch_profiles import LaunchProfile, StreamConfiguration, Switch
 from fanlight.domain.nimble.resources import USABLE
@@ -46,6 +47,17 @@ def settings_of(stream: StreamConfiguration, components: Sequence[StudioComponen
         if volume
         else None,
         joins_directory=any(component.type is ComponentType.ACTIVE_DIRECTORY for component in components),
+        file_systems=tuple(
+            FileSystemWish(
+                component=component.name,
+                endpoint=files.endpoint,
+                share_name=files.share_name,
+                file_system_id=files.file_system_id,
+                mount_point=files.linux_mount_point,
+            )
+            for component in components
+            if component.configuration and (files := component.configuration.shared_file_system)
+        ),
     )
 
 
