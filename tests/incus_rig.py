@@ -124,7 +124,8 @@ async def running(driver: InstanceDriver, *specs: InstanceSpec) -> None:
     async with asyncio.timeout(60):
         while True:
             observed = {o.instance_id: o for o in await driver.observe()}
-            assert not [o.detail for o in observed.values() if o.power is Power.FAILED]
+            failed = [o.detail for o in observed.values() if o.power is Power.FAILED]
+            assert not failed, failed
             if all(o in observed and observed[o].power is Power.RUNNING for o in wanted):
                 return
             await asyncio.sleep(0.05)

@@ -1,13 +1,14 @@
 """Store, services, reconcilers and the simulated engine in one process: the api half of Fanlight without its listeners."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from fanlight.domain.file_systems import SharedDirectory
 from fanlight.domain.fleets import Fleet, FleetState
 from fanlight.domain.images import Image, Visibility
 from fanlight.domain.instances import Instance
@@ -197,6 +198,7 @@ async def stopped_system(
     faults: Faults | None = None,
     around: Callable[[Any], Any] = lambda part: part,
     networks: Networks = NO_NETWORKS,
+    file_systems: Sequence[SharedDirectory] = (),
     regions: tuple[str, ...] = (SCOPE.region,),
     storage: UserStorage | None = None,
     **settings: Any,
@@ -234,6 +236,7 @@ async def stopped_system(
                 agents=around(agents),
                 clock=clock,
                 networks=networks,
+                file_systems=file_systems,
                 workshop=workshop,
                 snapshots=around(SimulatedSnapshots(driver)),
                 storage=storage,

@@ -1,5 +1,6 @@
 """The machines of studios' streaming sessions on the simulated engine: every edge of their life, and what goes wrong."""
 
+import json
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
@@ -20,6 +21,7 @@ from fanlight.domain.errors import (
     NotFound,
     UrlRefused,
 )
+from fanlight.domain.file_systems import FileSystemWish, SharedDirectory
 from fanlight.domain.instances import new_instance_id
 from fanlight.domain.nimble.calls import Call
 from fanlight.domain.nimble.identifiers import new_id
@@ -471,3 +473,27 @@ async def test_a_life_comes_to_its_end_whatever_act_on_the_world_is_cut_off() ->
             break  # the life is shorter
         points += 6
     assert points > 20, "the life is shorter than the test thinks"
+
+
+async def test_file_systems_are_mounted_where_they_are_configured_and_a_session_says_what_it_lacks(
+    data_dir: Path,
+) -> None:
+    projects = FileSystemWish(component="projects", share_name="p", mount_point="/mnt/p")
+    wished = replace(LASTING, file_systems=(projects, replace(projects, component="cache", share_name="c")))
+    offered = (SharedDirectory(name="projects", path=Path("/srv/p"), share_name="p"),)
+    async with running_system(data_dir, file_systems=offered) as system:
+        session = await ready(system, wished)
+        assert session.status.message == (
+            "The streaming session is ready. Not mounted: cache: the operator has not configured its file system."
+        )
+        await stop(system, session)
+        assert "Not mounted: cache" in (await start(system, session)).status.message
+        record = json.loads((data_dir / "simulated" / "instances" / f"{session.instance_id}.json").read_text())
+        assert record["spec"]["file_systems"] == [{"name": "projects", "mount_point": "/mnt/p"}]
+    # The operator offers both by now: a fresh disk gets them, the old one would not have.
+    both = (*offered, SharedDirectory(name="cache", path=Path("/srv/c"), share_name="c"))
+    wishes = (projects, replace(projects, component="cache", share_name="c", mount_point="/mnt/c"))
+    async with running_system(data_dir, file_systems=both) as system:
+        assert "Not mounted: cache" in (await now_is(system, session)).status.message
+        session = await ready(system, replace(LASTING, file_systems=wishes))
+        assert session.status.message == "The streaming session is ready."

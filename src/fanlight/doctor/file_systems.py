@@ -1,10 +1,12 @@
-"""The file systems file: can it be read, are its directories there, and is it safe to let machines write into them?"""
+"""The file systems file: can it be read, are its directories there, and whose are its files?"""
+
+from pathlib import Path
 
 from fanlight.config import Settings
 from fanlight.doctor.findings import Finding, fatal, ok, warning
 from fanlight.doctor.networks import readability
 from fanlight.domain.file_systems import SharedDirectory
-from fanlight.drivers.incus.file_systems import can_shift, mount_of
+from fanlight.drivers.incus.file_systems import FIRST_ID, LAST_ID, NOBODY, can_shift
 from fanlight.file_systems_file import FileSystemsFileInvalid, read_file_systems
 
 
@@ -38,13 +40,21 @@ def directory_on_host(directory: SharedDirectory, mounts: str | None = None) -> 
                 "open the directory to everybody, or use btrfs, Ceph, ext4, F2FS, tmpfs or XFS",
             )
         )
-    if not directory.is_read_only and not {"nosuid", "nodev"} <= mount_of(directory.path, mounts)[1]:
+    elif not directory.is_read_only and (foreign := _foreign_owner(directory.path)):
         findings.append(
             warning(
-                f"{what} is not mounted with nosuid and nodev: root in a session can leave programs there that run as "
-                "root on this host",
-                f"mount it so, such as with: mount --bind -o nosuid,nodev {directory.path} {directory.path}",
+                f"{what} belongs to the {foreign}: sessions cannot write to what users and groups below {FIRST_ID} have",
+                f"chown {FIRST_ID}:{FIRST_ID} {directory.path}",
             )
         )
     mode = "read-only" if directory.is_read_only else "for writing"
     return findings or [ok(f"file system {directory.name}: {directory.path}, {mode}")]
+
+
+def _foreign_owner(path: Path) -> str:
+    """Return what no instance has a number for, "" when it has for both."""
+    found = path.stat()
+    owners = {"user": found.st_uid, "group": found.st_gid}
+    return " and the ".join(
+        f"{kind} {owner}" for kind, owner in owners.items() if not FIRST_ID <= owner <= LAST_ID and owner != NOBODY
+    )

@@ -128,7 +128,7 @@ async def test_what_is_left_to_people_is_said(studio: Studio) -> None:
     told = "\n".join((await bring_back(studio.nimble, {"ami-1": ami_id}, studio.studio_id)).by_hand)
     for what in (
         "--image ami-2=ami-…",
-        "oldFiles: its file system is not mounted",
+        "oldFiles: say in the file systems file which directory",
         "oldFiles: its scripts for Windows",
         "oldFiles: nobody assumes its roles",
         "both: some of its streaming images",

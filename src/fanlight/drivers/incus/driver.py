@@ -31,7 +31,7 @@ from fanlight.domain.ports import Capabilities, InstanceSpec, ObservedInstance, 
 from fanlight.drivers.incus import instances
 from fanlight.drivers.incus.bridges import Bridge, PreparedBridges
 from fanlight.drivers.incus.client import IncusClient, IncusRefused
-from fanlight.drivers.incus.file_systems import Offered, devices_of, without_withdrawn
+from fanlight.drivers.incus.file_systems import FileSystemMounts, Offered, names_in
 from fanlight.drivers.incus.id_blocks import BLOCK, free_block, ids_of
 from fanlight.drivers.incus.images import NO_ROOM
 from fanlight.drivers.incus.power import destroy, start, stop
@@ -70,7 +70,7 @@ class IncusDriver:
         self._guard = shares.guard_of(settings)
         self._networks = Networks()
         self._file_systems: Offered = {}
-        self._has_idmapped_mounts = False
+        self._mounts = FileSystemMounts(settings.incus_project)
         self._bridges = PreparedBridges(of_subnet={})
         # By instance; what Incus shows is added at each launch.
         self._seats, self._ways, self._first_uids = shares.seats, shares.ways, shares.first_uids
@@ -113,17 +113,15 @@ class IncusDriver:
             raise DriverUnavailable(
                 f"The run directory {self._run_dir} is too long a path for sockets below it. Set a shorter --run-dir."
             )
-        paths: tuple[Path, ...] = (self._run_dir / "instances", self._runtimes)
+        paths = self._disk_paths
         self._blocks = self._shares.blocks_for(self._settings.incus_socket)
         try:
             self._networks = read_networks(self._settings.networks_file, self._settings.incus_subnet)
             self._file_systems = {one.name: one for one in read_file_systems(self._settings)}
         except (NetworksFileInvalid, FileSystemsFileInvalid) as error:
             raise DriverUnavailable(str(error)) from error
-        await self._withdraw_file_systems()
-        paths += tuple(dict.fromkeys(one.path for one in self._file_systems.values()))
         prepared = await prepare_host(self._client, self._settings, self._networks, paths)
-        self._bridges, self._has_idmapped_mounts = prepared.bridges, prepared.has_idmapped_mounts
+        self._bridges = prepared.bridges
         await self._guard_host(await self._list_everywhere())
         await self._guard.restore()
         try:
@@ -137,41 +135,9 @@ class IncusDriver:
             separates_users=True,
         )
 
-    async def _withdraw_file_systems(self) -> None:
-        """Take from instances what the operator does not offer any more. Raises DriverUnavailable."""
-        try:
-            found = await self._client.get("instances", recursion=1)
-        except IncusRefused:
-            return  # there is no project yet
-        for one in filter(instances.is_ours, found):
-            # Seldom: the operator changed the file while machines had what was in it.
-            async with self._lock(one["name"]):
-                await self._withdraw_from(one)
-
-    async def _withdraw_from(self, found: Mapping[str, Any]) -> None:
-        """Raises DriverUnavailable."""
-        kept, instance_id = without_withdrawn(found["devices"], self._file_systems), found["name"]
-        if kept == found["devices"]:
-            return
-        with suppress(OSError):  # the directory of all others; what is wrong with it is told next
-            self._sockets().prepare()
-        self._make_directories(instance_id)  # Incus takes no change of an instance whose mounts have no source
-        body = {key: found[key] for key in ("architecture", "config", "description", "ephemeral", "profiles")}
-        try:
-            await self._client.run("PUT", f"instances/{instance_id}", {**body, "devices": kept})
-        except IncusRefused as refused:
-            raise DriverUnavailable(
-                f"A file system cannot be taken from {instance_id}: {refused.text}. Stop it, or offer the file system again."
-            ) from refused
-        finally:
-            if found["status"] == "Stopped":
-                with suppress(OSError):  # `remove_leftovers` looks again
-                    self._sockets().remove(instance_id)
-        log.info("file systems withdrawn", extra={"instance_id": instance_id})
-
     async def prepare_store(self) -> None:
         """Make pool and project ready, for building images and not for launching. Raises DriverUnavailable."""
-        await prepare_store(self._client, self._settings, (self._run_dir / "instances", self._runtimes))
+        await prepare_store(self._client, self._settings, self._disk_paths)
 
     async def restore_guard(self) -> bool:
         """Guard the host again if somebody took the guard away or changed it; return whether that was so.
@@ -195,10 +161,12 @@ class IncusDriver:
         """
         directories, engines = self._sockets(), (self, *others)
         try:
-            for instance_id in directories.ids().difference(*[await one.being_created() for one in engines]):
+            for instance_id in (directories.ids() | self._mounts.ids()).difference(
+                *[await one.being_created() for one in engines]
+            ):
                 async with self._lock(instance_id):
                     if not any([await one.has(instance_id) for one in engines]):
-                        directories.remove(instance_id)
+                        self._remove_directories(instance_id)
                         log.info("socket directories without an instance removed", extra={"instance_id": instance_id})
         except OSError as error:
             raise DriverUnavailable(f"The run directory {self._run_dir} cannot be used: {error}.") from error
@@ -243,6 +211,8 @@ class IncusDriver:
                 return
             _check_memory()
             self._make_directories(instance_id)
+            first_uid = int(found["config"]["security.idmap.base"])
+            await self._mount(instance_id, names_in(found["devices"]), first_uid)
             try:
                 if runtime_version is not None:
                     await self._client.run(
@@ -271,11 +241,12 @@ class IncusDriver:
             if found["status"] != "Stopped":
                 raise SnapshotRefused(f"The instance {instance_id} is {found['status']}: stop it first.")
             self._make_directories(instance_id)
+            self._mounts.make(instance_id, names_in(found["devices"]), {}, 0)
             try:
                 yield self._client
             finally:
                 with suppress(OSError):  # `remove_leftovers` looks again
-                    self._sockets().remove(instance_id)
+                    self._remove_directories(instance_id)
 
     def _with_runtime(self, found: Mapping[str, Any], version: str) -> dict[str, Any]:
         """Return the change that mounts another runtime. Raises LaunchRefused when it is not installed."""
@@ -294,7 +265,7 @@ class IncusDriver:
                 return
             try:
                 await stop(self._client, instance_id)
-                self._sockets().remove(instance_id)
+                self._remove_directories(instance_id)
             except IncusRefused as refused:
                 raise DriverUnavailable(f"The engine does not stop {instance_id}: {refused.text}.") from refused
             except OSError as error:
@@ -351,10 +322,11 @@ class IncusDriver:
         Raises CapacityExhausted, NetworkUnusable, DriverUnavailable.
         """
         directories = self._sockets()
-        file_systems = devices_of(spec.file_systems, self._file_systems, has_idmapped_mounts=self._has_idmapped_mounts)
+        file_systems = self._mounts.devices_of(spec.instance_id, spec.file_systems, self._file_systems)
         await self._reserve(spec)
         try:
             self._make_directories(spec.instance_id)
+            await self._mount(spec.instance_id, names_in(file_systems), self._first_uids[spec.instance_id])
         except DriverUnavailable:
             self._release(spec.instance_id)
             raise
@@ -374,6 +346,22 @@ class IncusDriver:
             self._sockets().make(instance_id)
         except OSError as error:
             raise DriverUnavailable(f"The socket directories of {instance_id} cannot be made: {error}.") from error
+
+    async def _mount(self, instance_id: str, names: Sequence[str], first_uid: int) -> None:
+        """Raises DriverUnavailable."""
+        try:
+            await asyncio.to_thread(self._mounts.make, instance_id, names, self._file_systems, first_uid)
+        except OSError as error:
+            raise DriverUnavailable(f"The file systems of {instance_id} cannot be mounted: {error}.") from error
+
+    def _remove_directories(self, instance_id: str) -> None:
+        """Raises OSError."""
+        self._mounts.remove(instance_id)
+        self._sockets().remove(instance_id)
+
+    @property
+    def _disk_paths(self) -> tuple[Path, ...]:
+        return (self._run_dir / "instances", self._runtimes, self._mounts.root)
 
     async def _reserve(self, spec: InstanceSpec) -> None:
         """Choose address and ids, and let the guard know. Raises CapacityExhausted, NetworkUnusable, DriverUnavailable."""
@@ -455,7 +443,7 @@ class IncusDriver:
         self._failures.pop(instance_id, None)
         self._release(instance_id)
         try:
-            self._sockets().remove(instance_id)
+            self._remove_directories(instance_id)
         except OSError as error:
             raise DriverUnavailable(f"The socket directories of {instance_id} cannot be removed: {error}.") from error
 

@@ -15,7 +15,6 @@ from fanlight.domain.errors import DriverUnavailable
 from fanlight.domain.networks import Networks
 from fanlight.drivers.incus.bridges import MARK, PreparedBridges, prepare_bridges
 from fanlight.drivers.incus.client import IncusClient, IncusRefused
-from fanlight.drivers.incus.file_systems import has_idmapped_mounts
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +29,6 @@ class PreparedHost:
 
     pool_driver: str
     bridges: PreparedBridges
-    has_idmapped_mounts: bool = False
 
 
 async def prepare_host(
@@ -49,7 +47,7 @@ async def prepare_host(
         await _prepare_project(client, settings, project_config_of(bridges.names, disk_paths))
     except IncusRefused as refused:
         raise _explained(refused) from refused
-    return PreparedHost(pool_driver, bridges, has_idmapped_mounts(about))
+    return PreparedHost(pool_driver, bridges)
 
 
 async def prepare_store(client: IncusClient, settings: Settings, disk_paths: tuple[Path, ...]) -> None:
