@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from fanlight.agent.accounts import Account, Seat
-from fanlight.agent.printing import PrinterSocket
 from fanlight.agent.processes import ExitHandler, Program
+from fanlight.agent.program_sockets import ProgramSocket
 
 
 async def eventually(condition: Callable[[], bool]) -> None:
@@ -63,7 +63,7 @@ def connect(path: str) -> socket.socket:
 
 async def test_the_printer_runs_from_the_first_connection_until_it_ends_and_again(path: str) -> None:
     processes = NotedProcesses()
-    printer = PrinterSocket(processes, program_for, pause_in_seconds=0.01)
+    printer = ProgramSocket(processes, program_for, pause_in_seconds=0.01)
     printer.open(path, OWNER)
     printer.open(path, OWNER)
     assert Path(path).stat().st_mode & 0o777 == 0o600
@@ -87,7 +87,7 @@ async def test_the_printer_runs_from_the_first_connection_until_it_ends_and_agai
 
 async def test_a_printer_that_cannot_be_started_is_not_started_without_end(path: str) -> None:
     processes = NotedProcesses(refuse=True)
-    printer = PrinterSocket(processes, program_for, pause_in_seconds=0.05)
+    printer = ProgramSocket(processes, program_for, pause_in_seconds=0.05)
     printer.open(path, OWNER)
     with connect(path):
         await eventually(lambda: len(processes.started) == 2)

@@ -14,6 +14,7 @@ from fanlight.agentwire import (
     GUEST_SOCKETS,
     TEST_USER_UID,
     display_uid_of,
+    files_socket_name,
     stream_socket_name,
     user_uid_of,
 )
@@ -148,6 +149,10 @@ class Seat:
     @property
     def stream_socket(self) -> str:
         return f"{GUEST_SOCKETS}/{stream_socket_name(self.number)}"
+
+    @property
+    def files_socket(self) -> str:
+        return f"{GUEST_SOCKETS}/{files_socket_name(self.number)}"
 
     @property
     def printer_socket(self) -> str:

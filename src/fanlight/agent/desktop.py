@@ -12,8 +12,8 @@ from pathlib import Path
 
 from fanlight.agent import launchers, seats, wm
 from fanlight.agent.accounts import Account, Seat
-from fanlight.agent.printing import PrinterSocket
 from fanlight.agent.processes import Processes, Program
+from fanlight.agent.program_sockets import ProgramSocket
 from fanlight.agent.screen import Screen
 from fanlight.agent.services import Service
 from fanlight.agent.stream import WARM
@@ -69,7 +69,8 @@ class Desktop:
         self._window_manager = service(self._window_manager_program)
         self._panel = service(self._panel_program)
         self._stream = service(self._stream_program)
-        self._printer = PrinterSocket(processes, self._printer_program)
+        self._printer = ProgramSocket(processes, self._printer_program)
+        self._files = ProgramSocket(processes, self._files_program)
 
     async def boot(self) -> None:
         """Bring up everything that needs no session. Raises NotReady, OSError."""
@@ -99,6 +100,10 @@ class Desktop:
         self._tell_stream_settings()
         if stream_settings.get("printing_enabled", "").startswith("true"):
             self._printer.open(self._seat.printer_socket, self._seat.user)
+        try:
+            self._files.open_to_gateway(self._seat.files_socket, self._seat.display)
+        except OSError as error:  # a session without it is better than none
+            log.warning("temporary files can be listed, sent and fetched only", extra={"why": str(error)})
         has_panel = stream_view == "DESKTOP" or self._seat.is_administrators
         menu = self._write_launchers() if has_panel else None
         self._write_config("openbox.xml", wm.openbox_config("DESKTOP" if has_panel else stream_view, menu))
@@ -143,6 +148,7 @@ class Desktop:
     def release(self) -> None:
         """Stop what belongs to the user's side of the desktop, for good."""
         self._printer.close()
+        self._files.close()
         for each in (self._panel, self._window_manager, self._message_bus):
             each.stop(signal.SIGTERM)
 
@@ -191,6 +197,12 @@ class Desktop:
         arguments = [f"{RUNTIME_DIRECTORY}/bin/fanlight-printer", str(listener), self._seat.print_spool]
         environment = {**self._seat.environment_of(self._seat.user), "GCONV_PATH": f"{RUNTIME_DIRECTORY}/lib"}
         return self._program("printer", arguments, self._seat.user, environment, hand_over=(listener,))
+
+    def _files_program(self, listener: int) -> Program:
+        """As the user, whose files they are: it has no right that the user's own programs lack."""
+        arguments = [f"{RUNTIME_DIRECTORY}/bin/fanlight-files", str(listener), self._seat.files_directory]
+        environment = {**self._seat.environment_of(self._seat.user), "GCONV_PATH": f"{RUNTIME_DIRECTORY}/lib"}
+        return self._program("files", arguments, self._seat.user, environment, hand_over=(listener,))
 
     def _stream_program(self) -> Program:
         """Start it with one end of a socket pair; after a crash in a session it gets the same settings again."""

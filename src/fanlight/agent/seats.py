@@ -100,7 +100,8 @@ def _exists(path: str) -> bool:
 def _own_paths(seat: Seat) -> tuple[str, ...]:
     runtime = tuple(account.runtime_directory for account in (*seat.accounts, *seat.guests))
     homes = tuple(account.home for account in _leaving(seat) if account.runs_applications)
-    return (*homes, *runtime, seat.pulse_directory, seat.log_directory, seat.directory, seat.stream_socket)
+    sockets = (seat.stream_socket, seat.files_socket)
+    return (*homes, *runtime, seat.pulse_directory, seat.log_directory, seat.directory, *sockets)
 
 
 def _leaving(seat: Seat) -> tuple[Account, ...]:

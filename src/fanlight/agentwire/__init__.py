@@ -54,3 +54,14 @@ def display_uid_of(seat: int) -> int:
 
 def stream_socket_name(seat: int) -> str:
     return f"stream-{seat}.sock"
+
+
+def files_socket_name(seat: int) -> str:
+    """Return where the temporary files of a seat's session are served; runtimes of before have no such socket."""
+    return f"files-{seat}.sock"
+
+
+def files_socket_beside(stream_socket: str) -> str:
+    """Return the path of the files socket of the same seat."""
+    directory, _, name = stream_socket.rpartition("/")
+    return f"{directory}/{name.replace('stream', 'files', 1)}"

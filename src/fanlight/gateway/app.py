@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from fanlight.gateway import guest_files, home_files, page_api, pages
+from fanlight.gateway import guest_files, home_files, page_api, pages, temporary_files
 from fanlight.gateway.context import GATEWAY, Forbidden, Gateway, NoStream, NotSignedIn
 from fanlight.gateway.control_client import ControlAway, Refused
 from fanlight.gateway.guest_socket import GuestUnreachable
@@ -50,6 +50,12 @@ def make_app(gateway: Gateway) -> web.Application:
             web.post("/s/{ref}/api/home/refresh", home_files.refresh),
             web.put("/s/{ref}/api/home/uploads/{upload_id}", home_files.upload),
             web.delete("/s/{ref}/api/home/uploads/{upload_id}", home_files.drop_upload),
+            web.get("/s/{ref}/api/temporary/folder", temporary_files.list_folder, allow_head=False),
+            web.post("/s/{ref}/api/temporary/folder", temporary_files.make_folder),
+            web.get("/s/{ref}/api/temporary/file", temporary_files.download, allow_head=False),
+            web.get("/s/{ref}/api/temporary/zip", temporary_files.download_folder, allow_head=False),
+            web.post("/s/{ref}/api/temporary/move", temporary_files.rename),
+            web.post("/s/{ref}/api/temporary/delete", temporary_files.delete),
             web.post("/s/{ref}/api/open", page_api.open_session),
             web.get("/s/{ref}/api/sessions/{handle}", page_api.watch_session),
             web.post("/s/{ref}/api/sessions/{handle}/attach", page_api.attach),

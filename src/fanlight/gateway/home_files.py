@@ -25,7 +25,7 @@ from fanlight.gateway.guest_files import MAX_UPLOAD_PIECE_IN_BYTES, UNTRUSTED
 from fanlight.gateway.page_api import PAGE_HEADER
 from fanlight.gateway.responses import json_answer, json_error
 
-_NO_CHANGES, _CHANGES = "FILE_DOWNLOAD", "FILE_UPLOAD"
+NO_CHANGES, CHANGES = "FILE_DOWNLOAD", "FILE_UPLOAD"
 _PASSED_ON = ("Content-Length", "Content-Range", "ETag", "Last-Modified", "Accept-Ranges")
 _CONDITIONS = ("Range", "If-Range")
 # Control characters, and those that turn the reading direction round: "exe.png" may really be called "gnp.exe".
@@ -34,13 +34,13 @@ _MISLEADING = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2
 
 async def room(request: web.Request) -> web.StreamResponse:
     """GET api/home: whether the folder is there, and how much of it is used when there is a quota."""
-    session = await _browsing(request)
+    session = await browsing(request)
     return json_answer(await request.app[GATEWAY].home.json("GET", session.view.session_id, "room", {}))
 
 
 async def list_folder(request: web.Request) -> web.StreamResponse:
     """GET api/home/folder?path: lines of JSON as they come, the last one {"isWhole": true}."""
-    session = await _browsing(request)
+    session = await browsing(request)
     gateway = request.app[GATEWAY]
     with gateway.held_readings.place(request.match_info["ref"]):
         async with gateway.home.ask("GET", session.view.session_id, "folder", _path(request)) as answer:
@@ -79,7 +79,7 @@ async def delete(request: web.Request) -> web.StreamResponse:
 async def refresh(request: web.Request) -> web.StreamResponse:
     """POST api/home/refresh: see what other tools have put into the folder, here and in the instance."""
     require_own_origin(request)
-    session = await _browsing(request)
+    session = await browsing(request)
     home = request.app[GATEWAY].home
     answer = await home.json("POST", session.view.session_id, "look-anew", {})
     home.changed(session.view.session_id)
@@ -91,9 +91,9 @@ async def upload(request: web.Request) -> web.StreamResponse:
 
     An empty piece at 0 begins, or asks. While the file is being saved, the answer waits a while.
     """
-    _require_page(request)
+    require_page(request)
     require_own_origin(request)
-    session = await running_session(request, feature=_CHANGES)
+    session = await running_session(request, feature=CHANGES)
     length = request.content_length
     if length is None:
         return json_error(411, "LENGTH_REQUIRED", "The size of the piece must be said.")
@@ -120,18 +120,18 @@ async def drop_upload(request: web.Request) -> web.StreamResponse:
     return await _change(request, "DELETE", _upload(request), {})
 
 
-async def _browsing(request: web.Request) -> RunningSession:
-    _require_page(request)
+async def browsing(request: web.Request) -> RunningSession:
+    require_page(request)
     session = await running_session(request)
-    if not {_CHANGES, _NO_CHANGES}.intersection(session.view.features):
+    if not {CHANGES, NO_CHANGES}.intersection(session.view.features):
         raise Forbidden("Your administrator has not allowed this for the stack.")
     return session
 
 
 async def _change(request: web.Request, method: str, what: str, query: Mapping[str, str]) -> web.StreamResponse:
-    _require_page(request)
+    require_page(request)
     require_own_origin(request)
-    session = await running_session(request, feature=_CHANGES)
+    session = await running_session(request, feature=CHANGES)
     home = request.app[GATEWAY].home
     answer = await home.json(method, session.view.session_id, what, query)
     home.changed(session.view.session_id)
@@ -140,11 +140,11 @@ async def _change(request: web.Request, method: str, what: str, query: Mapping[s
 
 async def _hand_out(request: web.Request, what: str, name: str, conditions: Mapping[str, str]) -> web.StreamResponse:
     refuse_cross_site(request)
-    session = await running_session(request, feature=_NO_CHANGES)
+    session = await running_session(request, feature=NO_CHANGES)
     home = request.app[GATEWAY].home
     async with home.ask("GET", session.view.session_id, what, _path(request), headers=conditions) as answer:
         headers = {each: answer.headers[each] for each in _PASSED_ON if each in answer.headers}
-        headers |= UNTRUSTED | {"Content-Type": "application/octet-stream", "Content-Disposition": _saved_as(name)}
+        headers |= UNTRUSTED | {"Content-Type": "application/octet-stream", "Content-Disposition": saved_as(name)}
         return await _pass_on(request, answer, headers)
 
 
@@ -162,13 +162,13 @@ async def _pass_on(
     return response
 
 
-def _saved_as(name: str) -> str:
+def saved_as(name: str) -> str:
     name = _MISLEADING.sub("_", name)
     plain = re.sub(r"[^A-Za-z0-9._ -]", "_", name)
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='', errors='replace')}"
 
 
-def _require_page(request: web.Request) -> None:
+def require_page(request: web.Request) -> None:
     if request.headers.get(PAGE_HEADER) != "1":
         raise Forbidden("The request did not come from the session page.")
 

@@ -5,6 +5,7 @@ A session is named by a handle that this gateway sealed for the identity in the 
 
 import asyncio
 import json
+import os
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +13,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from fanlight.agentwire import files_socket_beside
 from fanlight.controlwire.messages import TIME_ZONE, Catalog, FilesView, SessionView
 from fanlight.gateway.bodies import body_pieces
 from fanlight.gateway.context import GATEWAY, Forbidden, Gateway, require_entrance, require_own_origin, signed_in
@@ -229,6 +231,7 @@ def _session(gateway: Gateway, ref: str, session: SessionView) -> dict[str, Any]
         "features": list(session.features),
         "hasScriptFailed": session.has_script_failed,
         "hasFolders": session.has_folders,
+        "hasTemporaryFolder": _has_temporary_folder(session),
         "folders": [
             {
                 "kind": folder.kind,
@@ -243,6 +246,14 @@ def _session(gateway: Gateway, ref: str, session: SessionView) -> dict[str, Any]
         "unsent": _files(session.unsent),
         "lostBefore": _files(session.lost_before),
     }
+
+
+def _has_temporary_folder(session: SessionView) -> bool:
+    """Return whether the instance lets more be done with temporary files than to list, send and fetch them.
+
+    Runtimes of before have no socket for it.
+    """
+    return session.stream_socket is not None and os.path.lexists(files_socket_beside(session.stream_socket))
 
 
 def _files(files: FilesView | None) -> dict[str, Any] | None:

@@ -26,7 +26,7 @@ LOADED_BY_NAME = ("/usr/lib/x86_64-linux-gnu/libpulse.so.0",)  # dlopen, so no h
 CHECK = """
 import sys
 sys.path.append("/opt/fanlight/runtime/site-packages")
-import fanlight.agent.__main__, fanlight.agent.folder_mounts, fanlight.agent.assistant.command_line, fanlight.agent.assistant.menus, fanlight.agent.kept_settings.transfers, fanlight.agent.print_server, fanlight.agent.stream as stream, importlib
+import fanlight.agent.__main__, fanlight.agent.files_server, fanlight.agent.folder_mounts, fanlight.agent.assistant.command_line, fanlight.agent.assistant.menus, fanlight.agent.kept_settings.transfers, fanlight.agent.print_server, fanlight.agent.stream as stream, importlib
 for name in (*stream.SLOW_IMPORTS, "selkies.__main__"):
     importlib.import_module(name)
 from fanlight.agent import copy_limits

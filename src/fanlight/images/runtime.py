@@ -39,6 +39,7 @@ main()
 LAUNCHERS = {
     "fanlight-init": "fanlight.agent.__main__",
     "fanlight-stream": "fanlight.agent.stream",
+    "fanlight-files": "fanlight.agent.files_server",
     "fanlight-printer": "fanlight.agent.print_server",
     "fanlight-settings": "fanlight.agent.kept_settings.transfers",
     "fanlight-image-assistant": "fanlight.agent.assistant.command_line",

@@ -1,53 +1,25 @@
 """A folder as a zip file, written while it is read: nothing of it is kept."""
 
 import asyncio
-import re
 import zipfile
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import IO, cast
 
+from fanlight.agentwire.zip_members import MemberNames
 from fanlight.storage.files.folders import PIECE_IN_BYTES, Entry, NothingThere, UserFolder
-from fanlight.storage.files.paths import Steps, shown
+from fanlight.storage.files.paths import Steps
 
 MAX_FILES = 100_000
 MAX_DEPTH = 64
 # Of many small files, quick rather than small.
 _LEVEL = 1
 _BEFORE_ZIPS, _AFTER_ZIPS = datetime(1980, 1, 1, tzinfo=UTC), datetime(2107, 12, 31, tzinfo=UTC)
-# What some system takes for something else than a part of a name: control characters, signs that turn the reading
-# direction round, separators and wildcards.
-_ODD = re.compile(r'[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\\/:*?"<>|\ufffd]')
-_DEVICES = re.compile(r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?")
-_MAX_NAME = 200
 
 
 class TooMuch(Exception):
     """There are more files, or folders in each other, than a zip file of ours has."""
-
-
-def harmless(name: bytes) -> str:
-    """Return a name that every system can unpack, and that means nothing but itself."""
-    text = _ODD.sub("_", shown(name)).rstrip(". ") or "_"
-    return ("_" + text if _DEVICES.fullmatch(text) else text)[:_MAX_NAME]
-
-
-class _Names:
-    """Gives each member of a folder a name of its own, also where two differ only in what was odd about them."""
-
-    def __init__(self) -> None:
-        self._taken: set[str] = set()
-
-    def of(self, name: bytes) -> str:
-        wanted = free = harmless(name)
-        stem, dot, suffix = wanted.rpartition(".")
-        number = 2
-        while free.casefold() in self._taken:
-            free = f"{stem} ({number}).{suffix}" if dot and stem else f"{wanted} ({number})"
-            number += 1
-        self._taken.add(free.casefold())
-        return free
 
 
 class _Sink:
@@ -96,7 +68,7 @@ async def _tree(folder: UserFolder, steps: Steps, above: str, depth: int) -> Asy
     """Yield everything below, a folder before what is in it."""
     if depth > MAX_DEPTH:
         raise TooMuch
-    names = _Names()
+    names = MemberNames()
     found = [entry async for entries in folder.entries(steps) for entry in entries]
     for entry in sorted(found, key=lambda one: one.name):
         inner, name = (*steps, entry.name), above + names.of(entry.name)

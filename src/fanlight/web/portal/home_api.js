@@ -1,5 +1,5 @@
-// The gateway's requests for the home folder. Paths are percent-encoded, each step for itself, as the server wants them:
-// names are bytes, and a few of them are no text.
+// The gateway's requests for the home folder and for the temporary files. Paths are percent-encoded, each step for itself,
+// as the server wants them: names are bytes, and a few of them are no text.
 
 import { ApiError, PAGE_HEADERS, call } from "./api.js";
 
@@ -10,25 +10,35 @@ const query = (values) => new URLSearchParams(values).toString();
 /** ["a b", "ü"] → what a path of these names is on the wire. */
 export const encoded = (name) => encodeURIComponent(name).replace(/[!'()*]/g, (sign) => `%${sign.charCodeAt(0).toString(16).toUpperCase()}`);
 
+const folderAt = (base) => ({
+  makeFolder: (path) => call("POST", `${base}/folder?${query({ path })}`),
+  rename: (path, to) => call("POST", `${base}/move?${query({ path, to })}`),
+  remove: (path) => call("POST", `${base}/delete?${query({ path })}`),
+  fileAddress: (path) => `api/${base}/file?${query({ path })}`,
+  zipAddress: (path) => `api/${base}/zip?${query({ path })}`,
+  list: (path, onSome, signal) => list(base, path, onSome, signal),
+});
+
 export const home = {
+  ...folderAt("home"),
   room: () => call("GET", "home"),
-  makeFolder: (path) => call("POST", `home/folder?${query({ path })}`),
-  rename: (path, to) => call("POST", `home/move?${query({ path, to })}`),
-  remove: (path) => call("POST", `home/delete?${query({ path })}`),
   refresh: () => call("POST", "home/refresh"),
   drop: (id) => call("DELETE", `home/uploads/${id}`),
-  fileAddress: (path) => `api/home/file?${query({ path })}`,
-  zipAddress: (path) => `api/home/zip?${query({ path })}`,
-  list,
   piece,
 };
 
-/** Return what is in a folder as [{key, name, isFolder, size, modifiedAt}]; `onSome(count)` hears how many there are so far. */
-async function list(path, onSome, signal) {
+export const temporary = {
+  ...folderAt("temporary"),
+  room: async () => ({}), // nobody counts
+  refresh: async () => {}, // what is listed is what is there
+};
+
+/** Return what is in a folder as [{key, name, isFolder, size, modifiedAt}], `isCut` when there is more; `onSome(count)` hears how many there are so far. */
+async function list(base, path, onSome, signal) {
   const entries = [];
   let isWhole = false;
   try {
-    const answer = await fetch(`api/home/folder?${query({ path })}`, { cache: "no-store", headers: PAGE_HEADERS, signal });
+    const answer = await fetch(`api/${base}/folder?${query({ path })}`, { cache: "no-store", headers: PAGE_HEADERS, signal });
     if (!answer.ok) {
       const { code, message } = await answer.json();
       throw new ApiError(code ?? "REFUSED", message ?? "Refused.", answer.status);
@@ -36,6 +46,7 @@ async function list(path, onSome, signal) {
     for await (const line of linesOf(answer.body)) {
       const said = JSON.parse(line);
       if (said.isWhole) isWhole = true;
+      if (said.isCut) entries.isCut = true;
       for (const [name, isFolder, size, modifiedAt, key] of said.entries ?? []) {
         entries.push({ key: key ?? encoded(name), name, isFolder: isFolder === 1, size, modifiedAt });
       }

@@ -1,10 +1,10 @@
-// The home folder in My Files: look into it, send, fetch, rename, remove. What the stack does not allow is not offered; the
-// server enforces the same.
+// A folder in My Files, the home folder or the temporary files: look into it, send, fetch, rename, remove. What the stack
+// does not allow is not offered; the server enforces the same.
 
 import { h, icon, toast } from "./dom.js";
 import { askText, askWhether, openMenu } from "./dialogs.js";
 import { FileList } from "./file_list.js";
-import { encoded, home } from "./home_api.js";
+import { encoded, home, temporary } from "./home_api.js";
 import { nameOf, readable, sizeInWords } from "./names.js";
 import { uploadList } from "./upload_list.js";
 import { uploads } from "./uploads.js";
@@ -12,15 +12,27 @@ import { uploads } from "./uploads.js";
 const QUIET_MS = 150; // a list that comes sooner needs no word about it
 const TRY_AGAIN_AFTER_MS = 5000;
 const RELOAD_AFTER_MS = 400; // after a file was saved; several are saved at once
+/** What the document hears when the stream client has sent a file. */
+export const UPLOADED = "fanlight-uploaded";
 const order = new Intl.Collator(undefined, { numeric: true, sensitivity: "base" });
 
-let lastPath = []; // where the panel was when it was closed: [{key, name}]
+// `lastPath`: where the panel was when it was closed, as [{key, name}].
+const HOME = { api: home, title: "Home Folder", away: "Your home folder cannot be reached.", why: "The storage that it is kept in does not answer at the moment. This page keeps trying.", lastPath: [] };
+const TEMPORARY = { api: temporary, title: "Temporary Files", away: "The temporary files cannot be reached.", why: "The session does not answer at the moment. This page keeps trying.", lastPath: [] };
 
-export class HomeFolder {
-  constructor(features) {
+export const homeFolder = (features) => new Folder(HOME, features).element;
+
+/** The stream client sends what is uploaded; it goes to the top, for the stream server knows no other place. */
+export const temporaryFolder = (stream, features) => new Folder(TEMPORARY, features, stream).element;
+
+class Folder {
+  constructor(kind, features, stream = null) {
+    this.kind = kind;
+    this.api = kind.api;
+    this.stream = stream;
     this.mayChange = features.has("FILE_UPLOAD");
     this.mayFetch = features.has("FILE_DOWNLOAD");
-    this.steps = lastPath;
+    this.steps = kind.lastPath;
     this.crumbs = h("nav.crumbs", { "aria-label": "Folder" });
     this.status = h("p.detail", { role: "status" });
     this.room = h("div.room", { hidden: true });
@@ -33,18 +45,26 @@ export class HomeFolder {
     this.middle = h("div.middle", {}, this.list.element);
     this.picker = h("input", { type: "file", multiple: true, hidden: true, "aria-label": "Files to upload" });
     this.picker.onchange = () => { this.send([...this.picker.files]); this.picker.value = ""; };
-    this.element = h("div.home", {}, this.tools(), this.crumbs, this.status, this.middle, this.room, uploadList((upload) => this.saved(upload)), this.picker);
-    if (this.mayChange) this.takeDrops();
+    this.element = h("div.home", {}, this.tools(), this.crumbs, this.status, this.middle, this.room, ...(stream ? [] : [uploadList((upload) => this.saved(upload)), this.picker]));
+    if (this.mayChange && !stream) this.takeDrops();
+    if (stream) this.followUploads();
     this.go(this.steps);
   }
 
   tools() {
     const tool = (label, picture, run, kind = "button") => h(kind, { type: "button", onclick: run, "data-action": label.toLowerCase().replaceAll(" ", "-") }, icon(picture), label);
     return h("div.actions.home-tools", {},
-      this.mayChange && tool("Upload", "upload", () => this.picker.click(), "button.primary"),
+      this.mayUpload && tool("Upload", "upload", () => this.chooseUploads(), "button.primary"),
       this.mayChange && tool("New folder", "newFolder", () => this.makeFolder()),
-      this.mayFetch && tool("Download all", "download", () => fetchFile(home.zipAddress(this.path), `${this.steps.at(-1)?.name ?? "Home Folder"}.zip`)),
+      this.mayFetch && tool("Download all", "download", () => fetchFile(this.api.zipAddress(this.path), `${this.steps.at(-1)?.name ?? this.kind.title}.zip`)),
       tool("Refresh", "refresh", () => this.refresh()));
+  }
+
+  get mayUpload() { return this.mayChange && (!this.stream || Boolean(this.stream.inside?.canUpload)); }
+
+  chooseUploads() {
+    if (this.stream) this.stream.inside?.chooseUploads();
+    else this.picker.click();
   }
 
   get path() { return this.steps.map(({ key }) => key).join("/"); }
@@ -58,11 +78,11 @@ export class HomeFolder {
     this.looking = mine;
     clearTimeout(this.timer);
     this.steps = steps;
-    lastPath = steps;
+    this.kind.lastPath = steps;
     this.drawCrumbs();
     const patience = setTimeout(() => { if (!isQuiet) this.status.textContent = "Looking…"; }, QUIET_MS);
     try {
-      const entries = await home.list(this.path, (count) => {
+      const entries = await this.api.list(this.path, (count) => {
         if (count > 1000) this.status.textContent = `Looking… ${count.toLocaleString()} so far`;
       }, mine.signal);
       if (mine !== this.looking) return;
@@ -80,13 +100,13 @@ export class HomeFolder {
     const folders = entries.filter(({ isFolder }) => isFolder).length;
     const files = entries.length - folders;
     const count = (number, one, many) => (number === 0 ? null : number === 1 ? `1 ${one}` : `${number.toLocaleString()} ${many}`);
-    this.status.textContent = [count(folders, "folder", "folders"), count(files, "file", "files")].filter(Boolean).join(", ");
+    this.status.textContent = [count(folders, "folder", "folders"), count(files, "file", "files")].filter(Boolean).join(", ") + (entries.isCut ? "; there are more, which are not shown" : "");
     if (entries.length) {
       if (!this.list.element.isConnected) this.middle.replaceChildren(this.list.element);
       this.list.show(entries, focusKey, isQuiet);
       return;
     }
-    const words = this.mayChange ? "Drop files here, or choose Upload." : "Files that you save in the folder appear here.";
+    const words = this.mayUpload ? (this.stream ? "Choose Upload, or drop files on the application." : "Drop files here, or choose Upload.") : "Files that you save in the folder appear here.";
     this.middle.replaceChildren(h("div.empty-folder", {}, icon("folder"), h("p", {}, h("strong", {}, "This folder is empty.")), h("p.detail", {}, words)));
   }
 
@@ -98,13 +118,13 @@ export class HomeFolder {
     }
     this.status.textContent = "";
     const retry = h("button", { type: "button", onclick: () => this.go(this.steps) }, "Try again");
-    const words = error.status >= 500 ? "The storage that it is kept in does not answer at the moment. This page keeps trying." : error.message;
-    this.middle.replaceChildren(h("div.empty-folder", { role: "alert" }, icon("offline"), h("p", {}, h("strong", {}, "Your home folder cannot be reached.")), h("p.detail", {}, words), h("div.actions", {}, retry)));
+    const words = error.status >= 500 ? this.kind.why : error.message;
+    this.middle.replaceChildren(h("div.empty-folder", { role: "alert" }, icon("offline"), h("p", {}, h("strong", {}, this.kind.away)), h("p.detail", {}, words), h("div.actions", {}, retry)));
     if (error.isPassing) this.timer = setTimeout(() => { if (this.element.isConnected) this.go(this.steps, { isQuiet: true }); }, TRY_AGAIN_AFTER_MS);
   }
 
   async measure() {
-    const { quota, used } = await home.room().catch(() => ({}));
+    const { quota, used } = await this.api.room().catch(() => ({}));
     this.room.hidden = typeof quota !== "number";
     if (this.room.hidden) return;
     const words = `${sizeInWords(Math.max(used, 0))} of ${sizeInWords(quota)} used`;
@@ -112,7 +132,7 @@ export class HomeFolder {
   }
 
   drawCrumbs() {
-    const all = [{ name: "Home Folder", key: "" }, ...this.steps];
+    const all = [{ name: this.kind.title, key: "" }, ...this.steps];
     this.crumbs.replaceChildren(h("ol", {}, all.map(({ name }, index) => {
       const isHere = index === all.length - 1;
       return h("li", {}, h("button.crumb", { type: "button", "aria-current": isHere ? "location" : null, onclick: () => this.go(this.steps.slice(0, index), { focusKey: this.steps[index]?.key ?? null }) }, index ? nameOf(name) : name));
@@ -121,7 +141,7 @@ export class HomeFolder {
 
   open(entry) {
     if (entry.isFolder) this.go([...this.steps, entry], { focusKey: "" });
-    else if (this.mayFetch) fetchFile(home.fileAddress(this.pathOf(entry)), entry.name);
+    else if (this.mayFetch) fetchFile(this.api.fileAddress(this.pathOf(entry)), entry.name);
   }
 
   actionsOf(entry) {
@@ -129,7 +149,7 @@ export class HomeFolder {
     return [
       entry.isFolder && { label: "Open", run: () => this.open(entry) },
       this.mayFetch && (entry.isFolder
-        ? { label: "Download as zip", run: () => fetchFile(home.zipAddress(path), `${entry.name}.zip`) }
+        ? { label: "Download as zip", run: () => fetchFile(this.api.zipAddress(path), `${entry.name}.zip`) }
         : { label: "Download", run: () => this.open(entry) }),
       this.mayChange && { label: "Rename", run: () => this.rename(entry) },
       this.mayChange && { label: "Delete", isDanger: true, run: () => this.remove(entry) },
@@ -138,13 +158,13 @@ export class HomeFolder {
 
   async makeFolder() {
     const name = (await askText("New folder", "Name", "Make folder"))?.trim();
-    if (name) await this.change(() => home.makeFolder(this.pathOf({ key: encoded(name) })), encoded(name));
+    if (name) await this.change(() => this.api.makeFolder(this.pathOf({ key: encoded(name) })), encoded(name));
   }
 
   async rename(entry) {
     const dot = entry.isFolder ? -1 : entry.name.lastIndexOf(".");
     const name = (await askText("Rename", "New name", "Rename", entry.name, dot > 0 ? dot : entry.name.length))?.trim();
-    if (name && name !== entry.name) await this.change(() => home.rename(this.pathOf(entry), this.pathOf({ key: encoded(name) })), encoded(name));
+    if (name && name !== entry.name) await this.change(() => this.api.rename(this.pathOf(entry), this.pathOf({ key: encoded(name) })), encoded(name));
     else this.list.focus(this.list.active);
   }
 
@@ -152,7 +172,7 @@ export class HomeFolder {
     const words = [nameOf(entry.name), entry.isFolder ? " and all that is in it will be gone for good." : " will be gone for good."];
     const isSure = await askWhether(entry.isFolder ? "Delete this folder?" : "Delete this file?", words, "Delete");
     const next = this.list.entries[this.list.active + 1] ?? this.list.entries[this.list.active - 1];
-    if (isSure) await this.change(() => home.remove(this.pathOf(entry)), next?.key ?? null);
+    if (isSure) await this.change(() => this.api.remove(this.pathOf(entry)), next?.key ?? null);
     else this.list.focus(this.list.active);
   }
 
@@ -167,7 +187,7 @@ export class HomeFolder {
 
   async refresh() {
     try {
-      await home.refresh();
+      await this.api.refresh();
     } catch {
       // The list says what is wrong.
     }
@@ -181,6 +201,14 @@ export class HomeFolder {
   saved(upload) {
     if (upload.folder !== this.path || this.reload) return;
     this.reload = setTimeout(() => { this.reload = null; this.go(this.steps, { isQuiet: true }); }, RELOAD_AFTER_MS);
+  }
+
+  followUploads() {
+    const heard = () => {
+      if (this.element.isConnected) this.go(this.steps, { isQuiet: true });
+      else document.removeEventListener(UPLOADED, heard);
+    };
+    document.addEventListener(UPLOADED, heard);
   }
 
   takeDrops() {
@@ -212,7 +240,7 @@ export class HomeFolder {
       }
       const inner = folder ? `${folder}/${encoded(item.name)}` : encoded(item.name);
       try {
-        await home.makeFolder(inner);
+        await this.api.makeFolder(inner);
       } catch (error) {
         if (error.code !== "EXISTS") {
           toast(`${readable(item.name)}: ${error.message}`, "warning");

@@ -1,7 +1,7 @@
 // My Files: the home folder, where there is one, and the session's temporary files.
 
 import { h } from "./dom.js";
-import { HomeFolder } from "./home_folder.js";
+import { homeFolder, temporaryFolder } from "./home_folder.js";
 import { temporaryFiles } from "./panels.js";
 import { tellUploads } from "./upload_list.js";
 
@@ -9,12 +9,15 @@ let lastTab = "home";
 
 tellUploads(() => document.querySelector(".uploads-box")?.checkVisibility() ?? false);
 
-/** `folders` are those of the session, as the server says them. */
-export function myFilesPanel(stream, features, folders) {
-  if (!folders.some(({ kind }) => kind === "HOMEFOLDERS")) return temporaryFiles(stream, features);
+/** `session` is as the server says it. */
+export function myFilesPanel(stream, features, session) {
+  const temporary = () => (session.hasTemporaryFolder ? temporaryFolder : temporaryFiles)(stream, features);
+  if (!(session.folders ?? []).some(({ kind }) => kind === "HOMEFOLDERS")) {
+    return session.hasTemporaryFolder ? h("div.panel-body", {}, temporary()) : temporary();
+  }
   const tabs = [
-    { id: "home", label: "Home Folder", make: () => new HomeFolder(features).element },
-    { id: "temporary", label: "Temporary Files", make: () => temporaryFiles(stream, features) },
+    { id: "home", label: "Home Folder", make: () => homeFolder(features) },
+    { id: "temporary", label: "Temporary Files", make: temporary },
   ];
   const place = h("div.tab-place", { role: "tabpanel", id: "my-files-place" });
   const buttons = tabs.map((tab) => h("button.tab", { type: "button", role: "tab", id: `tab-${tab.id}`, "aria-controls": place.id, onclick: () => choose(tab) }, tab.label));

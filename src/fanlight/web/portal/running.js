@@ -3,6 +3,7 @@
 import { api } from "./api.js";
 import { inFiles, inSize, inWords, notice, toast, wait } from "./dom.js";
 import { clipboardPanel, closePanel, confirmEnd, keyboardPanel, launcherPanel, morePanel, qualityPanel, togglePanel } from "./panels.js";
+import { UPLOADED } from "./home_folder.js";
 import { myFilesPanel } from "./my_files.js";
 import { offerPrinted, tellTooLong } from "./transfers.js";
 import { Toolbar } from "./toolbar.js";
@@ -93,7 +94,7 @@ export class Running {
     const all = [
       this.catalog.applications.length && { id: "apps", label: "Applications", icon: "apps", isFirst: true, run: panel("apps", "Applications", () => launcherPanel(this.catalog, (app) => this.launch(app))) },
       has("CLIPBOARD_COPY_FROM_LOCAL_DEVICE", "CLIPBOARD_COPY_TO_LOCAL_DEVICE") && { id: "clipboard", label: "Clipboard", icon: "clipboard", isFirst: true, run: panel("clipboard", "Clipboard", () => clipboardPanel(this.stream, this.features, this.received)) },
-      has("FILE_UPLOAD", "FILE_DOWNLOAD") && { id: "files", label: "My Files", icon: "files", run: panel("files", "My Files", () => myFilesPanel(this.stream, this.features, this.session.folders ?? [])) },
+      has("FILE_UPLOAD", "FILE_DOWNLOAD") && { id: "files", label: "My Files", icon: "files", run: panel("files", "My Files", () => myFilesPanel(this.stream, this.features, this.session)) },
       { id: "keyboard", label: "Keyboard", icon: "keyboard", isFirst: true, run: panel("keyboard", "Keyboard", () => keyboardPanel(this.stream)) },
       { id: "fullscreen", label: "Full screen", icon: "fullscreen", run: () => this.fullScreen() },
       { id: "quality", label: "Connection", icon: "quality", run: (button) => this.showQuality(button) },
@@ -118,8 +119,10 @@ export class Running {
     if (message.type !== "fileUpload") return;
     const { status, fileName, message: why } = message.payload ?? {};
     if (status === "start") toast(`Uploading ${fileName}…`);
-    else if (status === "end") toast(`${fileName} is uploaded.`);
-    else if (status === "error") toast(`${fileName} was not uploaded: ${why}`, "warning");
+    else if (status === "end") {
+      toast(`${fileName} is uploaded.`);
+      document.dispatchEvent(new Event(UPLOADED));
+    } else if (status === "error") toast(`${fileName} was not uploaded: ${why}`, "warning");
   }
 
   async launch(application) {
