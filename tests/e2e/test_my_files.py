@@ -1,5 +1,6 @@
 """My Files in a real session: what the page sends is in the instance and in S3, and what others put there is on the page."""
 
+import zipfile
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import boto3
 import pytest
+from playwright.sync_api import Page
 
 from e2e.administrators import Administrator
 from e2e.browsers import Visitor
@@ -18,7 +20,8 @@ pytestmark = [pytest.mark.incus, pytest.mark.browser]
 BUCKET = "appstream2-36fb080bb8-us-east-1-000000000000"
 USER = "my-files"
 PREFIX = f"user/custom/{sha256(USER.encode()).hexdigest()}/"
-HOME = "/home/user/MyFiles/HomeFolder"
+FILES = "/home/user/MyFiles"
+HOME = f"{FILES}/HomeFolder"
 
 
 @pytest.fixture
@@ -96,4 +99,52 @@ def test_the_page_the_instance_and_s3_show_the_same_files(  # noqa: PLR0917 - fi
     with page.expect_download() as fetching:
         row.get_by_role("button", name="saved.txt", exact=True).click()
     assert Path(fetching.value.path()).read_bytes() == b"saved in the session"
+
+    manage_temporary_files(page, instances, instance_id, tmp_path)
     administrator.expire(home_stack, USER)
+
+
+def manage_temporary_files(page: Page, instances: Instances, instance_id: str, tmp_path: Path) -> None:
+    """Do beside the home folder what can be done in it; what is there is the session user's, whoever put it there."""
+    panel = page.locator('[data-panel="files"]')
+    script = (
+        f"umask 022; mkdir -p '{FILES}/made/deep'; echo deep >{FILES}/made/deep/a.txt; ln -s /etc {FILES}/made/link"
+    )
+    assert instances.run(instance_id, "bash", "-c", script, as_user=True).returncode == 0
+    panel.get_by_role("tab", name="Temporary Files").click()
+    panel.get_by_role("row", name="Folder made").wait_for()
+    assert panel.get_by_role("row").count() == 1, "the home folder is not among the temporary files"
+
+    sent = tmp_path / "sent.txt"
+    sent.write_bytes(b"sent")
+    with page.expect_file_chooser() as choosing:
+        panel.get_by_role("button", name="Upload").click()
+    choosing.value.set_files(sent)
+    panel.get_by_role("row", name="File sent.txt, 4 bytes").wait_for(timeout=20_000)
+    panel.get_by_role("button", name="New folder").click()
+    page.get_by_label("Name").fill("from the page")
+    page.get_by_role("button", name="Make folder").click()
+    panel.get_by_role("row", name="Folder from the page").wait_for()
+    panel.get_by_role("button", name="More for sent.txt").click()
+    page.get_by_role("menuitem", name="Rename").click()
+    page.get_by_label("New name").fill("renamed.txt")
+    page.get_by_role("dialog").last.get_by_role("button", name="Rename").click()
+    panel.get_by_role("row", name="File renamed.txt, 4 bytes").wait_for()
+    script = (
+        f"cd {FILES} && echo more >>renamed.txt && mv renamed.txt 'from the page/' && cat 'from the page/renamed.txt'"
+    )
+    assert instances.run(instance_id, "bash", "-c", script, as_user=True).stdout.split() == [b"sentmore"]
+
+    panel.get_by_role("button", name="More for made").click()
+    with page.expect_download() as fetching:
+        page.get_by_role("menuitem", name="Download as zip").click()
+    with zipfile.ZipFile(fetching.value.path()) as archive:
+        assert (archive.namelist(), archive.read("deep/a.txt")) == (["deep/", "deep/a.txt"], b"deep\n")
+    panel.get_by_role("button", name="More for made").click()
+    page.get_by_role("menuitem", name="Delete").click()
+    page.get_by_role("dialog").last.get_by_role("button", name="Delete").click()
+    panel.get_by_role("row", name="Folder made").wait_for(state="detached")
+    assert instances.run(instance_id, "ls", FILES, as_user=True).stdout.split(b"\n")[:2] == [
+        b"HomeFolder",
+        b"from the page",
+    ]
