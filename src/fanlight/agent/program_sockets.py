@@ -51,9 +51,13 @@ class ProgramSocket:
         self._path.unlink(missing_ok=True)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
-            listener.bind(path)
-            self._path.chmod(mode)
-            os.chown(path, owner.uid, group)
+            # Others may rename in the directory of the stream sockets: what is named is never followed.
+            before = os.umask(0o777 & ~mode)
+            try:
+                listener.bind(path)
+            finally:
+                os.umask(before)
+            os.chown(path, owner.uid, group, follow_symlinks=False)
             if listens_as is None:
                 listener.listen(_BACKLOG)
             else:
