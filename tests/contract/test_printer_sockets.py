@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from fanlight.agent.accounts import Account, Seat
+from fanlight.agent.accounts import STREAMS_GROUP, Account, Seat
 from fanlight.agent.processes import ExitHandler, Program
 from fanlight.agent.program_sockets import ProgramSocket
+from fanlight.unix_sockets import uid_of_peer
 
 
 async def eventually(condition: Callable[[], bool]) -> None:
@@ -96,3 +97,17 @@ async def test_a_printer_that_cannot_be_started_is_not_started_without_end(path:
     printer.close()
     for program, _ in processes.started:
         os.close(program.hand_over[0])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives sockets away")
+async def test_a_socket_for_the_gateway_is_the_display_accounts(path: str) -> None:
+    display = Seat(3).display
+    files = ProgramSocket(NotedProcesses(), program_for)
+    files.open_to_gateway(path, display)
+    there = Path(path).stat()
+    assert (there.st_mode & 0o777, there.st_uid, there.st_gid) == (0o606, display.uid, STREAMS_GROUP)
+    with connect(path) as link:
+        assert uid_of_peer(link) == display.uid
+    assert os.geteuid() == 0
+    files.close()
+    assert not Path(path).exists()
