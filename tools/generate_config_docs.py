@@ -57,7 +57,9 @@ def table() -> str:
 
 
 def quota_table() -> str:
-    rows = "".join(f"| `{row.name}` | {row.aws_default} | {row.counts} |\n" for row in ROWS)
+    rows = "".join(
+        f"| `{row.name}` | {'–' if row.aws_default is None else row.aws_default} | {row.counts} |\n" for row in ROWS
+    )
     return f"| quota | `aws` | counts |\n| --- | --- | --- |\n{rows}"
 
 

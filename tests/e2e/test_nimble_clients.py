@@ -60,6 +60,59 @@ await waitUntilStudioDeleted(waits, { studioId });
 said.state = (await client.send(new GetStudioCommand({ studioId }))).studio.state;
 console.log(JSON.stringify(said));
 """
+JS_LIFE = """
+import * as nimble from "@aws-sdk/client-nimble";
+const client = new nimble.NimbleClient({});
+const waits = { client, maxWaitTime: 60, minDelay: 1, maxDelay: 1 };
+const send = (name, input) => client.send(new nimble[`${name}Command`](input));
+const said = { states: [] };
+const role = "arn:aws:iam::000000000000:role/r";
+const { studio: { studioId } } = await send("CreateStudio", { studioName: "life", displayName: "L", adminRoleArn: role, userRoleArn: role });
+await nimble.waitUntilStudioReady(waits, { studioId });
+const { streamingImage: { streamingImageId } } = await send("CreateStreamingImage", { studioId, name: "image", ec2ImageId: process.argv[2] });
+await nimble.waitUntilStreamingImageReady(waits, { studioId, streamingImageId });
+const { studioComponent: { studioComponentId } } = await send("CreateStudioComponent", { studioId, name: "files", type: "SHARED_FILE_SYSTEM",
+  configuration: { sharedFileSystemConfiguration: { shareName: "nowhere", linuxMountPoint: "/mnt/nowhere" } } });
+await nimble.waitUntilStudioComponentReady(waits, { studioId, studioComponentId });
+const { launchProfile: { launchProfileId } } = await send("CreateLaunchProfile", { studioId, name: "artists", ec2SubnetIds: [],
+  launchProfileProtocolVersions: ["2021-03-31"], studioComponentIds: [studioComponentId], streamConfiguration: { clipboardMode: "ENABLED",
+  ec2InstanceTypes: ["g4dn.xlarge"], streamingImageIds: [streamingImageId], maxStoppedSessionLengthInMinutes: 60,
+  sessionBackup: { mode: "AUTOMATIC", maxBackupsToRetain: 2 } } });
+await nimble.waitUntilLaunchProfileReady(waits, { studioId, launchProfileId });
+const { session: { sessionId } } = await send("CreateStreamingSession", { studioId, launchProfileId, ownedBy: "artist" });
+const at = { studioId, sessionId };
+const note = async () => said.states.push((await send("GetStreamingSession", at)).session.state);
+await nimble.waitUntilStreamingSessionReady(waits, at);
+await note();
+said.message = (await send("GetStreamingSession", at)).session.statusMessage;
+const { stream: { streamId } } = await send("CreateStreamingSessionStream", at);
+await nimble.waitUntilStreamingSessionStreamReady(waits, { ...at, streamId });
+said.url = (await send("GetStreamingSessionStream", { ...at, streamId })).stream.url;
+await send("StopStreamingSession", at);
+await nimble.waitUntilStreamingSessionStopped(waits, at);
+await note();
+const backups = [];
+for await (const page of nimble.paginateListStreamingSessionBackups({ client }, { studioId })) backups.push(...page.streamingSessionBackups);
+said.backups = backups.map((one) => [one.state, one.createdAt instanceof Date]);
+await send("StartStreamingSession", { ...at, backupId: backups[0].backupId });
+await nimble.waitUntilStreamingSessionReady(waits, at);
+await note();
+said.restored = (await send("GetStreamingSession", at)).session.startedFromBackupId === backups[0].backupId;
+said.sessions = 0;
+for await (const page of nimble.paginateListStreamingSessions({ client }, { studioId, ownedBy: "artist" })) said.sessions += page.sessions.length;
+await send("DeleteStreamingSession", at);
+await nimble.waitUntilStreamingSessionDeleted(waits, at);
+await note();
+await send("DeleteLaunchProfile", { studioId, launchProfileId });
+await nimble.waitUntilLaunchProfileDeleted(waits, { studioId, launchProfileId });
+await send("DeleteStudioComponent", { studioId, studioComponentId });
+await nimble.waitUntilStudioComponentDeleted(waits, { studioId, studioComponentId });
+await send("DeleteStreamingImage", { studioId, streamingImageId });
+await nimble.waitUntilStreamingImageDeleted(waits, { studioId, streamingImageId });
+await send("DeleteStudio", { studioId });
+await nimble.waitUntilStudioDeleted(waits, { studioId });
+console.log(JSON.stringify(said));
+"""
 
 
 def ami_of(installation: Installation, image_name: str) -> str:
@@ -126,6 +179,7 @@ def node_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     assert done.returncode == 0, done.stderr[-2000:]
     (directory / "program.js").write_text(JS_PROGRAM)
+    (directory / "life.js").write_text(JS_LIFE)
     return directory
 
 
@@ -150,6 +204,28 @@ def test_the_javascript_client_of_2024_speaks_to_it_as_it_is(simulated: Installa
             "invalid": ["ValidationException", 400, True, False],
         },
         "state": "DELETED",
+    }
+
+
+def test_the_javascript_client_of_2024_lives_the_life_of_a_session(simulated: Installation, node_project: Path) -> None:
+    done = subprocess.run(
+        [program("node", "node"), "life.js", ami_of(simulated, SAMPLE_IMAGE)],
+        cwd=node_project,
+        env=environment(simulated),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    said = json.loads(done.stdout)
+    assert said.pop("url").startswith(simulated.portal_url)
+    assert "Not mounted: files: " in said.pop("message")
+    assert said == {
+        "states": ["READY", "STOPPED", "READY", "DELETED"],
+        "backups": [["READY", True]],
+        "restored": True,
+        "sessions": 1,
     }
 
 

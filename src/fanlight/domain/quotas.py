@@ -23,6 +23,8 @@ IMAGE_UPDATES = "Concurrent image updates"
 NIMBLE_LAUNCH_PROFILES = "Nimble Studio launch profiles"
 NIMBLE_STREAMING_IMAGES = "Nimble Studio custom streaming images"
 NIMBLE_FILE_SYSTEMS = "Nimble Studio shared file system components"
+NIMBLE_SESSIONS = "Nimble Studio streaming sessions"
+NIMBLE_G5_SESSIONS = "Nimble Studio G5 streaming sessions"
 # The one limit that Service Quotas does not list: a footnote of the Administration Guide.
 INTERNET_INSTANCES = "Fleet instances with default internet access"
 
@@ -46,10 +48,10 @@ def _type_words(instance_type: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class QuotaRow:
-    """One quota: its default in AWS, and what counts here, as the documentation says it."""
+    """One quota: its default in AWS (None: nobody knows it any more), and what counts here, as the documentation says it."""
 
     name: str
-    aws_default: int
+    aws_default: int | None
     counts: str
 
 
@@ -78,6 +80,8 @@ ROWS: tuple[QuotaRow, ...] = (
     QuotaRow(NIMBLE_LAUNCH_PROFILES, 50, "launch profiles of a studio"),
     QuotaRow(NIMBLE_STREAMING_IMAGES, 10, "streaming images of a studio"),
     QuotaRow(NIMBLE_FILE_SYSTEMS, 10, "studio components of the type SHARED_FILE_SYSTEM of a studio"),
+    QuotaRow(NIMBLE_SESSIONS, None, "streaming sessions of a studio that are not DELETED"),
+    QuotaRow(NIMBLE_G5_SESSIONS, 0, "those of them whose instance type is a g5"),
     *(
         QuotaRow(fleet_instances(name), _AWS_INSTANCES.get(name, (0, 0))[0], "instances that all fleets together wish")
         for name in INSTANCE_TYPES
@@ -87,8 +91,10 @@ ROWS: tuple[QuotaRow, ...] = (
         for name in INSTANCE_TYPES
     ),
 )
-AWS_DEFAULTS: Mapping[str, int] = MappingProxyType({row.name: row.aws_default for row in ROWS})
-NAMES = tuple(AWS_DEFAULTS)
+AWS_DEFAULTS: Mapping[str, int] = MappingProxyType(
+    {row.name: row.aws_default for row in ROWS if row.aws_default is not None}
+)
+NAMES = tuple(row.name for row in ROWS)
 _BY_FOLDED_NAME = {name.casefold(): name for name in NAMES}
 
 

@@ -300,3 +300,25 @@ async def test_a_hundred_identical_creates_with_one_token_make_one_session(studi
     assert len({answer["session"]["sessionId"] for answer in answers}) == 1
     listed = await ask(studio.api.list_streaming_sessions, studioId=studio.studio_id)
     assert len(listed["sessions"]) == 1
+
+
+@pytest.mark.parametrize("quotas", ["aws,Nimble Studio streaming sessions=2"])
+async def test_a_session_more_than_the_quota_is_402_and_one_counts_until_it_is_deleted(studio: Studio) -> None:
+    image = await add_image(studio)
+    made = await studio.call("create_streaming_image", ec2ImageId=image.ami_id, name="artists")
+    types = {"ec2InstanceTypes": ["g4dn.xlarge", "g5.xlarge"]}
+    profile = new_profile(await studio.component(), made["streamingImage"]["streamingImageId"], **types)
+    profile_id = (await studio.call("create_launch_profile", **profile))["launchProfile"]["launchProfileId"]
+    wanted = {"studioId": studio.studio_id, "launchProfileId": profile_id, "ec2InstanceType": "g4dn.xlarge"}
+    code, status, text = await refused(studio.api.create_streaming_session, **wanted | {"ec2InstanceType": "g5.xlarge"})
+    assert (code, status) == ("ServiceQuotaExceededException", 402)
+    assert "'Nimble Studio G5 streaming sessions'" in text
+    await add(studio, _S.DELETED)
+    await add(studio, _S.STOPPED)
+    token = {"clientToken": "second"}
+    second = await ask(studio.api.create_streaming_session, **wanted, **token)
+    code, status, text = await refused(studio.api.create_streaming_session, **wanted)
+    assert (code, status) == ("ServiceQuotaExceededException", 402)
+    assert "'Nimble Studio streaming sessions'" in text
+    again = await ask(studio.api.create_streaming_session, **wanted, **token)
+    assert again["session"]["sessionId"] == second["session"]["sessionId"]

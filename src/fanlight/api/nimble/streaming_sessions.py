@@ -38,7 +38,14 @@ from fanlight.api.types.nimble import (
     VolumeRetentionMode,
 )
 from fanlight.domain.access_keys import Caller
-from fanlight.domain.errors import ChangedMeanwhile, InvalidCombination, NotAvailable, NotFound, NotSupported
+from fanlight.domain.errors import (
+    ChangedMeanwhile,
+    InvalidCombination,
+    LimitExceeded,
+    NotAvailable,
+    NotFound,
+    NotSupported,
+)
 from fanlight.domain.nimble.session_backups import SessionBackup
 from fanlight.domain.nimble.sessions import StudioSession, VolumeRetention
 from fanlight.domain.nimble.streams import SessionStream
@@ -120,7 +127,7 @@ def _activated(*, is_on: bool) -> str:
 
 @operation(
     "CreateStreamingSession",
-    raises=(*_WISHES, NotSupported),
+    raises=(*_WISHES, LimitExceeded, NotSupported),
     note="Without streamingImageId or ec2InstanceType the only one of the launch profile. Instance types are sizes: there is "
     "no graphics processor. An image that cannot be streamed any more ends in CREATE_FAILED, AMI_VALIDATION_ERROR.",
 )

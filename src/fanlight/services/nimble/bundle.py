@@ -65,7 +65,7 @@ class NimbleServices:
             profiles=LaunchProfileService(ground, quotas),
             profile_members=MemberService(ground, Persona.USER, check_profile),
             streaming_images=StreamingImageService(ground, eula_service, quotas),
-            sessions=StudioSessionService(ground, agents, eula_service),
+            sessions=StudioSessionService(ground, agents, eula_service, quotas),
             streams=StreamService(ground, urls),
             session_backups=SessionBackupService(ground),
             eulas=eula_service,

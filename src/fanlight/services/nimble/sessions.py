@@ -21,6 +21,7 @@ from fanlight.domain.nimble.sessions import (
 from fanlight.domain.nimble.studios import Studio
 from fanlight.domain.places import Scope
 from fanlight.domain.ports import UnitOfWork
+from fanlight.domain.quotas import NIMBLE_G5_SESSIONS, NIMBLE_SESSIONS
 from fanlight.domain.tags import Tags, check_tags
 from fanlight.services.agent_versions import AgentVersions
 from fanlight.services.nimble.eulas import EulaService
@@ -36,9 +37,11 @@ from fanlight.services.nimble.session_launches import (
     scripts_of,
     settings_of,
 )
+from fanlight.services.quotas import QuotaKeeper
 
 WAKE = "studio_session"
 PAGE_SIZE = 50
+_G5 = "g5."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,8 +74,8 @@ class SessionFilter:
 
 
 class StudioSessionService:
-    def __init__(self, ground: Ground, agents: AgentVersions, eulas: EulaService) -> None:
-        self._eulas = eulas
+    def __init__(self, ground: Ground, agents: AgentVersions, eulas: EulaService, quotas: QuotaKeeper) -> None:
+        self._eulas, self._quotas = eulas, quotas
         self._transactions, self._clock, self._wake = ground.transactions, ground.clock, ground.wake
         self._tokens, self._client_tokens, self._agents = ground.tokens, ground.client_tokens, agents
 
@@ -80,7 +83,7 @@ class StudioSessionService:
         """Make a session, which starts by itself: it is CREATE_IN_PROGRESS when this returns.
 
         Raises NotFound (studio, profile, image), NotAvailable (their states, agent version), InvalidCombination (image or
-        type that the profile does not offer, tags), NotSupported (type), TokenReused.
+        type that the profile does not offer, tags), NotSupported (type), LimitExceeded, TokenReused.
         """
         check_tags(wanted.tags or {})
         if wanted.launch_profile_id is None:
@@ -91,6 +94,7 @@ class StudioSessionService:
             await usable_studio(work, call.scope, wanted.studio_id)
             profile = await find_profile(work, call.scope, wanted.studio_id, wanted.launch_profile_id)
             session = await work.studio_sessions.add(await self._new(work, call, wanted, profile))
+            await self._admit(work, session)
             await work.tags.put(session.arn, wanted.tags or {})
             await self._client_tokens.remember(work, call, session.session_id)
             await work.commit()
@@ -196,6 +200,18 @@ class StudioSessionService:
         for one in live:
             self._wake("session", one.session_id)
         return session
+
+    async def _admit(self, work: UnitOfWork, session: StudioSession) -> None:
+        """Let a session that was just added stay; one counts until it is DELETED. Raises LimitExceeded."""
+        kinds = {NIMBLE_SESSIONS: "", NIMBLE_G5_SESSIONS: _G5}
+        held = [name for name, of in kinds.items() if session.ec2_instance_type.startswith(of)]
+        if all(self._quotas.limit(name) is None for name in held):
+            return
+        # An account that has a quota on them has few.
+        everywhere = [one for one in await work.studio_sessions.everywhere() if one.studio_id == session.studio_id]
+        for name in held:
+            alike = [one for one in everywhere if one.ec2_instance_type.startswith(kinds[name])]
+            self._quotas.admit(name, len(alike))
 
     async def _new(self, work: UnitOfWork, call: Call, wanted: NewSession, profile: LaunchProfile) -> StudioSession:
         """Raises as `create`."""
