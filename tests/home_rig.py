@@ -1,10 +1,12 @@
 """Home folders for tests: the real servers of the storage process, on a directory or on any S3 endpoint."""
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from aiohttp import web
 
 from fanlight.domain.user_storage import StorageDoor, StorageKind
 from fanlight.storage.files.app import make_files_app, serve_files
@@ -50,9 +52,14 @@ def a_door(session_id: str, *, user: str = "ada", quota_in_bytes: int | None = N
 
 @asynccontextmanager
 async def serving_home(
-    run_dir: Path, data_dir: Path, remote: Remote | None = None, *, allowed_uid: int | None = None
+    run_dir: Path,
+    data_dir: Path,
+    remote: Remote | None = None,
+    *,
+    allowed_uid: int | None = None,
+    routes: Callable[[web.Application], None] = lambda _: None,
 ) -> AsyncIterator[Home]:
-    """Serve as the storage process does, in this one. `run_dir` must have a short path."""
+    """Serve as the storage process does, in this one. `run_dir` must have a short path. `routes` adds more of its."""
     buckets = data_dir / "storage" / "buckets"
     buckets.mkdir(parents=True, exist_ok=True)
     (run_dir / "storage").mkdir(parents=True, exist_ok=True)
@@ -65,6 +72,7 @@ async def serving_home(
     uploads.prepare()
     await remote.ensure(BUCKET)
     app = make_files_app(home.way_to, uploads, {os.getuid() if allowed_uid is None else allowed_uid})
+    routes(app)
     runner = await serve_files(app, run_dir)
     try:
         yield home

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import signal
 import ssl
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -33,6 +33,7 @@ from fanlight.domain.ports import ImageStore, InstanceDriver, UserStorage
 from fanlight.domain.quotas import Quotas, UnknownQuota, read_quotas
 from fanlight.domain.streaming_sessions import StreamingSession
 from fanlight.domain.unsent_files import UnsentFiles
+from fanlight.domain.user_storage import StorageKind
 from fanlight.drivers.agents import AgentSockets
 from fanlight.drivers.s3 import S3Objects
 from fanlight.drivers.storage import StorageConnection
@@ -159,6 +160,7 @@ async def _assemble(settings: Settings, stack: AsyncExitStack) -> _Parts:
         image_files=image_files,
         signing_key=signing_key,
         known_endpoints=settings.endpoint_networks,
+        drives=_drives(settings),
         portal_url=settings.portal_url,
         regions=settings.regions,
         quotas=_quotas(settings),
@@ -194,6 +196,15 @@ def _record_loss(audit: AuditLog, session: StreamingSession, lost: UnsentFiles) 
             size_in_bytes=lost.size_in_bytes,
         )
     )
+
+
+def _drives(settings: Settings) -> Collection[StorageKind]:
+    """Return the kinds for whose providers there is a client. Its secret is the storage process's alone."""
+    clients = {
+        StorageKind.GOOGLE_DRIVE: settings.google_drive_client_id,
+        StorageKind.ONE_DRIVE: settings.one_drive_client_id,
+    }
+    return frozenset(kind for kind, client_id in clients.items() if client_id)
 
 
 async def _enforces_disk_quota(driver: InstanceDriver) -> bool:

@@ -142,6 +142,25 @@ class Settings(BaseSettings):
         ge=1,
         description="How much a user's settings of applications may be, in MiB; larger ones are not kept.",
     )
+    google_drive_client_id: str | None = Field(
+        None,
+        min_length=1,
+        description="OAuth client of this installation at Google; stacks may have GOOGLE_DRIVE then.",
+    )
+    google_drive_client_secret: str | None = Field(
+        None, min_length=1, repr=False, description="Its secret; better in the environment."
+    )
+    one_drive_client_id: str | None = Field(
+        None, min_length=1, description="OAuth client at Microsoft; stacks may have ONE_DRIVE then."
+    )
+    one_drive_client_secret: str | None = Field(
+        None, min_length=1, repr=False, description="Its secret; better in the environment."
+    )
+    one_drive_tenant: str = Field(
+        "organizations",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$",
+        description="Directory at Microsoft whose accounts may be used: its id or domain; default: that of any organisation.",
+    )
     image_archives: str = Field(
         "fanlight-images/{account}/",
         description="Bucket and prefix in which accounts keep archives of images, with {account} for each one's own: imported from there, exported to there.",

@@ -43,7 +43,14 @@ _INHERITED = (
 _PR_SET_PDEATHSIG = 1
 # Together: an endpoint without its keys is a mistake in the settings.
 _KEYS_TO_STORAGE = {"s3_endpoint_url", "s3_access_key_id", "s3_secret_access_key"}
-_SECRETS = {"bootstrap_access_key_id", "bootstrap_secret_access_key", "database_url", *_KEYS_TO_STORAGE}
+_DRIVE_SECRETS = {"google_drive_client_secret", "one_drive_client_secret"}
+_SECRETS = {
+    "bootstrap_access_key_id",
+    "bootstrap_secret_access_key",
+    "database_url",
+    *_KEYS_TO_STORAGE,
+    *_DRIVE_SECRETS,
+}
 
 
 def roles(settings: Settings) -> Sequence[str]:
@@ -55,7 +62,7 @@ def environment_for(settings: Settings, role: str, credentials: Credentials) -> 
     """Return the environment of one process: its settings, and of the secrets those that it needs.
 
     The database's address is for the api process alone, the first key for it and the server of our own S3 endpoint,
-    the keys of a configured S3 endpoint for those two.
+    the keys of a configured S3 endpoint for those two, the secrets of OAuth clients for the storage process.
     """
     kept = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     kept[SUPERVISED_BY] = str(os.getpid())
@@ -70,6 +77,9 @@ def environment_for(settings: Settings, role: str, credentials: Credentials) -> 
             kept["FANLIGHT_S3_ENDPOINT_URL"] = settings.s3_endpoint_url
             kept["FANLIGHT_S3_ACCESS_KEY_ID"] = settings.s3_access_key_id
             kept["FANLIGHT_S3_SECRET_ACCESS_KEY"] = settings.s3_secret_access_key
+    if role == "storage":
+        secrets = settings.model_dump(include=_DRIVE_SECRETS, exclude_none=True)
+        kept |= {f"FANLIGHT_{name.upper()}": secret for name, secret in secrets.items()}
     return kept
 
 

@@ -18,6 +18,8 @@ from e2e.installation import free_port
 from fanlight.domain.errors import StorageUnavailable, StorageUnusable
 from fanlight.domain.user_storage import RPC_SOCKET_NAME, StorageDoor, StorageKind, StorageUsage
 from fanlight.drivers.storage import StorageConnection
+from fanlight.storage.drives.doors import DriveDoors
+from fanlight.storage.drives.grants import Grants
 from fanlight.storage.embedded_s3 import KeyPair
 from fanlight.storage.front import USER
 from fanlight.storage.rpc import MalformedRequest, make_rpc, read_door, serve_rpc
@@ -67,7 +69,8 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
 async def _serving(run: Path, buckets: Path, remote: Remote, uids: set[int]) -> AsyncIterator[House]:
     doors = SessionDoors(run, remote)
     doors.prepare()
-    runner = await serve_rpc(make_rpc(doors, remote, uids), run)
+    drives = DriveDoors(run, Grants(run / "grants"), {})
+    runner = await serve_rpc(make_rpc(doors, drives, remote, uids), run)
     storage = StorageConnection(run)
     try:
         yield House(run, buckets, storage)
@@ -75,6 +78,17 @@ async def _serving(run: Path, buckets: Path, remote: Remote, uids: set[int]) -> 
         await storage.close_connections()
         await runner.cleanup()
         await doors.close_all()
+        await drives.close_all()
+
+
+async def test_the_door_of_a_drive_waits_for_its_user_beside_the_others(house: House) -> None:
+    drive = replace(ADA, kind=StorageKind.GOOGLE_DRIVE, domains=("example.org",))
+    await house.storage.open(drive)
+    await house.storage.open(ADA)
+    kinds = {(ADA.session_id, StorageKind.GOOGLE_DRIVE), (ADA.session_id, StorageKind.HOMEFOLDERS)}
+    assert await house.storage.doors() == kinds
+    await house.storage.close(ADA.session_id, but={StorageKind.HOMEFOLDERS})
+    assert await house.storage.doors() == {(ADA.session_id, StorageKind.HOMEFOLDERS)}
 
 
 async def test_a_door_is_opened_once_and_closed_for_good(house: House) -> None:
@@ -196,6 +210,7 @@ WRONG: list[dict[str, object]] = [
     {"bucket": "a..b"}, {"prefix": ""}, {"prefix": "/"}, {"prefix": "user"}, {"prefix": "user/../other/"},
     {"prefix": "/user/"}, {"prefix": "user//x/"}, {"prefix": "./"}, {"prefix": "a\\b/"}, {"prefix": "a\nb/"},
     {"prefix": "x" * 900 + "/"}, {"quota_in_bytes": -1}, {"quota_in_bytes": "1"}, {"more": 1},
+    {"domains": None}, {"domains": [1]}, {"domains": ["a\nb"]}, {"domains": "example.org"},
 ]  # fmt: skip
 
 
@@ -203,7 +218,7 @@ WRONG: list[dict[str, object]] = [
 def test_what_could_become_another_path_is_refused(wrong: dict[str, object]) -> None:
     good: dict[str, object] = {
         "session_id": "s-1", "kind": "HOMEFOLDERS", "instance_id": "i-1", "first_uid": 1000, "token": "t" * 32,
-        "bucket": BUCKET, "prefix": PREFIX, "quota_in_bytes": None,
+        "bucket": BUCKET, "prefix": PREFIX, "quota_in_bytes": None, "domains": [],
     }  # fmt: skip
     assert read_door(good).prefix == PREFIX
     with pytest.raises(MalformedRequest):

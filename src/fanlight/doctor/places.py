@@ -15,7 +15,7 @@ LONGEST_RUN_DIR_IN_BYTES = 107 - len("/instances//guest/stream.sock") - 40
 
 
 def examine_places(settings: Settings) -> list[Finding]:
-    findings = [_room(settings.data_dir)]
+    findings = [_room(settings.data_dir), *_drive_clients(settings)]
     if settings.compute == "incus":
         findings += run_dir_length(settings.effective_run_dir)
     if _is_running(settings):
@@ -23,6 +23,22 @@ def examine_places(settings: Settings) -> list[Finding]:
     return findings + ports(
         settings.host, {"API": ("--api-port", settings.api_port), "portal": ("--portal-port", settings.portal_port)}
     )
+
+
+def _drive_clients(settings: Settings) -> list[Finding]:
+    """An OAuth client has an id and a secret. Here, not in the settings: most processes are not told the secret."""
+    clients = {
+        "google_drive": (settings.google_drive_client_id, settings.google_drive_client_secret),
+        "one_drive": (settings.one_drive_client_id, settings.one_drive_client_secret),
+    }
+    return [
+        fatal(
+            f"{name}_client_{'secret' if client_id else 'id'} is missing",
+            f"give both {name}_client_id and {name}_client_secret, or neither",
+        )
+        for name, (client_id, secret) in clients.items()
+        if bool(client_id) != bool(secret)
+    ]
 
 
 def _room(data_dir: Path) -> Finding:

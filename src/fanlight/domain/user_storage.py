@@ -92,7 +92,8 @@ class StorageUsage:
 class StorageDoor:
     """One way of one instance to one place of its session's user. `token` opens it, for the instance's root only.
 
-    `first_uid` is the host's uid of that root. No quota: None.
+    `first_uid` is the host's uid of that root. No quota: None. Behind that to a drive is no bucket: bucket and prefix say
+    whose it is, `domains` whose accounts it may be of.
     """
 
     session_id: str
@@ -103,6 +104,7 @@ class StorageDoor:
     bucket: str
     prefix: str
     quota_in_bytes: int | None = None
+    domains: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"StorageDoor({self.session_id!r}, {self.kind.value}, {self.instance_id!r})"

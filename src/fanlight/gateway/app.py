@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from fanlight.gateway import guest_files, home_files, page_api, pages, temporary_files
+from fanlight.gateway import drives, guest_files, home_files, page_api, pages, temporary_files
 from fanlight.gateway.context import GATEWAY, Forbidden, Gateway, NoStream, NotSignedIn
 from fanlight.gateway.control_client import ControlAway, Refused
 from fanlight.gateway.guest_socket import GuestUnreachable
@@ -36,6 +36,7 @@ def make_app(gateway: Gateway) -> web.Application:
             web.get("/assets/{digest}/{name}", portal_asset),
             web.get("/client/{version}/{tag}/{steps:.+}", client_file),
             web.get("/icons/{store_ref}/{name}", icon),
+            web.get(drives.CALLBACK, drives.connected, allow_head=False),
             web.get("/s/{ref}/", pages.session_page),
             web.get("/s/{ref}/api/state", page_api.read_state),
             web.get("/s/{ref}/api/ping", page_api.ping),
@@ -56,6 +57,9 @@ def make_app(gateway: Gateway) -> web.Application:
             web.get("/s/{ref}/api/temporary/zip", temporary_files.download_folder, allow_head=False),
             web.post("/s/{ref}/api/temporary/move", temporary_files.rename),
             web.post("/s/{ref}/api/temporary/delete", temporary_files.delete),
+            web.get("/s/{ref}/api/drives", drives.list_drives, allow_head=False),
+            web.post("/s/{ref}/api/drives/{kind}/connect", drives.connect),
+            web.post("/s/{ref}/api/drives/{kind}/disconnect", drives.disconnect),
             web.post("/s/{ref}/api/open", page_api.open_session),
             web.get("/s/{ref}/api/sessions/{handle}", page_api.watch_session),
             web.post("/s/{ref}/api/sessions/{handle}/attach", page_api.attach),

@@ -52,7 +52,21 @@ class HomeFolders:
         body: AsyncIterator[bytes] | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Ask for `what` of a session's home folder. Raises Refused; with the code AWAY it may be tried again."""
-        url = f"{_ANY_HOST}/v1/sessions/{quote(session_id, safe='')}/{what}"
+        path = f"sessions/{quote(session_id, safe='')}/{what}"
+        async with self._ask(method, path, query, headers=headers, body=body) as answer:
+            yield answer
+
+    @asynccontextmanager
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: AsyncIterator[bytes] | None = None,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        url = f"{_ANY_HOST}/v1/{path}"
         try:
             async with self._http.request(method, url, params=query, headers=headers, data=body) as answer:
                 if answer.status >= 400:  # noqa: PLR2004
@@ -65,6 +79,11 @@ class HomeFolders:
     async def json(self, method: str, session_id: str, what: str, query: Mapping[str, str]) -> dict[str, Any]:
         """Return the answer. Raises Refused."""
         async with self.ask(method, session_id, what, query) as answer:
+            return dict(await answer.json(content_type=None))
+
+    async def drive_connected(self, query: Mapping[str, str]) -> dict[str, Any]:
+        """Hand on what a provider's answer says, and return which drive of whom it connected. Raises Refused."""
+        async with self._ask("POST", "drives/connected", query) as answer:
             return dict(await answer.json(content_type=None))
 
     def changed(self, session_id: str) -> None:

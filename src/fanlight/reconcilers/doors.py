@@ -28,7 +28,11 @@ from fanlight.services.door_tokens import DoorTokens
 log = logging.getLogger(__name__)
 
 LOOK_INTERVAL_IN_SECONDS = 2.0
-_FOLDERS: Mapping[StorageKind, str] = {StorageKind.HOMEFOLDERS: "HomeFolder"}
+_FOLDERS: Mapping[StorageKind, str] = {
+    StorageKind.HOMEFOLDERS: "HomeFolder",
+    StorageKind.GOOGLE_DRIVE: "GoogleDrive",
+    StorageKind.ONE_DRIVE: "OneDrive",
+}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -84,7 +88,11 @@ class DoorReconciler:
         return None
 
     async def _open(self, storage: UserStorage, session: StreamingSession, kind: StorageKind, first_uid: int) -> None:
-        place, is_settings = place_of(session, kind), kind is StorageKind.APPLICATION_SETTINGS
+        place = place_of(session, kind)
+        quotas = {
+            StorageKind.HOMEFOLDERS: self.quota_in_bytes,
+            StorageKind.APPLICATION_SETTINGS: self.settings_room_in_bytes,
+        }
         door = StorageDoor(
             session_id=session.session_id,
             kind=kind,
@@ -93,7 +101,8 @@ class DoorReconciler:
             token=self.tokens.token_of(session.session_id, kind),
             bucket=place.bucket,
             prefix=place.prefix,
-            quota_in_bytes=self.settings_room_in_bytes if is_settings else self.quota_in_bytes,
+            quota_in_bytes=quotas.get(kind),
+            domains=next((one.domains for one in session.storage_connectors if one.kind is kind), ()),
         )
         try:
             await storage.open(door)

@@ -4,6 +4,7 @@ from fanlight.domain.errors import InUse, LimitExceeded, NotFound
 from fanlight.domain.places import Scope
 from fanlight.domain.ports import Transactions
 from fanlight.services.page_tokens import PageTokens, cut
+from fanlight.services.storage_connectors import check_drives
 
 PAGE_SIZE = 100
 
@@ -15,11 +16,11 @@ class AssociationService:
     async def associate(self, scope: Scope, stack_name: str, fleet_name: str) -> None:
         """Put the fleet, in any state, behind the stack. The same pair again is success.
 
-        Raises NotFound (stack, fleet), LimitExceeded (the stack has another fleet).
+        Raises NotFound (stack, fleet), LimitExceeded (the stack has another fleet), NotSupported (see `check_drives`).
         """
         async with self._transactions.begin(write=True) as work:
-            await work.stacks.get(scope, stack_name)
-            await work.fleets.get(scope, fleet_name)
+            stack = await work.stacks.get(scope, stack_name)
+            check_drives(stack, await work.fleets.get(scope, fleet_name))
             others = [name for name in await work.associations.fleets_of(scope, stack_name) if name != fleet_name]
             if others:
                 raise LimitExceeded(

@@ -10,6 +10,7 @@ from fanlight.domain.nimble.eulas import Eula
 from fanlight.domain.objects import ObjectStore
 from fanlight.domain.ports import Clock, Transactions, Wake
 from fanlight.domain.quotas import NO_QUOTAS, Quotas
+from fanlight.domain.user_storage import StorageKind
 from fanlight.services.access_keys import AccessKeyService
 from fanlight.services.agent_versions import AgentVersions
 from fanlight.services.alarms import AlarmService
@@ -87,13 +88,14 @@ class AppStreamServices:
         objects: ObjectStore | None = None,
         image_archives: str = "fanlight-images/{account}/",
         eulas: Collection[Eula] = (),
+        drives: Collection[StorageKind] = (),
     ) -> Self:
         """Wire the services to one store.
 
         `signing_key` (DATA_DIR/state/signing.key) signs streaming URLs and page tokens; `portal_url` is the portal's
         origin without a trailing slash, or a function that returns it (for a port chosen when the portal starts).
         `sizes_root_volumes` is asked when a fleet names a size, and may raise DriverUnavailable; None: it can.
-        `known_endpoints` are the ids of interface endpoints that stacks may name. `agent_versions` are those of the
+        `drives` are the kinds that stacks may have. `known_endpoints` are the ids of interface endpoints that stacks may name. `agent_versions` are those of the
         engine's runtime; None: it has none of its own. `workshop` has the engine for the updates of images; None: no
         image can be looked at.
         `objects` is the S3 endpoint, None: images are neither imported nor exported; `image_archives` is where in there
@@ -107,7 +109,7 @@ class AppStreamServices:
         machine_images = MachineImageService(transactions, clock, ArchivePlaces(image_archives), objects)
         return cls(
             fleets=FleetService(transactions, clock, wake, tokens, sizes_root_volumes, quotas=keeper),
-            stacks=StackService(transactions, clock, tokens, known_endpoints, keeper, wake=wake),
+            stacks=StackService(transactions, clock, tokens, known_endpoints, keeper, wake=wake, drives=drives),
             associations=AssociationService(transactions, tokens),
             sessions=StreamingSessionService(transactions, clock, wake, urls, tokens),
             session_instances=SessionInstanceService(transactions, wake),

@@ -22,6 +22,7 @@ from fanlight.services.names import all_named
 from fanlight.services.page_tokens import PageTokens, cut
 from fanlight.services.quotas import QuotaKeeper
 from fanlight.services.root_volumes import check_root_volume
+from fanlight.services.storage_connectors import check_drives
 from fanlight.services.usable_images import ImageUse, find_image, may_use
 
 PAGE_SIZE = 100
@@ -87,6 +88,9 @@ class FleetService:
             before = await work.fleets.get(scope, name)
             after = await changed(work, before, change)
             check_state(before, after)
+            if after.is_multi_session:
+                for stack_name in await work.associations.stacks_of(scope, name):
+                    check_drives(await work.stacks.get(scope, stack_name), after)
             await self._quotas.admit_capacity(work, after, before)
             # What kept it from its instances may be what has just been changed: no need to wait out the back-off.
             after = await work.fleets.save(replace(after, launch_failures=0, retry_at=None))

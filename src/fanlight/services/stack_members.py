@@ -20,6 +20,7 @@ from fanlight.domain.stacks import (
     UrlRedirection,
     UserAction,
 )
+from fanlight.domain.user_storage import StorageKind
 from fanlight.services.storage_connectors import WantedConnector, checked_connectors
 
 # Nothing is behind these. To accept them would promise users what they do not get.
@@ -75,7 +76,9 @@ class StackMembers:
     agent_access: AgentAccess | None = None
 
 
-def applied(stack: Stack, members: StackMembers, known_endpoints: Collection[str]) -> Stack:
+def applied(
+    stack: Stack, members: StackMembers, known_endpoints: Collection[str], drives: Collection[StorageKind] = ()
+) -> Stack:
     """Return the stack with what `members` say. Raises InvalidCombination, NotSupported."""
     _check_url("RedirectURL", members.redirect_url)
     _check_url("FeedbackURL", members.feedback_url)
@@ -93,7 +96,7 @@ def applied(stack: Stack, members: StackMembers, known_endpoints: Collection[str
         "preferred_protocol": members.preferred_protocol,
         "content_redirection": members.content_redirection,
         "storage_connector_authentication": members.storage_connector_authentication,
-        "storage_connectors": None if connectors is None else checked_connectors(connectors, stack.scope),
+        "storage_connectors": None if connectors is None else checked_connectors(connectors, stack.scope, drives),
     }
     changes = {name: value for name, value in given.items() if value is not None}
     if members.application_settings is not None:
@@ -157,8 +160,8 @@ def _settings_group(settings: ApplicationSettings) -> str | None:
 def _check_authentication(authentication: str | None) -> None:
     if authentication == "FORCE_REAUTHENTICATION":
         raise NotSupported(
-            "StorageConnectorAuthentication FORCE_REAUTHENTICATION is not supported: it is about drives, and Fanlight "
-            "has none yet. Leave it out."
+            "StorageConnectorAuthentication FORCE_REAUTHENTICATION is not supported: a drive stays connected "
+            "until its user disconnects it. Leave it out."
         )
 
 

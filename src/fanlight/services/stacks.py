@@ -15,6 +15,7 @@ from fanlight.services.names import all_named
 from fanlight.services.page_tokens import PageTokens, cut
 from fanlight.services.quotas import QuotaKeeper
 from fanlight.services.stack_members import StackMembers, applied, enabled_actions
+from fanlight.services.storage_connectors import check_drives
 
 PAGE_SIZE = 100
 
@@ -63,15 +64,16 @@ class StackService:
         quotas: QuotaKeeper | None = None,
         *,
         wake: Wake | None = None,
+        drives: Collection[StorageKind] = (),
     ) -> None:
         self._transactions, self._clock, self._tokens = transactions, clock, tokens
         self._known_endpoints = frozenset(known_endpoints)
-        self._quotas, self._wake = quotas or QuotaKeeper(), wake
+        self._quotas, self._wake, self._drives = quotas or QuotaKeeper(), wake, drives
 
     async def create(self, scope: Scope, wanted: NewStack) -> Stack:
         """Raises AlreadyExists, LimitExceeded, InvalidCombination, NotSupported (see `stack_members`)."""
         blank = Stack(stack_id=uuid4().hex, scope=scope, name=wanted.name, created_at=self._clock.now())
-        stack = applied(blank, wanted, self._known_endpoints)
+        stack = applied(blank, wanted, self._known_endpoints, self._drives)
         check_tags(wanted.tags or {})
         async with self._transactions.begin(write=True) as work:
             stack = await work.stacks.add(stack)
@@ -98,7 +100,10 @@ class StackService:
         """Raises NotFound, and what `create` raises for the new values."""
         async with self._transactions.begin(write=True) as work:
             before = await work.stacks.get(scope, name)
-            stack = await work.stacks.save(_changed(before, change, self._known_endpoints))
+            stack = _changed(before, change, self._known_endpoints, self._drives)
+            for fleet_name in await work.associations.fleets_of(scope, name):
+                check_drives(stack, await work.fleets.get(scope, fleet_name))
+            stack = await work.stacks.save(stack)
             await work.commit()
         self._look_at_storage(before, stack)
         return stack
@@ -121,7 +126,7 @@ class StackService:
 
     def _look_at_storage(self, *stacks: Stack) -> None:
         """Have buckets made, and doors closed, as the stack now wants it."""
-        if self._wake is not None and any(stack.storage_buckets for stack in stacks):
+        if self._wake is not None and any(stack.storage_buckets or stack.storage_connectors for stack in stacks):
             self._wake("storage", storage_key(stacks[0].scope))
 
 
@@ -131,13 +136,15 @@ async def _page(work: UnitOfWork, scope: Scope, names: Sequence[str], after: str
     return cut(await work.stacks.page(scope, after=after, limit=PAGE_SIZE + 1), PAGE_SIZE)
 
 
-def _changed(stack: Stack, change: StackChange, known_endpoints: Collection[str]) -> Stack:
+def _changed(
+    stack: Stack, change: StackChange, known_endpoints: Collection[str], drives: Collection[StorageKind]
+) -> Stack:
     _check_deletions(change)
     for attribute in change.deleted:
         stack = replace(stack, **_WITHOUT.get(attribute, {}))
     gone = _ALL_KINDS if change.deletes_storage_connectors else _kinds_in(change.deleted)
     kept = tuple(connector for connector in stack.storage_connectors if connector.kind not in gone)
-    stack = applied(replace(stack, storage_connectors=kept), change, known_endpoints)
+    stack = applied(replace(stack, storage_connectors=kept), change, known_endpoints, drives)
     return stack if stack.storage_buckets else replace(stack, storage_problem=None)
 
 

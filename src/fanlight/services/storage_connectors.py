@@ -1,11 +1,13 @@
 """The rules of StorageConnectors: what stacks may say of where their users' files are."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from fanlight.domain.errors import InvalidCombination, NotSupported
+from fanlight.domain.fleets import Fleet
 from fanlight.domain.places import Scope
+from fanlight.domain.stacks import Stack
 from fanlight.domain.user_storage import StorageConnector, StorageKind
 
 MOST_DOMAINS = 10  # as the service's console has it; its API does not say
@@ -23,16 +25,28 @@ class WantedConnector:
     domains_require_admin_consent: tuple[str, ...] = ()
 
 
-def checked_connectors(wanted: Sequence[WantedConnector], scope: Scope) -> tuple[StorageConnector, ...]:
-    """Raises InvalidCombination, NotSupported."""
+def checked_connectors(
+    wanted: Sequence[WantedConnector], scope: Scope, drives: Collection[StorageKind] = ()
+) -> tuple[StorageConnector, ...]:
+    """`drives` are those for whose providers the operator has configured a client. Raises InvalidCombination, NotSupported."""
     connectors = tuple(_checked(one, wanted, scope) for one in wanted)
     for connector in connectors:
-        if connector.kind is not StorageKind.HOMEFOLDERS:
+        if connector.kind is not StorageKind.HOMEFOLDERS and connector.kind not in drives:
             raise NotSupported(
-                f"StorageConnectors: {connector.kind} is not supported: Fanlight has home folders and no drives yet. "
-                "Leave it out."
+                f"StorageConnectors: {connector.kind} is not supported: this installation has no OAuth client for it. Its "
+                f"operator configures one (--{connector.kind.lower().replace('_', '-')}-client-id)."
             )
     return connectors
+
+
+def check_drives(stack: Stack, fleet: Fleet) -> None:
+    """Raise NotSupported for a stack with drives before a multi-session fleet: as in the service, those do not go together."""
+    kinds = [one.kind for one in stack.storage_connectors if one.kind is not StorageKind.HOMEFOLDERS]
+    if kinds and fleet.is_multi_session:
+        raise NotSupported(
+            f"StorageConnectors: {kinds[0]} of the stack {stack.name} is not supported with the multi-session fleet "
+            f"{fleet.name}. Take the connector from the stack, or MaxSessionsPerInstance from the fleet."
+        )
 
 
 def _checked(one: WantedConnector, wanted: Sequence[WantedConnector], scope: Scope) -> StorageConnector:

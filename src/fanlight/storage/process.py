@@ -9,6 +9,11 @@ from contextlib import AsyncExitStack, suppress
 from fanlight.config import Settings
 from fanlight.domain.user_storage import StorageKind
 from fanlight.installation import identity_of
+from fanlight.storage.drives.app import add_drive_routes
+from fanlight.storage.drives.consents import Consents
+from fanlight.storage.drives.doors import DriveDoors
+from fanlight.storage.drives.grants import Grants
+from fanlight.storage.drives.providers import providers_of
 from fanlight.storage.embedded_s3 import KeyPair, buckets_directory, read_own_key, server_of
 from fanlight.storage.files.app import make_files_app, serve_files
 from fanlight.storage.files.folders import Way
@@ -41,13 +46,16 @@ async def _serve_sessions(settings: Settings, stack: AsyncExitStack) -> None:
     doors = SessionDoors(settings.effective_run_dir, remote)
     doors.prepare()
     stack.push_async_callback(doors.close_all)
+    grants = Grants(settings.data_dir / "storage" / "drives")
+    drives = DriveDoors(settings.effective_run_dir, grants, providers_of(settings))
+    stack.push_async_callback(drives.close_all)
     allowed = {0, os.geteuid(), identity_of(settings, "api").uid}
-    runner = await serve_rpc(make_rpc(doors, remote, allowed), settings.effective_run_dir)
+    runner = await serve_rpc(make_rpc(doors, drives, remote, allowed), settings.effective_run_dir)
     stack.push_async_callback(runner.cleanup)
-    await _serve_files(settings, doors, stack)
+    await _serve_files(settings, doors, drives, stack)
 
 
-async def _serve_files(settings: Settings, doors: SessionDoors, stack: AsyncExitStack) -> None:
+async def _serve_files(settings: Settings, doors: SessionDoors, drives: DriveDoors, stack: AsyncExitStack) -> None:
     """For the pages of sessions, through the gateway."""
 
     def way_home(session_id: str) -> Way | None:
@@ -58,7 +66,9 @@ async def _serve_files(settings: Settings, doors: SessionDoors, stack: AsyncExit
     stack.push_async_callback(uploads.close)
     stack.push_async_callback(_ended, asyncio.create_task(uploads.keep_swept()))
     allowed = {os.geteuid(), identity_of(settings, "gateway").uid}
-    runner = await serve_files(make_files_app(way_home, uploads, allowed), settings.effective_run_dir)
+    app = make_files_app(way_home, uploads, allowed)
+    add_drive_routes(app, drives, Consents(drives))
+    runner = await serve_files(app, settings.effective_run_dir)
     stack.push_async_callback(runner.cleanup)
 
 

@@ -16,6 +16,7 @@ from aiohttp import web
 
 from fanlight.domain.errors import StorageUnusable
 from fanlight.domain.user_storage import RPC_SOCKET_NAME, StorageDoor, StorageKind
+from fanlight.storage.drives.doors import DRIVES, DriveDoors
 from fanlight.storage.sessions import Remote, SessionDoors
 from fanlight.unix_sockets import listen_in, uid_of_peer
 
@@ -28,6 +29,7 @@ _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{16,128}")
+_DOMAIN = re.compile(r"[A-Za-z0-9.-]{1,253}")
 _LONGEST_PREFIX = 900  # of the 1,024 bytes that a key has
 
 
@@ -35,9 +37,9 @@ class MalformedRequest(Exception):
     """The text says which member is wrong."""
 
 
-def make_rpc(doors: SessionDoors, remote: Remote, allowed_uids: Collection[int]) -> web.Application:
+def make_rpc(doors: SessionDoors, drives: DriveDoors, remote: Remote, allowed_uids: Collection[int]) -> web.Application:
     """Return the application."""
-    rpc = _Rpc(doors, remote)
+    rpc = _Rpc(doors, drives, remote)
     app = web.Application(
         middlewares=[_allowing(frozenset(allowed_uids)), _answering_errors], client_max_size=_MAX_BODY_BYTES
     )
@@ -59,15 +61,20 @@ async def serve_rpc(app: web.Application, run_dir: Path) -> web.AppRunner:
 
 
 class _Rpc:
-    def __init__(self, doors: SessionDoors, remote: Remote) -> None:
-        self._doors, self._remote = doors, remote
+    def __init__(self, doors: SessionDoors, drives: DriveDoors, remote: Remote) -> None:
+        self._doors, self._drives, self._remote = doors, drives, remote
 
     async def list(self, request: web.Request) -> web.StreamResponse:  # noqa: ARG002 - it has no body
-        return web.json_response([[door.session_id, door.kind] for door in self._doors.doors()])
+        return web.json_response(
+            [[door.session_id, door.kind] for door in (*self._doors.doors(), *self._drives.doors())]
+        )
 
     async def open(self, request: web.Request) -> web.StreamResponse:
-        """Open first, then look at the bucket: the door works as soon as the bucket does."""
+        """Open first, then look at the bucket: the door works as soon as the bucket does. A drive waits for its user."""
         door = read_door(await _json_of(request))
+        if door.kind in DRIVES:
+            await self._drives.open(door)
+            return web.json_response({})
         await self._doors.open(door)
         await self._remote.ensure(door.bucket)
         return web.json_response({})
@@ -77,7 +84,9 @@ class _Rpc:
         if not isinstance(body["but"], list):
             raise MalformedRequest("but")
         kept = [_kind(one) for one in body["but"]]
-        await self._doors.close(_matching(_ID, body, "session_id"), but=kept)
+        session_id = _matching(_ID, body, "session_id")
+        await self._doors.close(session_id, but=kept)
+        await self._drives.close(session_id, but=kept)
         return web.json_response({})
 
     async def ensure_bucket(self, request: web.Request) -> web.StreamResponse:
@@ -93,7 +102,7 @@ def read_door(body: object) -> StorageDoor:
     """Raises MalformedRequest."""
     members = _members(
         body,
-        {"session_id", "kind", "instance_id", "first_uid", "token", "bucket", "prefix", "quota_in_bytes"},
+        {"session_id", "kind", "instance_id", "first_uid", "token", "bucket", "prefix", "quota_in_bytes", "domains"},
     )
     quota = members["quota_in_bytes"]
     if type(members["first_uid"]) is not int or members["first_uid"] < 0:
@@ -109,6 +118,7 @@ def read_door(body: object) -> StorageDoor:
         bucket=_matching(_BUCKET, members, "bucket"),
         prefix=_prefix(members["prefix"]),
         quota_in_bytes=quota,
+        domains=_domains(members["domains"]),
     )
 
 
@@ -133,6 +143,12 @@ def _prefix(value: object) -> str:
     if not str(value).isprintable() or "\\" in str(value) or len(str(value).encode()) > _LONGEST_PREFIX:
         raise MalformedRequest("prefix")
     return str(value)
+
+
+def _domains(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(one, str) and _DOMAIN.fullmatch(one) for one in value):
+        raise MalformedRequest("domains")
+    return tuple(value)
 
 
 def _kind(value: object) -> StorageKind:

@@ -45,6 +45,7 @@ class Remote:
 
     `size_of` returns the bytes stored under a prefix of a bucket, `ensure` makes a bucket that is not there, `usage`
     tells what each user has in the home folders; they raise StorageUnusable. `links_below` a prefix of a bucket.
+    `is_whole`: there are no buckets, all of `root` is one user's.
     """
 
     root: str
@@ -54,6 +55,7 @@ class Remote:
     links_below: Callable[[str, str], LeadsAway] = lambda _bucket, _prefix: no_links
     flags: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    is_whole: bool = False
 
     def __repr__(self) -> str:
         return f"Remote({self.root!r})"
@@ -200,7 +202,7 @@ class SessionDoors:
                 self._instances / door.instance_id / "host" / DIRECTORY, door.socket_name, mode=0o666, backlog=_BACKLOG
             )
             await web.SockSite(runner, listener).start()
-        except (OSError, TimeoutError):
+        except (OSError, TimeoutError, asyncio.CancelledError):
             await _ended(serving)
             await runner.cleanup()
             raise
@@ -239,7 +241,7 @@ class SessionDoors:
 
     def _server_of(self, door: StorageDoor, upstream: Path) -> tuple[Sequence[str], Mapping[str, str]]:
         arguments = [
-            "serve", "webdav", f"{self._remote.root}{door.bucket}/{door.prefix}",
+            "serve", "webdav", self._remote.root + ("" if self._remote.is_whole else f"{door.bucket}/{door.prefix}"),
             "--addr", f"unix://{upstream}",
             # In a directory that is this process's alone; only to have it look at folders anew.
             "--rc", "--rc-no-auth", "--rc-addr", f"unix://{self._remote_control_of(door)}",

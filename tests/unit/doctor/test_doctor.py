@@ -157,3 +157,9 @@ def test_the_simulated_engine_needs_neither_root_nor_incus(tmp_path: Path) -> No
 def test_a_host_that_was_set_up_has_nothing_fatal(tmp_path: Path) -> None:
     settings = Settings(compute="incus", data_dir=tmp_path, run_dir=Path("/run/fanlight"), api_port=0, portal_port=0)
     assert [finding for finding in examine(settings) if finding.level == "fatal"] == []
+
+
+def test_half_an_oauth_client_is_fatal() -> None:
+    settings = Settings(data_dir=Path("/proc/nowhere"), google_drive_client_id="1", one_drive_client_secret="s")
+    said = [finding.what for finding in places.examine_places(settings) if "client" in finding.what]
+    assert said == ["google_drive_client_secret is missing", "one_drive_client_id is missing"]

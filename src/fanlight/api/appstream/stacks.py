@@ -32,14 +32,17 @@ from fanlight.services.storage_connectors import WantedConnector
 
 # Refused after the rules between members: who is refused for one of these has asked correctly.
 _LIMITS = {
-    "StorageConnectors": "GOOGLE_DRIVE and ONE_DRIVE are refused: there are no drives yet. A ResourceIdentifier other than the one that is returned is refused.",
-    "StorageConnectorAuthentication": "FORCE_REAUTHENTICATION is refused: it is about drives, and there are none yet.",
+    "StorageConnectors": "GOOGLE_DRIVE and ONE_DRIVE are refused unless the operator has configured an OAuth client of the provider, and beside multi-session fleets. A ResourceIdentifier other than the one that is returned is refused.",
+    "StorageConnectorAuthentication": "FORCE_REAUTHENTICATION is refused: a drive stays connected until its user disconnects it.",
     "ContentRedirection": "Enabled true is refused: links open in the session.",
     "AgentAccessConfig": "there is no access for agents yet.",
     "AccessEndpoints": "ids that the operator did not configure are refused: users could not be kept to them.",
     "UserSettings": "DOMAIN_SMART_CARD_SIGNIN and SMART_CARD_REDIRECTION cannot be ENABLED.",
 }
-_WITHOUT_EFFECT = {"AccessEndpoints.EndpointType": "STREAMING is the only kind there is."}
+_WITHOUT_EFFECT = {
+    "AccessEndpoints.EndpointType": "STREAMING is the only kind there is.",
+    "StorageConnectors.DomainsRequireAdminConsent": "whether an administrator must consent is decided in the organisation's own directory.",
+}
 
 
 @operation(
@@ -49,7 +52,8 @@ _WITHOUT_EFFECT = {"AccessEndpoints.EndpointType": "STREAMING is the only kind t
     "PreferredProtocol UDP is stored; browsers are streamed to over TCP, as in the service. ApplicationSettings, "
     "which the service has on Windows only: what begins with a dot in a user's home is kept from one session to the next, without caches. "
     "HOMEFOLDERS: the bucket is made when the first stack of an account has it; "
-    "the simulated engine stores both, and its sessions have no folder and keep no settings.",
+    "the simulated engine stores both, and its sessions have no folder and keep no settings. GOOGLE_DRIVE and ONE_DRIVE, which "
+    "the service has on Windows only: users connect their drive in the session page, of the Domains alone.",
     limits=_LIMITS,
     without_effect=_WITHOUT_EFFECT,
 )

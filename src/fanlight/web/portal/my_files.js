@@ -1,6 +1,7 @@
-// My Files: the home folder, where there is one, and the session's temporary files.
+// My Files: the home folder and drives, where there are some, and the session's temporary files.
 
 import { h } from "./dom.js";
+import { DRIVES, drivesPanel } from "./drives.js";
 import { homeFolder, temporaryFolder } from "./home_folder.js";
 import { temporaryFiles } from "./panels.js";
 import { tellUploads } from "./upload_list.js";
@@ -11,14 +12,18 @@ tellUploads(() => document.querySelector(".uploads-box")?.checkVisibility() ?? f
 
 /** `session` is as the server says it. */
 export function myFilesPanel(stream, features, session) {
+  const folders = session.folders ?? [];
+  const mayPass = features.has("FILE_UPLOAD") || features.has("FILE_DOWNLOAD");
   const temporary = () => (session.hasTemporaryFolder ? temporaryFolder : temporaryFiles)(stream, features);
-  if (!(session.folders ?? []).some(({ kind }) => kind === "HOMEFOLDERS")) {
-    return session.hasTemporaryFolder ? h("div.panel-body", {}, temporary()) : temporary();
-  }
   const tabs = [
-    { id: "home", label: "Home Folder", make: () => homeFolder(features) },
-    { id: "temporary", label: "Temporary Files", make: temporary },
-  ];
+    mayPass && folders.some(({ kind }) => kind === "HOMEFOLDERS") && { id: "home", label: "Home Folder", make: () => homeFolder(features) },
+    folders.some(({ kind }) => kind in DRIVES) && { id: "drives", label: "Drives", make: drivesPanel },
+    mayPass && { id: "temporary", label: "Temporary Files", make: temporary },
+  ].filter(Boolean);
+  if (tabs.length === 1) {
+    const [{ id, make }] = tabs;
+    return id === "temporary" && !session.hasTemporaryFolder ? make() : h("div.panel-body", {}, make());
+  }
   const place = h("div.tab-place", { role: "tabpanel", id: "my-files-place" });
   const buttons = tabs.map((tab) => h("button.tab", { type: "button", role: "tab", id: `tab-${tab.id}`, "aria-controls": place.id, onclick: () => choose(tab) }, tab.label));
   const choose = (tab) => {
@@ -34,10 +39,11 @@ export function myFilesPanel(stream, features, session) {
   const row = h("div.tabs", { role: "tablist", "aria-label": "My Files" }, buttons);
   row.addEventListener("keydown", (event) => {
     if (event.key !== "ArrowRight" && event.key !== "ArrowLeft") return;
-    const other = buttons.find((button) => button !== document.activeElement);
+    const step = event.key === "ArrowRight" ? 1 : buttons.length - 1;
+    const other = buttons[(buttons.indexOf(document.activeElement) + step) % buttons.length];
     other.click();
     other.focus();
   });
-  choose(tabs.find(({ id }) => id === lastTab));
+  choose(tabs.find(({ id }) => id === lastTab) ?? tabs[0]);
   return h("div.panel-body", {}, row, place);
 }

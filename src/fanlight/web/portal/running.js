@@ -1,6 +1,7 @@
 // A running session on the page: the stream, its toolbar and panels.
 
 import { api } from "./api.js";
+import { DRIVES } from "./drives.js";
 import { inFiles, inSize, inWords, notice, toast, wait } from "./dom.js";
 import { clipboardPanel, closePanel, confirmEnd, keyboardPanel, launcherPanel, morePanel, qualityPanel, togglePanel } from "./panels.js";
 import { UPLOADED } from "./home_folder.js";
@@ -17,7 +18,7 @@ const IDLE_WARNING_IN_SECONDS = 60;
 const END_WARNINGS_IN_SECONDS = [60, 300];
 const IDLE_LOOK_EVERY_SECONDS = 5; // while the warning stands, so that it goes soon after a key was pressed
 
-const FOLDERS = { HOMEFOLDERS: "Your home folder", GOOGLE_DRIVE: "Google Drive", ONE_DRIVE: "OneDrive" };
+const FOLDERS = { HOMEFOLDERS: "Your home folder", ...DRIVES };
 const SETTINGS = "APPLICATION_SETTINGS";
 const SETTINGS_AWAY = "The settings of your applications cannot be reached. They are as they were for a new user, and what you change of them is not kept.";
 const SETTINGS_LOST = "The settings of your applications could not be used. They are as they were for a new user.";
@@ -64,7 +65,7 @@ export class Running {
   }
 
   showFolders() {
-    const folders = this.session.folders.filter(({ kind }) => kind in FOLDERS);
+    const folders = this.session.folders.filter(({ kind, state, unsentFiles }) => kind in FOLDERS && !(kind in DRIVES && this.waits(kind, state, unsentFiles)));
     this.toolbar.showFolders(folders);
     const named = (some) => some.map(({ kind }) => FOLDERS[kind]).join(" and ");
     const full = named(folders.filter(({ isFull }) => isFull));
@@ -78,6 +79,18 @@ export class Running {
     this.offlineWarning?.close();
     this.offlineWarning = words ? notice(() => { this.offlineWarning = null; }) : null;
     this.offlineWarning?.say(words);
+  }
+
+  /** Whether a drive was not connected since this page is here. It is away then, but nobody misses it. */
+  waits(kind, state, unsentFiles) {
+    this.connected ??= new Set();
+    if (state === "MOUNTED" || unsentFiles) this.connected.add(kind);
+    if (this.connected.has(kind)) return false;
+    if (!this.hasToldOfDrives && state === "OFFLINE") {
+      this.hasToldOfDrives = true;
+      toast("This session can show your own drive: connect it under My Files.");
+    }
+    return true;
   }
 
   /** What an earlier session could not save is told in the next one, until the user has read it. */
@@ -94,7 +107,7 @@ export class Running {
     const all = [
       this.catalog.applications.length && { id: "apps", label: "Applications", icon: "apps", isFirst: true, run: panel("apps", "Applications", () => launcherPanel(this.catalog, (app) => this.launch(app))) },
       has("CLIPBOARD_COPY_FROM_LOCAL_DEVICE", "CLIPBOARD_COPY_TO_LOCAL_DEVICE") && { id: "clipboard", label: "Clipboard", icon: "clipboard", isFirst: true, run: panel("clipboard", "Clipboard", () => clipboardPanel(this.stream, this.features, this.received)) },
-      has("FILE_UPLOAD", "FILE_DOWNLOAD") && { id: "files", label: "My Files", icon: "files", run: panel("files", "My Files", () => myFilesPanel(this.stream, this.features, this.session)) },
+      (has("FILE_UPLOAD", "FILE_DOWNLOAD") || (this.session.folders ?? []).some(({ kind }) => kind in DRIVES)) && { id: "files", label: "My Files", icon: "files", run: panel("files", "My Files", () => myFilesPanel(this.stream, this.features, this.session)) },
       { id: "keyboard", label: "Keyboard", icon: "keyboard", isFirst: true, run: panel("keyboard", "Keyboard", () => keyboardPanel(this.stream)) },
       { id: "fullscreen", label: "Full screen", icon: "fullscreen", run: () => this.fullScreen() },
       { id: "quality", label: "Connection", icon: "quality", run: (button) => this.showQuality(button) },

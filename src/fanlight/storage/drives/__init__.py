@@ -1,0 +1,1 @@
+"""Users' own drives: leave that they gave at their provider, and the doors to them."""
