@@ -211,8 +211,8 @@ class IncusDriver:
                 return
             _check_memory()
             self._make_directories(instance_id)
-            first_uid = int(found["config"]["security.idmap.base"])
-            await self._mount(instance_id, names_in(found["devices"]), first_uid)
+            if names := names_in(found["devices"]):
+                await self._mount(instance_id, names, int(found["config"]["security.idmap.base"]))
             try:
                 if runtime_version is not None:
                     await self._client.run(
