@@ -42,7 +42,8 @@ NETWORKS = f"""
 cidr = "{SUBNET[1]}/24"
 """
 SHARED_FLEET = "e2e-applications"
-TRANSIENT = ("state", "gateway", "audit", "credentials", "test.log")  # what is left in "run" is the product's to clear
+# What is left in "run" is the product's to clear.
+TRANSIENT = ("state", "gateway", "audit", "storage", "credentials", "test.log")
 BUILD_TIMEOUT_IN_SECONDS = 1500
 
 
