@@ -165,6 +165,7 @@ def test_fanlight_that_is_killed_goes_on_with_writing_and_with_flushing(
     installation.start()
     ada.arrives("first.bin", first)
     ada.arrives("second.txt", second)
+    ada.page.folder_becomes("MOUNTED", unsent=False)  # the endpoint is still asked to note when a file was changed
 
     s3.kill()
     third = ada.save("third.bin", 5 * MEGABYTE)
