@@ -190,7 +190,8 @@ def test_the_project_refuses_what_would_open_an_instance(scene: Scene) -> None:
         ({"security.idmap.isolated": "false"}, {}),
         ({}, {"etc": {"type": "disk", "source": "/etc", "path": "/mnt"}}),
         ({}, {"incus": {"type": "disk", "source": "/var/lib/incus", "path": "/mnt"}}),
-        ({}, {"mem": {"type": "unix-char", "source": "/dev/kmsg", "path": "/dev/kmsg"}}),
+        # Character devices pass since instances have /dev/fuse: Incus cannot say which. The driver adds that one alone.
+        ({}, {"loop": {"type": "unix-block", "source": "/dev/loop0", "path": "/dev/loop0"}}),
         ({}, {"port": {"type": "proxy", "listen": "tcp:0.0.0.0:9", "connect": "tcp:127.0.0.1:9"}}),
         ({}, {"eth0": {"type": "nic", "nictype": "macvlan", "parent": "lo"}}),
     ):
