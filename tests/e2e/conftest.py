@@ -24,6 +24,8 @@ from incus_rig import IncusRig
 _PROJECT = TEST_DIR.name
 # Where users come from: networks that the interface endpoints of stacks stand for.
 OFFICE, LAB = (ip_network(f"198.19.{2 * RUN_NUMBER + number}.0/24") for number in range(2))
+# A directory of the host that sessions of studios mount: not in TEST_DIR, which no machine may see.
+PROJECTS = TEST_DIR.with_name(f"{TEST_DIR.name}-projects")
 SETTINGS_LIMIT_IN_MIB = 4  # of applications' settings, so that a test can pass it soon
 INCUS_SETTINGS = {
     "application_settings_limit_in_mib": str(SETTINGS_LIMIT_IN_MIB),
@@ -33,6 +35,7 @@ INCUS_SETTINGS = {
     "incus_pool": _PROJECT,
     "incus_subnet": f"10.{213 + 2 * RUN_NUMBER}.0.1/16",
     "networks_file": str(TEST_DIR / "networks.toml"),
+    "nimble_file_systems_file": str(TEST_DIR / "file-systems.toml"),
     "capacity_wait_in_seconds": "20",
     "access_endpoints": json.dumps([f"vpce-e2e-office={OFFICE}", f"vpce-e2e-lab={LAB}"]),
 }
@@ -40,6 +43,11 @@ SUBNET = ip_network(f"10.{214 + 2 * RUN_NUMBER}.0.0/24")
 NETWORKS = f"""
 [subnets.subnet-e2e]
 cidr = "{SUBNET[1]}/24"
+"""
+FILE_SYSTEMS = f"""
+[file_systems.projects]
+path = "{PROJECTS}"
+share_name = "projects"
 """
 SHARED_FLEET = "e2e-applications"
 # What is left in "run" is the product's to clear.
@@ -82,6 +90,10 @@ def prepared_installation(settings: Mapping[str, str]) -> Iterator[Installation]
             left = TEST_DIR / name
             shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
         (TEST_DIR / "networks.toml").write_text(NETWORKS)
+        (TEST_DIR / "file-systems.toml").write_text(FILE_SYSTEMS)
+        shutil.rmtree(PROJECTS, ignore_errors=True)
+        PROJECTS.mkdir()
+        os.chown(PROJECTS, 1000, 1000)
         build_images(made)
         try:
             made.start()

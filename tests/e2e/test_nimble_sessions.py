@@ -16,6 +16,7 @@ from playwright.sync_api import Browser
 
 from e2e.administrators import SAMPLE_IMAGE
 from e2e.browsers import Visitor, visitor
+from e2e.conftest import PROJECTS
 from e2e.installation import KEY_ID, SECRET, Installation, wait_for
 from e2e.instances import USER_HOME, Instances
 from fanlight.domain.access_keys import AccessKey
@@ -135,12 +136,19 @@ def test_a_studio_is_made_of_an_image_a_component_and_a_launch_profile(story: St
         scriptParameters=[{"key": "SERVER", "value": "lic 1"}],
     )["studioComponent"]
     story.wait("studio_component_ready", studioComponentId=component["studioComponentId"])
+    files = story.ask(
+        "create_studio_component",
+        name="projects",
+        type="SHARED_FILE_SYSTEM",
+        configuration={"sharedFileSystemConfiguration": {"shareName": "projects", "linuxMountPoint": "/mnt/projects"}},
+    )["studioComponent"]
+    story.wait("studio_component_ready", studioComponentId=files["studioComponentId"])
     profile = story.ask(
         "create_launch_profile",
         name="artists",
         ec2SubnetIds=[],
         launchProfileProtocolVersions=[PROTOCOL],
-        studioComponentIds=[component["studioComponentId"]],
+        studioComponentIds=[component["studioComponentId"], files["studioComponentId"]],
         streamConfiguration={
             "clipboardMode": "ENABLED",
             "ec2InstanceTypes": ["g4dn.xlarge"],
@@ -166,6 +174,13 @@ def test_its_stream_is_the_session_page_and_the_user_s_script_ran(story: Story) 
     story.open()
     assert story.instances.read(story.instance_id, f"{USER_HOME}/login") == b"lic 1 1000\n"
     story.type_into_file("first")
+
+
+def test_what_the_user_writes_to_the_shared_file_system_is_on_the_host(story: Story) -> None:
+    story.visitor.type("echo shot >/mnt/projects/take\n")
+    take = PROJECTS / "take"
+    wait_for(lambda: take.exists() and take.read_text() == "shot\n", timeout=20, what="the user's file on the host")
+    assert take.stat().st_uid == 1000
 
 
 def test_a_stop_ends_the_stream_makes_a_backup_and_keeps_the_disk_over_a_power_cut(story: Story) -> None:
