@@ -4,9 +4,8 @@ import asyncio
 from collections.abc import Sequence
 
 from fanlight.config import Settings
-from fanlight.domain.images import MADE_HERE, Image
+from fanlight.domain.images import LATEST, MADE_HERE, Image
 from fanlight.installation import act_as_store_owner
-from fanlight.services.agent_versions import LATEST
 from fanlight.store import open_store
 
 

@@ -15,6 +15,7 @@ from fanlight.domain.places import Scope
 PUBLIC_ARN = "arn:aws:appstream:::"  # how the ARN of a public image begins where no region is meant
 # Of what the store keeps: nothing was newer than what is in it when it was made.
 UPDATED_PROPERTY = "fanlight.updated"
+LATEST = "LATEST"  # the agent version of an image that takes the newest, whatever that is
 MADE_HERE = "img-"  # how the store's names of all images that are not public begin
 
 
@@ -130,7 +131,7 @@ class Image:
     applications: tuple[Application, ...] = field(default=())
     base_image_arn: str | None = None
     image_builder_name: str | None = None
-    agent_version: str = "LATEST"
+    agent_version: str = LATEST
     image_builder_supported: bool = False
     is_imported: bool = False
     supported_instance_families: tuple[str, ...] = ("General Purpose", "Compute Optimized", "Memory Optimized")
@@ -142,6 +143,12 @@ class Image:
     size_in_bytes: int | None = None  # what the store keeps, compressed
     progress: str = ""
     task: ImageTask | None = None
+
+    @property
+    def pinned_agent_version(self) -> str | None:
+        """The one agent version that instances of it run with, None: the newest, as all public images do."""
+        is_free = self.visibility is Visibility.PUBLIC or self.agent_version == LATEST
+        return None if is_free else self.agent_version
 
     @property
     def ami_id(self) -> str:

@@ -23,7 +23,6 @@ from fanlight.domain.errors import (
 from fanlight.domain.fleet_errors import FleetErrorCause, Problem, problem_of
 from fanlight.domain.fleets import Fleet
 from fanlight.domain.image_tasks import ImportTask, UpdateTask
-from fanlight.domain.images import Visibility
 from fanlight.domain.instance_plan import (
     Destroy,
     InstanceStep,
@@ -44,7 +43,6 @@ from fanlight.reconcilers.losses import FilesLost
 from fanlight.reconcilers.occupancy import Occupancy, OccupancyStep
 from fanlight.reconcilers.settings import ReconcilerSettings
 from fanlight.reconcilers.sightings import Sightings
-from fanlight.services.agent_versions import LATEST
 from fanlight.services.image_workshop import ImageWorkshop
 
 log = logging.getLogger(__name__)
@@ -168,10 +166,9 @@ class InstanceReconciler:
         """Return the label that chooses the runtime, when the image that is launched pins one."""
         async with self.transactions.begin() as work:
             image = await work.images.find(fleet.scope, arn=fleet.image_arn)
-        is_pinned = image is not None and image.visibility is not Visibility.PUBLIC and image.agent_version != LATEST
-        if image is None or not is_pinned or image.store_ref != instance.image_ref:
+        if image is None or image.pinned_agent_version is None or image.store_ref != instance.image_ref:
             return {}
-        return {"runtime_version": image.agent_version}
+        return {"runtime_version": image.pinned_agent_version}
 
     def _spec_of(self, instance: Instance, fleet: Fleet, pinned_agent: Mapping[str, str]) -> InstanceSpec:
         """Raises NotSupported for an instance type that this installation does not offer any more."""

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from fanlight.domain.errors import NotAvailable
-
-LATEST = "LATEST"
+from fanlight.domain.images import LATEST
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,10 @@ from fanlight.domain.errors import DomainError, InvalidCombination, LimitExceede
 from fanlight.domain.image_builders import ImageBuilder
 from fanlight.domain.image_requests import FAILED, REFUSED, ImageAnswer, ImageRequest, RequestedApplication
 from fanlight.domain.image_tasks import BuildTask
-from fanlight.domain.images import Application, Image, ImageState, made_ref
+from fanlight.domain.images import LATEST, Application, Image, ImageState, made_ref
 from fanlight.domain.ports import Clock, Transactions, UnitOfWork, Wake
 from fanlight.domain.quotas import PRIVATE_IMAGES
 from fanlight.domain.tags import MOST_TAGS, check_tags
-from fanlight.services.agent_versions import LATEST
 from fanlight.services.guest_pictures import NotAPicture, clean_icon
 from fanlight.services.image_builders import begin_snapshot
 from fanlight.services.image_files import ImageFiles

@@ -23,7 +23,7 @@ from fanlight.domain.errors import (
 )
 from fanlight.domain.image_builders import ImageBuilder, ImageBuilderState
 from fanlight.domain.image_tasks import TaskKind, UpdateTask
-from fanlight.domain.images import Image, ImageState, Visibility, made_ref
+from fanlight.domain.images import LATEST, Image, ImageState, Visibility, made_ref
 from fanlight.domain.instances import new_instance_id
 from fanlight.domain.places import Scope
 from fanlight.domain.ports import Clock, InstanceRole, Transactions, UnitOfWork, Wake, WorkPhase
@@ -36,7 +36,6 @@ from fanlight.services.quotas import QuotaKeeper
 LOOK_LIMIT = timedelta(seconds=45)
 LOOKS_AT_A_TIME = 4
 POLL_IN_SECONDS = 0.1
-LATEST = "LATEST"
 _LONGEST_BUILDER_NAME = 90  # before its suffix
 
 

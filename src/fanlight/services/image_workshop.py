@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 from fanlight.agentwire.messages import BeginSession, Maintain
 from fanlight.domain.errors import AgentUnreachable, DomainError
+from fanlight.domain.images import LATEST
 from fanlight.domain.instance_types import size_of
 from fanlight.domain.partial_sights import observe_in
 from fanlight.domain.places import Scope
@@ -28,7 +29,6 @@ from fanlight.domain.ports import (
     WorkPhase,
     WorkReport,
 )
-from fanlight.services.agent_versions import LATEST
 
 # Of the family that every image supports, with room for a browser that is being tried.
 INSTANCE_TYPE = "stream.standard.medium"

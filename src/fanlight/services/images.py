@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from uuid import uuid4
 
 from fanlight.domain.errors import InUse, InvalidCombination, NotFound, NotPermitted
-from fanlight.domain.images import IMAGE, Image, ImageEvent, ImagePermission, ImageState, Visibility
+from fanlight.domain.images import IMAGE, LATEST, Image, ImageEvent, ImagePermission, ImageState, Visibility
 from fanlight.domain.places import Scope
 from fanlight.domain.ports import Transactions, UnitOfWork, Wake
-from fanlight.services.agent_versions import LATEST, AgentVersions
+from fanlight.services.agent_versions import AgentVersions
 from fanlight.services.image_catalogues import ImageManifest
 from fanlight.services.page_tokens import PageTokens, cut
 

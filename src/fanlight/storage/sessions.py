@@ -198,9 +198,8 @@ class SessionDoors:
             await _until(lambda: _accepts(upstream))
             await runner.setup()
             # Open to everybody in the instance by mode: its directory keeps users out, and the front asks who it is.
-            listener = listen_in(
-                self._instances / door.instance_id / "host" / DIRECTORY, door.socket_name, mode=0o666, backlog=_BACKLOG
-            )
+            place = self._place_of(door)
+            listener = listen_in(place.parent, place.name, mode=0o666, backlog=_BACKLOG)
             await web.SockSite(runner, listener).start()
         except (OSError, TimeoutError, asyncio.CancelledError):
             await _ended(serving)

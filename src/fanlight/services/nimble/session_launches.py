@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from fanlight.domain.errors import InvalidCombination, NotAvailable, NotFound
 from fanlight.domain.file_systems import FileSystemWish
-from fanlight.domain.images import Image, ImageState, Visibility
+from fanlight.domain.images import Image, ImageState
 from fanlight.domain.nimble.launch_profiles import LaunchProfile, StreamConfiguration, Switch
 from fanlight.domain.nimble.resources import USABLE
 from fanlight.domain.nimble.sessions import InitializationScript, ScriptContext, SessionSettings, Volume
@@ -13,7 +13,6 @@ from fanlight.domain.nimble.streaming_images import StreamingImage
 from fanlight.domain.nimble.studio_components import ComponentType, RunContext, ScriptPlatform, StudioComponent
 from fanlight.domain.places import Scope
 from fanlight.domain.ports import UnitOfWork
-from fanlight.services.agent_versions import LATEST
 from fanlight.services.usable_images import ImageUse, may_use
 
 DEFAULT_UPLOAD_ROOT = "$HOME/MyFiles"
@@ -149,10 +148,3 @@ async def find_origin(work: UnitOfWork, streaming_image_id: str) -> Image | None
     return (
         await work.images.find_by_id(streaming_image.image_id) if isinstance(streaming_image, StreamingImage) else None
     )
-
-
-def pinned_agent(image: Image | None) -> str | None:
-    """Return the runtime that an image asks for, None: the newest."""
-    if image is None or image.visibility is Visibility.PUBLIC or image.agent_version == LATEST:
-        return None
-    return image.agent_version

@@ -33,7 +33,6 @@ from fanlight.services.nimble.session_launches import (
     find_machine,
     find_origin,
     find_profile,
-    pinned_agent,
     scripts_of,
     settings_of,
 )
@@ -161,7 +160,8 @@ class StudioSessionService:
             _check(session, StudioSessionEvent.START_REQUESTED, "Only one that is STOPPED can be started.")
             backup = await _backup_of(work, session, backup_id) if backup_id is not None else None
             # The newest runtime, unless the image pins one: that of long ago may be gone.
-            agent_version = self._agents.resolve(pinned_agent(await find_origin(work, session.streaming_image_id)))
+            origin = await find_origin(work, session.streaming_image_id)
+            agent_version = self._agents.resolve(origin.pinned_agent_version if origin else None)
             started = replace(session, agent_version=agent_version)
             return asked_to_start(started, self._clock.now(), call.caller, backup)
 
@@ -239,7 +239,7 @@ class StudioSessionService:
             # What is not there any more is told as the reason why the session cannot be made.
             image_ref=image.store_ref if image else streaming_image.ec2_image_id,
             instance_id=new_instance_id(),
-            agent_version=self._agents.resolve(pinned_agent(image)),
+            agent_version=self._agents.resolve(image.pinned_agent_version if image else None),
             subnet_ids=profile.subnet_ids,
             security_group_ids=tuple(dict.fromkeys(groups)) if profile.subnet_ids else (),
             settings=settings,
