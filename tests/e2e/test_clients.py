@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 from e2e.administrators import OFTEN, SAMPLE_IMAGE, Administrator
 from e2e.http_clients import ask
 from e2e.installation import KEY_ID, SECRET, Installation, wait_for
-from e2e.programs import program
+from e2e.programs import node_project_with, program
 from fanlight.api.appstream import associations, fleets, stacks, streaming_sessions, tags
 from fanlight.api.registry import Registry
 
@@ -178,19 +178,7 @@ def test_the_aws_cli_runs_every_operation_of_fleets_stacks_sessions_and_tags(sim
 
 @pytest.fixture(scope="module")
 def node_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    npm = program("node", "npm")
-    directory = tmp_path_factory.mktemp("node")
-    (directory / "package.json").write_text('{"type": "module", "private": true}')
-    done = subprocess.run(
-        [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", JS_CLIENT],
-        cwd=directory,
-        env={**os.environ, "PATH": f"{Path(npm).parent}:{os.environ['PATH']}"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+    directory = node_project_with(JS_CLIENT, tmp_path_factory.mktemp("node"))
     (directory / "program.js").write_text(JS_PROGRAM)
     return directory
 

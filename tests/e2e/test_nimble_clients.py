@@ -12,7 +12,7 @@ import pytest
 
 from e2e.administrators import SAMPLE_IMAGE
 from e2e.installation import Installation
-from e2e.programs import program
+from e2e.programs import node_project_with, program
 from e2e.test_clients import environment
 from fanlight.api.spec.nimble_model import nimble_table
 
@@ -165,19 +165,7 @@ def test_boto3_of_2024_lives_the_whole_life_of_a_studio(simulated: Installation)
 
 @pytest.fixture(scope="module")
 def node_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    npm = program("node", "npm")
-    directory = tmp_path_factory.mktemp("node")
-    (directory / "package.json").write_text('{"type": "module", "private": true}')
-    done = subprocess.run(
-        [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", JS_CLIENT],
-        cwd=directory,
-        env={**os.environ, "PATH": f"{Path(npm).parent}:{os.environ['PATH']}"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+    directory = node_project_with(JS_CLIENT, tmp_path_factory.mktemp("node"))
     (directory / "program.js").write_text(JS_PROGRAM)
     (directory / "life.js").write_text(JS_LIFE)
     return directory
