@@ -2,6 +2,8 @@
 
 import asyncio
 import itertools
+import subprocess
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -24,6 +26,27 @@ pytestmark = pytest.mark.incus
 def rig() -> Iterator[IncusRig]:
     with incus_rig() as made:
         yield made
+
+
+async def test_a_bridge_is_made_and_removed_while_interfaces_of_the_host_come_and_go(rig: IncusRig) -> None:
+    name, is_over = f"{rig.settings.incus_network}n", threading.Event()
+
+    def come_and_go() -> None:
+        while not is_over.is_set():
+            subprocess.run(["ip", "link", "add", f"{name}a", "type", "veth", "peer", "name", f"{name}b"], check=True)
+            subprocess.run(["ip", "link", "del", f"{name}a"], check=True)
+
+    async with asyncio.TaskGroup() as tasks, rig.client() as client:
+        swarm = tasks.create_task(asyncio.to_thread(come_and_go))
+        try:
+            for _ in range(8):
+                body = {"name": name, "type": "bridge", "config": {"ipv4.address": "none", "ipv6.address": "none"}}
+                await client.send("POST", "networks", body, project="default")
+                await client.send("DELETE", f"networks/{name}", project="default")
+        finally:
+            is_over.set()
+        await swarm
+        assert name not in [one["name"] for one in await client.get("networks", project="default", recursion=1)]
 
 
 class IncusContract(InstanceDriverContract):

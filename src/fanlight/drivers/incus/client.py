@@ -7,6 +7,7 @@ and in commands that root runs, nowhere else.
 """
 
 import asyncio
+import itertools
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -25,6 +26,11 @@ _WHILE_BYTES_FLOW = aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=
 _CHUNK_IN_BYTES = 1 << 20
 _ALL_PROJECTS = "*"  # no project can have this name
 OPERATION_TIMEOUT_IN_SECONDS = 120  # Must exceed the first unpacking of a large image on a slow disk.
+# Whichever bridge Incus changes, it asks for every interface of the host, and gives up when one of them went meanwhile:
+# that of an instance that ended. It undoes what it began, so the same may be asked again.
+_INTERFACE_WENT = "Failed to delete bridge children interfaces"
+_MOST_ATTEMPTS = 20  # instances end in swarms when a fleet stops
+_SECONDS_BETWEEN_ATTEMPTS = 0.1
 
 
 class IncusRefused(Exception):
@@ -85,7 +91,14 @@ class IncusClient:
 
         `body` is sent as JSON unless it is a multipart writer. Raises IncusRefused, DriverUnavailable.
         """
-        reply = await self._request(method, path, body=body, project=project, headers=headers)
+        for attempt in itertools.count(1):
+            try:
+                reply = await self._request(method, path, body=body, project=project, headers=headers)
+                break
+            except IncusRefused as refused:
+                if attempt == _MOST_ATTEMPTS or not refused.says(_INTERFACE_WENT):
+                    raise
+            await asyncio.sleep(_SECONDS_BETWEEN_ATTEMPTS)
         if reply["type"] != "async":
             return None
         # From metadata: the `operation` field may carry a query, and `/wait` after a query does not wait.
