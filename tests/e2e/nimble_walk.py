@@ -50,7 +50,7 @@ def main(ami_id):
     image = nimble.create_streaming_image(**at, name="image", ec2ImageId=ami_id, tags={"a": "b"})["streamingImage"]
     image_at = {**at, "streamingImageId": image["streamingImageId"]}
     wait("streaming_image_ready", **image_at)
-    listed("list_streaming_images", "streamingImages", **at)
+    listed("list_streaming_images", "streamingImages", **at, owner=studio_id)
     nimble.tag_resource(resourceArn=image["arn"], tags={"c": "d"})
     nimble.untag_resource(resourceArn=image["arn"], tagKeys=["a"])
     tags = nimble.list_tags_for_resource(resourceArn=image["arn"])["tags"]

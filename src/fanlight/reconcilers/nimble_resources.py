@@ -14,11 +14,12 @@ from fanlight.domain.nimble.identifiers import ResourceKind
 from fanlight.domain.nimble.launch_profiles import LaunchProfile, settle_profile, validate
 from fanlight.domain.nimble.resources import IN_PROGRESS, Resource, ResourceEvent, ResourceState, Status, moved
 from fanlight.domain.nimble.sessions import GONE
-from fanlight.domain.nimble.streaming_images import SERVICE_OWNER, StreamingImage, settle_streaming_image
+from fanlight.domain.nimble.streaming_images import StreamingImage, settle_streaming_image
 from fanlight.domain.nimble.studio_components import ComponentType, StudioComponent, settle_component
 from fanlight.domain.nimble.studios import Studio, settle_studio
 from fanlight.domain.ports import Clock, Transactions, UnitOfWork
 from fanlight.reconcilers.queues import KeyedQueue
+from fanlight.services.nimble.service_images import find_streaming_image
 from fanlight.services.nimble.studio_components import has_directory
 
 log = logging.getLogger(__name__)
@@ -102,14 +103,11 @@ async def _verdict(work: UnitOfWork, resource: Resource) -> tuple[ResourceEvent,
 
 async def _states_of_images(work: UnitOfWork, profile: LaunchProfile) -> Mapping[str, ResourceState]:
     """Return the states of those of a profile's images that its studio may use."""
-    found = [await work.nimble.resources.find(image_id) for image_id in profile.stream.streaming_image_ids]
-    return {
-        image.resource_id: image.state
-        for image in found
-        if isinstance(image, StreamingImage)
-        and image.scope == profile.scope
-        and image.owner in (SERVICE_OWNER, profile.studio_id)
-    }
+    found = [
+        await find_streaming_image(work, profile.scope, profile.studio_id, image_id)
+        for image_id in profile.stream.streaming_image_ids
+    ]
+    return {image.resource_id: image.state for image in found if image is not None}
 
 
 async def _forget(work: UnitOfWork, resource: Resource) -> None:

@@ -114,7 +114,8 @@ async def test_what_was_printed_comes_back_once(studio: Studio) -> None:
     assert (found["studioName"], found["displayName"]) == ("oldstudio", "Old Studio")
     assert found["tags"] == {"team": "a", "fanlight:imported-from": OLD_STUDIO}
     (kept,) = (await ask(studio.api.list_launch_profiles, studioId=studio_id))["launchProfiles"]
-    (image,) = (await ask(studio.api.list_streaming_images, studioId=studio_id))["streamingImages"]
+    own = await ask(studio.api.list_streaming_images, studioId=studio_id, owner=studio_id)
+    (image,) = own["streamingImages"]
     assert kept["streamConfiguration"]["streamingImageIds"] == [image["streamingImageId"]]
     assert (image["ec2ImageId"], kept["studioComponentIds"]) == (ami_id, [made["studioComponentId"]])
 

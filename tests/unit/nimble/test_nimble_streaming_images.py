@@ -6,7 +6,7 @@ import pytest
 from botocore.exceptions import ClientError, WaiterError
 
 from fanlight.domain.images import Image, ImageState, Visibility
-from fanlight.domain.nimble.streaming_images import StreamingImage
+from fanlight.domain.nimble.streaming_images import StreamingImage, provided_id
 from fanlight.domain.places import Scope
 from nimble_rig import KEY, Studio, ask
 
@@ -104,10 +104,12 @@ async def test_an_id_that_is_no_ami_is_refused_by_the_server(studio: Studio) -> 
 async def test_lists_filter_by_owner_whatever_its_capitals(studio: Studio) -> None:
     image = await add_image(studio)
     made = await create(studio, image.ami_id)
+    service_image = provided_id(image.image_id)
     for owner, expected in (
-        (None, [made["streamingImageId"]]),
+        (None, sorted([made["streamingImageId"], service_image])),
         (studio.studio_id, [made["streamingImageId"]]),
-        ("AMAZON", []),
+        ("AMAZON", [service_image]),
+        ("somebody", []),
     ):
         page = await studio.call("list_streaming_images", **({"owner": owner} if owner else {}))
         assert [one["streamingImageId"] for one in page["streamingImages"]] == expected

@@ -69,8 +69,9 @@ def _summary(component: StudioComponent) -> StudioComponentSummary:
     "GetLaunchProfileInitialization",
     raises=(InvalidCombination, NotFound),
     is_pure_read=True,
-    note="Scripts stand in the order of the launch profile's components, and of each component's scripts. Of a directory its id is "
-    "given, not its name and addresses, which nobody here knows.",
+    note="Scripts stand in the order of the launch profile's components, and of each component's scripts; the shape has no place for "
+    "their parameters, which machines here get as variables. Of a directory what its component says is given, without "
+    "directoryName and dnsIpAddresses: a directory service knows them, and there is none here.",
 )
 async def get_launch_profile_initialization(
     request: GetLaunchProfileInitializationRequest, caller: Caller, services: AppStreamServices

@@ -20,7 +20,14 @@ from fanlight.api.types.nimble import (
     UpdateStreamingImageResult,
 )
 from fanlight.domain.access_keys import Caller
-from fanlight.domain.errors import ChangedMeanwhile, InvalidCombination, LimitExceeded, NotAvailable, NotFound
+from fanlight.domain.errors import (
+    ChangedMeanwhile,
+    InvalidCombination,
+    LimitExceeded,
+    NotAvailable,
+    NotFound,
+    NotPermitted,
+)
 from fanlight.domain.nimble import streaming_images as domain
 from fanlight.domain.tags import Tags
 from fanlight.services import AppStreamServices
@@ -42,8 +49,8 @@ def shown(image: domain.StreamingImage, tags: Tags) -> StreamingImage:
         owner=image.owner,
         platform=image.platform,
         state=StreamingImageState(image.state),
-        status_code=StreamingImageStatusCode(image.status.code),
-        status_message=image.status.message,
+        status_code=StreamingImageStatusCode(image.status.code) if image.status.code else None,
+        status_message=image.status.message or None,
         streaming_image_id=image.resource_id,
         tags=tags,
     )
@@ -80,7 +87,8 @@ async def get_streaming_image(
 @operation(
     "ListStreamingImages",
     raises=(InvalidCombination, NotFound),
-    note="Deleted images are left out. All images are the studio's own: the owner amazon has none.",
+    note="Deleted images are left out. Every public image of this installation is in every studio, owned by amazon, READY without "
+    "a status code, under the account's ARN; what an account changes of it are its own tags.",
     is_pure_read=True,
 )
 async def list_streaming_images(
@@ -94,7 +102,8 @@ async def list_streaming_images(
 
 @operation(
     "UpdateStreamingImage",
-    raises=(ChangedMeanwhile, InvalidCombination, NotAvailable, NotFound),
+    raises=(ChangedMeanwhile, InvalidCombination, NotAvailable, NotFound, NotPermitted),
+    note="One that amazon owns is AccessDeniedException.",
 )
 async def update_streaming_image(
     request: UpdateStreamingImageRequest, caller: Caller, services: AppStreamServices
@@ -111,9 +120,9 @@ async def update_streaming_image(
 
 @operation(
     "DeleteStreamingImage",
-    raises=(ChangedMeanwhile, InvalidCombination, NotAvailable, NotFound),
+    raises=(ChangedMeanwhile, InvalidCombination, NotAvailable, NotFound, NotPermitted),
     note="The image that it names stays, and so do sessions; launch profiles that name it can no more be used for new ones. "
-    "A deleted one again is success.",
+    "A deleted one again is success, one that amazon owns AccessDeniedException.",
 )
 async def delete_streaming_image(
     request: DeleteStreamingImageRequest, caller: Caller, services: AppStreamServices

@@ -62,7 +62,7 @@ class NimbleServices:
             studios=StudioService(ground, portal),
             studio_members=MemberService(ground, Persona.ADMINISTRATOR, check_studio),
             components=StudioComponentService(ground, quotas),
-            profiles=LaunchProfileService(ground, quotas),
+            profiles=LaunchProfileService(ground, eula_service, quotas),
             profile_members=MemberService(ground, Persona.USER, check_profile),
             streaming_images=StreamingImageService(ground, eula_service, quotas),
             sessions=StudioSessionService(ground, agents, eula_service, quotas),

@@ -22,8 +22,10 @@ from fanlight.domain.places import Scope
 from fanlight.domain.ports import UnitOfWork
 from fanlight.domain.quotas import NIMBLE_LAUNCH_PROFILES
 from fanlight.domain.tags import Tags
+from fanlight.services.nimble.eulas import EulaService
 from fanlight.services.nimble.ground import Ground
 from fanlight.services.nimble.resources import Resources, everything, usable_studio
+from fanlight.services.nimble.service_images import find_streaming_image
 from fanlight.services.quotas import QuotaKeeper
 
 LARGEST_PAGE = 100
@@ -60,8 +62,8 @@ class ProfileDetails:
 
 
 class LaunchProfileService:
-    def __init__(self, ground: Ground, quotas: QuotaKeeper) -> None:
-        self._ground, self._quotas = ground, quotas
+    def __init__(self, ground: Ground, eulas: EulaService, quotas: QuotaKeeper) -> None:
+        self._ground, self._eulas, self._quotas = ground, eulas, quotas
         self._profiles = Resources(ground, LaunchProfile, updating=UPDATING, deleting=DELETING)
 
     async def create(
@@ -169,8 +171,8 @@ class LaunchProfileService:
             profile = await work.nimble.resources.get(LaunchProfile, scope, profile_id, studio_id)
             images, components = [], []
             for image_id in profile.stream.streaming_image_ids:
-                image = await work.nimble.resources.find(image_id)
-                if isinstance(image, StreamingImage) and image.scope == scope and image.is_there:
+                image = await find_streaming_image(work, scope, studio_id, image_id, self._eulas.required_by)
+                if image is not None and image.is_there:
                     images.append((image, await work.tags.of(image.arn)))
             for component_id in profile.component_ids:
                 component = await work.nimble.resources.find(component_id)

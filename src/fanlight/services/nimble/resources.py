@@ -21,6 +21,7 @@ _BATCH = 100
 _DELETED_ALREADY = (ResourceState.DELETE_IN_PROGRESS, ResourceState.DELETED)
 
 Make = Callable[[UnitOfWork], Awaitable[ResourceT]]
+Besides = Callable[[UnitOfWork], Awaitable[Sequence[ResourceT]]]
 Change = Callable[[UnitOfWork, ResourceT], Awaitable[ResourceT]]
 
 
@@ -71,16 +72,18 @@ class Resources(Generic[ResourceT]):
         *,
         states: Collection[ResourceState] = (),
         keep: Callable[[ResourceT], bool] = lambda _: True,
+        besides: Besides[ResourceT] | None = None,
         filters: Sequence[str] = (),
         limit: int,
         next_token: str | None,
     ) -> tuple[Sequence[tuple[ResourceT, Tags]], str | None]:
         """Return one page by id, with tags, and the next token. `filters` are `keep` in words, for the token.
 
-        No states: all but DELETED. Raises NotFound (the studio), InvalidPageToken.
+        No states: all but DELETED. `besides` returns some that are in no table and shown among the others.
+        Raises NotFound (the studio), InvalidPageToken.
         """
         asked = [self._kind.KIND, studio_id or "", *sorted(states), "\0", *filters]
-        after = self._ground.tokens.read(scope, asked, next_token)
+        begin = after = self._ground.tokens.read(scope, asked, next_token)
         found: list[ResourceT] = []
         async with self._ground.transactions.begin() as work:
             if studio_id is not None:
@@ -93,6 +96,9 @@ class Resources(Generic[ResourceT]):
                 found += [one for one in batch if keep(one)]
                 has_more = len(batch) == _BATCH
                 after = batch[-1].resource_id if batch else after
+            if besides is not None:
+                found += [one for one in await besides(work) if one.resource_id > begin and keep(one)]
+                found.sort(key=lambda one: one.resource_id)
             tagged = [(one, await work.tags.of(one.arn)) for one in found[:limit]]
         token = self._ground.tokens.issue(scope, asked, tagged[-1][0].resource_id) if len(found) > limit else None
         return tagged, token

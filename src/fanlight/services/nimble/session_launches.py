@@ -8,11 +8,12 @@ from fanlight.domain.file_systems import FileSystemWish
 from fanlight.domain.images import Image, ImageState
 from fanlight.domain.nimble.launch_profiles import LaunchProfile, StreamConfiguration, Switch
 from fanlight.domain.nimble.resources import USABLE
-from fanlight.domain.nimble.sessions import InitializationScript, ScriptContext, SessionSettings, Volume
+from fanlight.domain.nimble.sessions import InitializationScript, ScriptContext, SessionSettings, StudioSession, Volume
 from fanlight.domain.nimble.streaming_images import StreamingImage
 from fanlight.domain.nimble.studio_components import ComponentType, RunContext, ScriptPlatform, StudioComponent
 from fanlight.domain.places import Scope
 from fanlight.domain.ports import UnitOfWork
+from fanlight.services.nimble.service_images import RequiredBy, find_streaming_image, get_streaming_image
 from fanlight.services.usable_images import ImageUse, may_use
 
 DEFAULT_UPLOAD_ROOT = "$HOME/MyFiles"
@@ -125,13 +126,13 @@ async def find_components(work: UnitOfWork, profile: LaunchProfile) -> Sequence[
 
 
 async def find_machine(
-    work: UnitOfWork, scope: Scope, studio_id: str, image_id: str
+    work: UnitOfWork, scope: Scope, studio_id: str, image_id: str, required_by: RequiredBy
 ) -> tuple[StreamingImage, Image | None]:
     """Return a streaming image of which sessions may be made, and what it is made of: None when that cannot be used now.
 
     Raises NotFound, NotAvailable.
     """
-    streaming_image = await work.nimble.resources.get(StreamingImage, scope, image_id, studio_id)
+    streaming_image = await get_streaming_image(work, scope, studio_id, image_id, required_by)
     if streaming_image.state not in USABLE:
         why = f"The streaming image {image_id} is {streaming_image.state}. A session needs one that is READY."
         raise NotAvailable("streaming image", image_id, why)
@@ -142,9 +143,7 @@ async def find_machine(
     return streaming_image, image
 
 
-async def find_origin(work: UnitOfWork, streaming_image_id: str) -> Image | None:
+async def find_origin(work: UnitOfWork, session: StudioSession) -> Image | None:
     """Return the image that a session was made of, if it is there still."""
-    streaming_image = await work.nimble.resources.find(streaming_image_id)
-    return (
-        await work.images.find_by_id(streaming_image.image_id) if isinstance(streaming_image, StreamingImage) else None
-    )
+    found = await find_streaming_image(work, session.scope, session.studio_id, session.streaming_image_id)
+    return await work.images.find_by_id(found.image_id) if found else None

@@ -160,7 +160,7 @@ class StudioSessionService:
             _check(session, StudioSessionEvent.START_REQUESTED, "Only one that is STOPPED can be started.")
             backup = await _backup_of(work, session, backup_id) if backup_id is not None else None
             # The newest runtime, unless the image pins one: that of long ago may be gone.
-            origin = await find_origin(work, session.streaming_image_id)
+            origin = await find_origin(work, session)
             agent_version = self._agents.resolve(origin.pinned_agent_version if origin else None)
             started = replace(session, agent_version=agent_version)
             return asked_to_start(started, self._clock.now(), call.caller, backup)
@@ -218,7 +218,9 @@ class StudioSessionService:
         image_id = chosen("streaming images", wanted.streaming_image_id, profile.stream.streaming_image_ids)
         instance_type = chosen("instance types", wanted.ec2_instance_type, profile.stream.instance_types)
         size_of(instance_type)
-        streaming_image, image = await find_machine(work, call.scope, wanted.studio_id, image_id)
+        streaming_image, image = await find_machine(
+            work, call.scope, wanted.studio_id, image_id, self._eulas.required_by
+        )
         if missing := await self._eulas.missing(work, call.scope, wanted.studio_id, streaming_image.eula_ids):
             raise InvalidCombination(
                 f"The streaming image {image_id} comes with EULAs that the studio has not accepted: {', '.join(missing)}. "

@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from fanlight.domain.errors import NotPermitted
 from fanlight.domain.images import Image
 from fanlight.domain.nimble.calls import Call
 from fanlight.domain.nimble.identifiers import new_id
 from fanlight.domain.nimble.streaming_images import CREATING, DELETING, UPDATING, StreamingImage
+from fanlight.domain.nimble.studios import Studio
 from fanlight.domain.places import Scope
 from fanlight.domain.ports import UnitOfWork
 from fanlight.domain.quotas import NIMBLE_STREAMING_IMAGES
@@ -14,6 +16,7 @@ from fanlight.domain.tags import Tags
 from fanlight.services.nimble.eulas import EulaService
 from fanlight.services.nimble.ground import Ground
 from fanlight.services.nimble.resources import Resources, everything, usable_studio
+from fanlight.services.nimble.service_images import get_streaming_image, provided_images
 from fanlight.services.quotas import QuotaKeeper
 from fanlight.services.usable_images import ImageUse, may_use
 
@@ -69,19 +72,27 @@ class StreamingImageService:
 
     async def get(self, scope: Scope, studio_id: str, image_id: str) -> tuple[StreamingImage, Tags]:
         """Return an image, a deleted one too while it is kept, and its tags. Raises NotFound."""
-        return await self._images.get(scope, image_id, studio_id)
+        async with self._ground.transactions.begin() as work:
+            await work.nimble.resources.get(Studio, scope, studio_id)
+            image = await get_streaming_image(work, scope, studio_id, image_id, self._eulas.required_by)
+            return image, await work.tags.of(image.arn)
 
     async def page(
         self, scope: Scope, studio_id: str, owner: str | None, next_token: str | None
     ) -> tuple[Sequence[tuple[StreamingImage, Tags]], str | None]:
         """Return one page of images with their tags, deleted ones left out, and the next token.
 
-        Raises NotFound (studio), InvalidPageToken.
+        Those that the service provides are among them. Raises NotFound (studio), InvalidPageToken.
         """
+
+        async def service_images(work: UnitOfWork) -> Sequence[StreamingImage]:
+            return await provided_images(work, scope, studio_id, self._eulas.required_by)
+
         return await self._images.page(
             scope,
             studio_id,
             keep=lambda image: owner is None or image.owner.lower() == owner.lower(),
+            besides=service_images,
             filters=[] if owner is None else ["owner", owner],
             limit=PAGE_SIZE,
             next_token=next_token,
@@ -90,7 +101,11 @@ class StreamingImageService:
     async def update(
         self, call: Call, studio_id: str, image_id: str, *, name: str | None, description: str | None
     ) -> tuple[StreamingImage, Tags]:
-        """Change its texts; None leaves as it is. Raises NotFound, NotAvailable (a change is in progress), TokenReused."""
+        """Change its texts; None leaves as it is.
+
+        Raises NotFound, NotPermitted (the service provides it), NotAvailable (a change is in progress), TokenReused.
+        """
+        await self._check_own(call.scope, studio_id, image_id)
 
         async def change(work: UnitOfWork, image: StreamingImage) -> StreamingImage:  # noqa: ARG001 - one form for all
             return replace(
@@ -104,9 +119,19 @@ class StreamingImageService:
     async def delete(self, call: Call, studio_id: str, image_id: str) -> tuple[StreamingImage, Tags]:
         """Forget the name; the image itself stays. One that is deleted already is success.
 
-        Raises NotFound, NotAvailable (a change is in progress), TokenReused.
+        Raises NotFound, NotPermitted (the service provides it), NotAvailable (a change is in progress), TokenReused.
         """
+        await self._check_own(call.scope, studio_id, image_id)
         return await self._images.delete(call, image_id, studio_id)
+
+    async def _check_own(self, scope: Scope, studio_id: str, image_id: str) -> None:
+        """Raise NotFound or, for an image that is not the studio's own, NotPermitted."""
+        image, _ = await self.get(scope, studio_id, image_id)
+        if image.is_provided:
+            raise NotPermitted(
+                f"The streaming image {image_id} is provided by the service: it is in every studio, and nobody changes or "
+                "deletes it. Create a streaming image of its ec2ImageId to have one of your own."
+            )
 
     async def _admit(self, work: UnitOfWork, scope: Scope, studio_id: str) -> None:
         """Raise LimitExceeded when the studio has as many streaming images as it may."""
