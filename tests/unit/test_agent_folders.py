@@ -56,6 +56,11 @@ def test_rclone_gets_its_secret_in_its_environment_alone_and_the_files_are_the_u
     assert program.environment["PATH"] == "/opt/fanlight/runtime/bin", "nothing of the image is run"
 
 
+def test_small_files_are_sent_without_a_pause_between_two_requests(place: FolderPlace) -> None:
+    command = " ".join(mount_program(place, is_shown=True).arguments)
+    assert "--webdav-pacer-min-sleep 0s" in command, "rclone would send no more than fifty files a second"
+
+
 def test_what_only_sends_has_no_place_in_the_users_sight(place: FolderPlace) -> None:
     assert "FANLIGHT_FOLDER_PATH" not in mount_program(place, is_shown=False).environment
 

@@ -25,7 +25,9 @@ CACHES = "/var/cache/fanlight"
 REMOTE = "files"  # a name of its own: the cache is found again under it
 DOOR_USER = "session"  # whom the door expects
 DOOR_CHECK = "X-Fanlight-Check"  # on a PROPFIND: also whether the bucket can be used
-WRITE_BACK_IN_SECONDS = 2
+# Long enough for a program that saves in two steps, short enough that little is lost with an instance.
+WRITE_BACK_IN_SECONDS = 1
+TRANSFERS = 8  # at a time: an endpoint may answer late. Each takes some 20 MB of the host's memory for a large file
 # How long a listing is good when nobody says otherwise. The agent has rclone forget sooner, but only while the door
 # answers: what was seen stays in sight for a while when it does not.
 # How much room there is, is asked anew that seldom as well.
@@ -101,6 +103,9 @@ def mount_program(place: FolderPlace, *, is_shown: bool) -> Program:
         "--vfs-read-chunk-size", "16M", "--buffer-size", "4M",
         # What fails is said at once: uploads are tried again all the same, and a program must not stand still.
         "--contimeout", "5s", "--low-level-retries", "1",
+        # By itself rclone waits 10 ms between two requests, and a small file takes two: fifty files a second. That is
+        # meant for services that count requests, and the door is a socket of this host.
+        "--webdav-pacer-min-sleep", "0s", "--transfers", str(TRANSFERS),
         "--rc", "--rc-addr", f"unix://{place.control_socket}", "--rc-no-auth",
     ]  # fmt: skip
     remote = f"RCLONE_CONFIG_{REMOTE.upper()}"
