@@ -18,6 +18,7 @@ from fanlight.api.audit import AuditLog, Connection, FilesLost
 from fanlight.api.catalogue import aws_services
 from fanlight.api.listener import ApiSettings, make_api_app, make_api_runner
 from fanlight.api.metrics_page import add_metrics_page
+from fanlight.background import end
 from fanlight.config import Settings
 from fanlight.control.app import make_control_app, serve_control
 from fanlight.control.changes import SessionChanges
@@ -375,12 +376,7 @@ async def _in_background(stack: AsyncExitStack, work: Coroutine[Any, Any, None])
     task = asyncio.create_task(work)
     task.add_done_callback(_end_process_on_error)
 
-    async def stop() -> None:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-
-    stack.push_async_callback(stop)
+    stack.push_async_callback(end, task)
 
 
 def _end_process_on_error(task: "asyncio.Task[None]") -> None:

@@ -3,13 +3,13 @@
 import asyncio
 import logging
 import time
-from contextlib import suppress
 
 import aiohttp
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
 
+from fanlight.background import end
 from fanlight.config import LOOPBACK_OF, Settings, url_host
 from fanlight.doctor import examine
 from fanlight.installation import Credentials, NotInstallable, bootstrap_credentials, prepare_directories
@@ -41,9 +41,7 @@ async def serve_until_stopped(settings: Settings, *, with_sample: bool) -> int:
     try:
         await supervisor.run()
     finally:
-        welcome.cancel()
-        with suppress(asyncio.CancelledError):
-            await welcome
+        await end(welcome)
     if supervisor.exit_code == 0:
         console.print("Fanlight is stopped. Instances and sessions are kept; start it again to go on.")
     return supervisor.exit_code

@@ -328,6 +328,19 @@ async def test_behind_any_other_s3_endpoint_it_is_the_same(tmp_path: Path) -> No
         shutil.rmtree(run)
 
 
+async def test_an_end_that_is_cancelled_says_so_and_shuts_the_door_all_the_same(rig: Rig) -> None:
+    await rig.doors.open(ADA)
+    closing = asyncio.create_task(rig.doors.close(ADA.session_id))
+    await asyncio.sleep(0)  # now it waits for the end of its server
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    with pytest.raises(aiohttp.ClientConnectorError):
+        await rig.ask("GET", "/")
+    await rig.doors.open(ADA)
+    assert (await rig.ask("PUT", "/letter", data=b"Dear Bob"))[0] == 201
+
+
 async def test_links_planted_in_the_folder_lead_nowhere(rig: Rig) -> None:
     """Nobody can plant one through a door or through S3; whoever else did gains nothing by it."""
     other = rig.stored.parent / "other"

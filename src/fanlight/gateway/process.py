@@ -7,10 +7,11 @@ import signal
 import ssl
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 from aiohttp import web
 
+from fanlight.background import end
 from fanlight.config import Settings
 from fanlight.controlwire import CONTROL_SOCKET_NAME
 from fanlight.forwarding import networks
@@ -59,9 +60,7 @@ async def run_gateway(settings: Settings, stop: asyncio.Event | None = None) -> 
             log.info("gateway stops")
         gateway.stopping.set()  # long polls answer now, so that the pages say that they reconnect
     finally:
-        watcher.cancel()
-        with suppress(asyncio.CancelledError):
-            await watcher
+        await end(watcher)
         await gateway.streams.close()
         await _close_connections(runner)
         await warm_up

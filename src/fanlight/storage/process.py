@@ -4,8 +4,9 @@ import asyncio
 import logging
 import os
 import signal
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 
+from fanlight.background import end
 from fanlight.config import Settings
 from fanlight.domain.user_storage import StorageKind
 from fanlight.installation import identity_of
@@ -35,7 +36,7 @@ async def run_storage(settings: Settings) -> None:
         if settings.s3_endpoint_url is None:
             arguments, environment = server_of(settings, _keys(settings))
             serving = asyncio.create_task(keep_serving("s3", arguments, environment))
-            stack.push_async_callback(_ended, serving)
+            stack.push_async_callback(end, serving)
             log.info("S3 serves", extra={"endpoint": settings.effective_s3_endpoint_url})
         await _serve_sessions(settings, stack)
         await stop.wait()
@@ -64,7 +65,7 @@ async def _serve_files(settings: Settings, doors: SessionDoors, drives: DriveDoo
     uploads = Uploads(settings.data_dir / "storage" / "uploads", way_home)
     uploads.prepare()
     stack.push_async_callback(uploads.close)
-    stack.push_async_callback(_ended, asyncio.create_task(uploads.keep_swept()))
+    stack.push_async_callback(end, asyncio.create_task(uploads.keep_swept()))
     allowed = {os.geteuid(), identity_of(settings, "gateway").uid}
     app = make_files_app(way_home, uploads, allowed)
     add_drive_routes(app, drives, Consents(drives))
@@ -78,12 +79,6 @@ def remote_of(settings: Settings) -> Remote:
     if settings.s3_endpoint_url and key_id and secret:
         return on_s3(settings.s3_endpoint_url, settings.s3_region, KeyPair(key_id, secret))
     return on_this_host(buckets_directory(settings))
-
-
-async def _ended(task: "asyncio.Task[None]") -> None:
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
 
 
 def _keys(settings: Settings) -> list[KeyPair]:

@@ -18,6 +18,7 @@ from weakref import WeakValueDictionary
 
 from aiohttp import web
 
+from fanlight.background import end
 from fanlight.domain.errors import StorageUnusable
 from fanlight.domain.user_storage import StorageDoor, StorageKind, StorageUsage
 from fanlight.storage.bucket_checks import BucketCheck
@@ -202,19 +203,23 @@ class SessionDoors:
             listener = listen_in(place.parent, place.name, mode=0o666, backlog=_BACKLOG)
             await web.SockSite(runner, listener).start()
         except (OSError, TimeoutError, asyncio.CancelledError):
-            await _ended(serving)
-            await runner.cleanup()
+            try:
+                await end(serving)
+            finally:
+                await runner.cleanup()
             raise
         self._open[door.door_id] = _Open(door, runner, serving)
         log.info("files of a session are open", extra=_about(door))
 
     async def _close(self, there: _Open) -> None:
         del self._open[there.door.door_id]
-        await _ended(there.serving)
-        await there.runner.cleanup()
-        for path in (self._place_of(there.door), *self._sockets_of(there.door)):
-            with suppress(OSError):  # gone with its instance
-                path.unlink()
+        try:
+            await end(there.serving)
+        finally:  # also when the caller is cancelled: nobody knows of this door any more
+            await there.runner.cleanup()
+            for path in (self._place_of(there.door), *self._sockets_of(there.door)):
+                with suppress(OSError):  # gone with its instance
+                    path.unlink()
         live = {(one.door.bucket, one.door.prefix) for one in self._open.values()}
         self._usages = {place: usage for place, usage in self._usages.items() if place in live}
         log.info("files of a session are closed", extra=_about(there.door))
@@ -292,9 +297,3 @@ async def _until(is_so: Callable[[], bool]) -> None:
     async with asyncio.timeout(_READY_IN_SECONDS):
         while not is_so():  # noqa: ASYNC110 - a file that rclone makes wakes nobody
             await asyncio.sleep(_POLL_IN_SECONDS)
-
-
-async def _ended(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task

@@ -14,12 +14,13 @@ import pwd
 import signal
 import socket
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Self
 
 from aiohttp import web
 
+from fanlight.background import end
 from fanlight.config import Settings
 from fanlight.domain.errors import DriverError, DriverUnavailable
 from fanlight.domain.image_archives import ImageArchives
@@ -154,9 +155,7 @@ class ComputeServer:
         except ConnectionError:
             pass  # the listener went away
         finally:
-            reading.cancel()
-            with suppress(asyncio.CancelledError):
-                await reading
+            await end(reading)
         return response
 
     def _check_prepared(self) -> None:

@@ -12,6 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 from weakref import WeakValueDictionary
 
+from fanlight.background import end
 from fanlight.domain.user_storage import StorageDoor, StorageKind, StorageUsage
 from fanlight.storage.drives.grants import Grants
 from fanlight.storage.drives.oauth import GrantEnded, ProviderAway, refreshed
@@ -100,9 +101,7 @@ class DriveDoors:
         drive.is_ending = True
         drive.changed.set()
         if drive.living is not None:
-            drive.living.cancel()
-            with suppress(asyncio.CancelledError):
-                await drive.living
+            await end(drive.living)
 
     async def _live(self, drive: Drive) -> None:
         opened: tuple[str, SessionDoors] | None = None  # by the id of its grant

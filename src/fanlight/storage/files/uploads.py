@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from fanlight.background import end
 from fanlight.domain.errors import StorageUnusable
 from fanlight.storage.files.folders import PIECE_IN_BYTES, FolderAway, NothingThere, UserFolder, Way
 from fanlight.storage.files.paths import BadPath, Steps, check_new_name
@@ -211,9 +212,7 @@ class Uploads:
     async def _let_go(self, upload: Upload) -> None:
         upload.turn += 1
         if upload.saving is not None:
-            upload.saving.cancel()
-            with suppress(asyncio.CancelledError):
-                await upload.saving
+            await end(upload.saving)
         async with upload.lock:
             with suppress(OSError):
                 await asyncio.to_thread(upload.spool.unlink)
