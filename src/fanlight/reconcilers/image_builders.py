@@ -45,7 +45,8 @@ from fanlight.domain.ports import (
     UnitOfWork,
     Wake,
 )
-from fanlight.reconcilers.own_instances import SOON, OwnInstances
+from fanlight.reconcilers.engine_instances import SOON
+from fanlight.reconcilers.own_instances import OwnInstances
 from fanlight.reconcilers.settings import ReconcilerSettings
 from fanlight.reconcilers.sightings import Sightings
 

@@ -8,10 +8,10 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
+from functools import partial
 
 from fanlight.domain.errors import (
-    AgentUnreachable,
     CapacityExhausted,
     DriverUnavailable,
     ImageMissing,
@@ -37,17 +37,15 @@ from fanlight.domain.instance_plan import (
 )
 from fanlight.domain.instance_types import size_of
 from fanlight.domain.instances import Instance, InstanceEvent, InstanceState
-from fanlight.domain.ports import AgentChannel, Clock, InstanceDriver, InstanceSpec, Transactions, UnitOfWork, Wake
+from fanlight.domain.ports import Clock, InstanceSpec, Transactions, UnitOfWork, Wake
+from fanlight.reconcilers.engine_instances import SOON, EngineInstances
 from fanlight.reconcilers.launch_failures import LaunchFailures, settled
 from fanlight.reconcilers.losses import FilesLost
 from fanlight.reconcilers.occupancy import Occupancy, OccupancyStep
 from fanlight.reconcilers.settings import ReconcilerSettings
-from fanlight.reconcilers.sightings import Sightings
 from fanlight.services.image_workshop import ImageWorkshop
 
 log = logging.getLogger(__name__)
-
-_SOON = timedelta(milliseconds=250)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -55,9 +53,7 @@ class InstanceReconciler:
     """`wake_waiting` is called with a fleet id when one of its instances may be claimed."""
 
     transactions: Transactions
-    driver: InstanceDriver
-    agents: AgentChannel
-    sightings: Sightings
+    engine: EngineInstances
     clock: Clock
     settings: ReconcilerSettings
     wake: Wake
@@ -66,14 +62,13 @@ class InstanceReconciler:
     files_lost: FilesLost
     workshop: ImageWorkshop | None = None
     sessions_of: dict[str, set[str]] = field(default_factory=dict)  # by instance id, to wake sessions at once
-    listening_since: dict[str, datetime] = field(default_factory=dict)  # by instance id; for whose agents we listen
     _launches: asyncio.Semaphore = field(init=False)
     _occupancy: Occupancy = field(init=False)
 
     def __post_init__(self) -> None:
         self._occupancy = Occupancy(
             transactions=self.transactions,
-            agents=self.agents,
+            agents=self.engine.agents,
             changed=self._wake_all,
             wake=self.wake,
             files_lost=self.files_lost,
@@ -110,12 +105,7 @@ class InstanceReconciler:
         return min((moment for moment in moments if moment is not None), default=None)
 
     def sight(self, instance: Instance) -> Sight:
-        return Sight(
-            looked_at=self.sightings.looked_at(instance.scope.region),
-            observed=self.sightings.of(instance.instance_id),
-            agent=self.agents.status(instance.instance_id),
-            listening_since=self.listening_since.get(instance.instance_id),
-        )
+        return self.engine.sight(instance.scope, instance.instance_id)
 
     async def _apply(self, instance: Instance, fleet: Fleet | None, step: InstanceStep) -> datetime | None:
         if isinstance(step, OccupancyStep):
@@ -125,12 +115,14 @@ class InstanceReconciler:
         match step:
             case LookAgain(moment, is_engine_asked):
                 if is_engine_asked:
-                    await self._look()
+                    await self.engine.look()
                 until = moment
             case Submit() if fleet is not None:
                 until = await self._submit(instance, fleet)
             case Listen(first_uid):
-                until = await self._listen(instance, first_uid)
+                # Now it is known who may come through the doors.
+                wake_doors = partial(self._wake_doors, instance)
+                until = await self.engine.listen(instance.instance_id, first_uid, heard=wake_doors)
             case NoteReady():
                 until = await self._note_ready(instance)
             case Retire():
@@ -144,7 +136,9 @@ class InstanceReconciler:
     async def _submit(self, instance: Instance, fleet: Fleet) -> datetime | None:
         async with self._launches:
             try:
-                await self.driver.launch(self._spec_of(instance, fleet, await self._pinned_agent(instance, fleet)))
+                await self.engine.driver.launch(
+                    self._spec_of(instance, fleet, await self._pinned_agent(instance, fleet))
+                )
             except (ImageMissing, CapacityExhausted, NetworkUnusable, DriverUnavailable) as error:
                 await self.failures.record(fleet.fleet_id, problem_of(error))
                 return self.clock.now()  # plans again, and finds the back-off
@@ -159,7 +153,7 @@ class InstanceReconciler:
                 await work.commit()
         if fleet.errors:
             await self.failures.note_accepted(fleet.fleet_id, accepted_at)
-        await self._look()
+        await self.engine.look()
         return self.clock.now()
 
     async def _pinned_agent(self, instance: Instance, fleet: Fleet) -> Mapping[str, str]:
@@ -194,20 +188,11 @@ class InstanceReconciler:
             },
         )
 
-    async def _listen(self, instance: Instance, first_uid: int) -> datetime:
-        try:
-            await self.agents.open(instance.instance_id, first_uid)
-        except AgentUnreachable:
-            return self.clock.now() + _SOON
-        self.listening_since[instance.instance_id] = self.clock.now()
-        self._wake_doors(instance)  # now it is known who may come through them
-        return self.clock.now()
-
     async def _start_again(self, instance: Instance) -> datetime | None:
         """Power on what stands still, to send what is on its disk. Should that fail, the plan comes back to it."""
-        await self._hang_up(instance.instance_id)  # it gets fresh socket directories
+        await self.engine.hang_up(instance.instance_id)  # it gets fresh socket directories
         try:
-            await self.driver.start(instance.instance_id)
+            await self.engine.driver.start(instance.instance_id)
         except (InstanceMissing, CapacityExhausted, LaunchRefused, NotSupported) as error:
             log.warning(
                 "cannot start an instance that has unsent files",
@@ -215,7 +200,7 @@ class InstanceReconciler:
             )
             return None
         log.info("instance started again to send files", extra={"instance_id": instance.instance_id})
-        await self._look()
+        await self.engine.look()
         return self.clock.now()
 
     async def _note_ready(self, instance: Instance) -> datetime:
@@ -255,14 +240,8 @@ class InstanceReconciler:
         return now
 
     async def _destroy(self, instance: Instance) -> datetime | None:
-        await self._hang_up(instance.instance_id)
-        if self.sightings.looked_at(instance.scope.region) is None:
-            await self._look()
-        if instance.instance_id not in self.sightings.foreign_ids:
-            await self.driver.terminate(instance.instance_id)
-            await self._look()
-        if self.sightings.of(instance.instance_id) is not None:
-            return self.clock.now() + _SOON
+        if not await self.engine.terminate(instance.scope, instance.instance_id):
+            return self.clock.now() + SOON
         async with self.transactions.begin(write=True) as work:
             found = await work.instances.find(instance.instance_id)
             if found is not None:
@@ -275,21 +254,21 @@ class InstanceReconciler:
 
     async def _reap(self, instance_id: str) -> datetime | None:
         """Destroy what carries our label and has no row: a row is written before its launch, so nothing is on its way."""
-        await self._hang_up(instance_id)
+        await self.engine.hang_up(instance_id)
         self.sessions_of.pop(instance_id, None)
-        if self.sightings.of(instance_id) is None:
+        if self.engine.sightings.of(instance_id) is None:
             return None
-        await self._look()
+        await self.engine.look()
         async with self.transactions.begin() as work:
             is_orphan = await work.instances.find(instance_id) is None
             is_orphan = is_orphan and await _owner_of(work, instance_id) is None
         is_orphan = is_orphan and not await self._works_on_image(instance_id)
-        if not is_orphan or self.sightings.of(instance_id) is None:
+        if not is_orphan or self.engine.sightings.of(instance_id) is None:
             return None
         log.warning("orphan terminated", extra={"instance_id": instance_id})
-        await self.driver.terminate(instance_id)
-        await self._look()
-        return self.clock.now() + _SOON if self.sightings.of(instance_id) is not None else None
+        await self.engine.driver.terminate(instance_id)
+        await self.engine.look()
+        return self.clock.now() + SOON if self.engine.sightings.of(instance_id) is not None else None
 
     async def _works_on_image(self, instance_id: str) -> bool:
         """Return whether somebody looks after an image with it: its id was written before its launch, as a row is."""
@@ -298,14 +277,6 @@ class InstanceReconciler:
         async with self.transactions.begin() as work:
             tasks = [image.task for image in await work.images.everywhere() if image.is_unfinished]
         return any(isinstance(task, UpdateTask | ImportTask) and task.instance_id == instance_id for task in tasks)
-
-    async def _hang_up(self, instance_id: str) -> None:
-        self.listening_since.pop(instance_id, None)
-        await self.agents.close(instance_id)
-
-    async def _look(self) -> None:
-        for changed in await self.sightings.look():
-            self.wake("instance", changed)
 
     def _wake_doors(self, instance: Instance) -> None:
         for session_id in instance.session_ids:

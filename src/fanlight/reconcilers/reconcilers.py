@@ -120,11 +120,18 @@ class Reconcilers:
             interface_of=self._sightings.interface_of,
             doors=self._doors,
         )
-        self._instances = InstanceReconciler(
+        instances = OwnInstances(
             transactions=bounded,
             driver=driver,
             agents=agents,
             sightings=self._sightings,
+            clock=clock,
+            wake=self.wake,
+            listening_since=listening_since,
+        )
+        self._instances = InstanceReconciler(
+            transactions=bounded,
+            engine=instances,
             clock=clock,
             settings=self._settings,
             wake=self.wake,
@@ -133,20 +140,10 @@ class Reconcilers:
             files_lost=files_lost,
             workshop=workshop,
             sessions_of=sessions_of,
-            listening_since=listening_since,
-        )
-        own_instances = OwnInstances(
-            transactions=bounded,
-            driver=driver,
-            agents=agents,
-            sightings=self._sightings,
-            clock=clock,
-            wake=self.wake,
-            listening_since=listening_since,
         )
         builders = ImageBuilderReconciler(
             transactions=bounded,
-            instances=own_instances,
+            instances=instances,
             sightings=self._sightings,
             clock=clock,
             settings=self._settings,
@@ -155,7 +152,7 @@ class Reconcilers:
         )
         studio_sessions = StudioSessionReconciler(
             transactions=bounded,
-            instances=own_instances,
+            instances=instances,
             snapshots=snapshots,
             sightings=self._sightings,
             clock=clock,

@@ -72,7 +72,8 @@ from fanlight.domain.own_instances import (
 )
 from fanlight.domain.ports import Clock, InstanceRole, InstanceSpec, Transactions, UnitOfWork, Wake
 from fanlight.domain.streaming_sessions import SessionState
-from fanlight.reconcilers.own_instances import SOON, OwnInstances
+from fanlight.reconcilers.engine_instances import SOON
+from fanlight.reconcilers.own_instances import OwnInstances
 from fanlight.reconcilers.settings import ReconcilerSettings
 from fanlight.reconcilers.sightings import Sightings
 
