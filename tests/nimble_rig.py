@@ -5,6 +5,7 @@ What old clients send themselves is tried with them (tests/e2e); this one is for
 
 import asyncio
 import contextlib
+import functools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -101,14 +102,23 @@ def write_model(directory: Path) -> Path:
 
 
 def nimble_client(url: str, key: AccessKey, models: Path, *, region: str = "us-east-1") -> Any:
-    session = boto3.session.Session(
+    return _session(models).client(
+        "nimble",
+        endpoint_url=url,
+        config=Config(retries={"total_max_attempts": 1}),
         aws_access_key_id=key.access_key_id,
         aws_secret_access_key=key.secret_access_key,
         aws_session_token=key.session_token,
         region_name=region,
     )
+
+
+@functools.cache
+def _session(models: Path) -> boto3.session.Session:
+    """Return one session for all clients: it reads the models once."""
+    session = boto3.session.Session()
     session._loader.search_paths.append(str(models))
-    return session.client("nimble", endpoint_url=url, config=Config(retries={"total_max_attempts": 1}))
+    return session
 
 
 @dataclass

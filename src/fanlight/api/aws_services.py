@@ -15,10 +15,20 @@ from botocore.model import ServiceModel
 from fanlight.api.authorization import Demands
 from fanlight.api.errors import COMMON_CODES, WireCodes
 from fanlight.api.protocol.errors import COMMON_STATUS, WireError
-from fanlight.api.protocol.operations import CBOR, EC2, JSON, JSON_1_0, QUERY, REST, Wire
+from fanlight.api.protocol.operations import (
+    CBOR,
+    EC2,
+    JSON,
+    JSON_1_0,
+    QUERY,
+    REST,
+    OperationCodec,
+    Wire,
+    compile_operations,
+)
 from fanlight.api.protocol.rest_json import Paths
 from fanlight.api.registry import NotBuilt, Registry
-from fanlight.api.spec import service_model
+from fanlight.api.spec import attribute_name, is_sensitive, service_model
 from fanlight.domain.errors import DomainError
 
 ServicesT = TypeVar("ServicesT")
@@ -29,6 +39,27 @@ UNBUILT = "UnsupportedOperation"
 def no_context(error: DomainError) -> Mapping[str, str]:  # noqa: ARG001
     """For services whose errors have no members but the text."""
     return {}
+
+
+class GeneratedNames:
+    """Ties the shapes of a model to the types generated from it."""
+
+    def __init__(self, types: ModuleType) -> None:
+        self._types = types
+
+    def attribute(self, member: str) -> str:
+        return attribute_name(member)
+
+    def structure(self, shape: str) -> Callable[..., Any]:
+        found: Callable[..., Any] = getattr(self._types, shape)
+        return found
+
+    def enum(self, shape: str) -> Callable[[str], Any]:
+        found: Callable[[str], Any] = getattr(self._types, shape)
+        return found
+
+    def is_sensitive(self, structure: str, member: str, shape: Any) -> bool:
+        return is_sensitive(structure, member, shape)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +116,13 @@ class AwsService(Generic[ServicesT]):
         """The paths of the operations, for a service that tells them by path."""
         names = self.model.operation_names
         return Paths({name: self.model.operation_model(name) for name in names}) if REST in self.wires else None
+
+    @cached_property
+    def codecs(self) -> Mapping[str, Mapping[str, OperationCodec]]:
+        """The codecs of the operations that are built, by protocol and operation. To compile them takes a while."""
+        operations = {name: self.model.operation_model(name) for name in self.registry.built}
+        names = GeneratedNames(self.types)
+        return {wire.NAME: compile_operations(wire, operations, names, attribute_name) for wire in self.wires}
 
     @cached_property
     def speaks_cbor(self) -> bool:

@@ -1,5 +1,7 @@
 """All services of the listener: AppStream and Nimble Studio, which are what Fanlight is, and the neighbours that tools ask."""
 
+from functools import cache
+
 from fanlight.api.appstream.handlers import appstream_service
 from fanlight.api.aws_services import AwsService
 from fanlight.api.neighbours.autoscaling import autoscaling_service
@@ -11,6 +13,7 @@ from fanlight.api.nimble.handlers import nimble_service
 from fanlight.services import AppStreamServices
 
 
+@cache
 def aws_services() -> tuple[AwsService[AppStreamServices], ...]:
     """Return the services, AppStream first, Nimble Studio last."""
     return (

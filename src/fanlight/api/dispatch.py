@@ -6,9 +6,7 @@ the answer.
 """
 
 import logging
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 from fanlight.api.authorization import refusal
@@ -16,9 +14,8 @@ from fanlight.api.aws_services import AwsService
 from fanlight.api.errors import ALWAYS_ANSWERED, OUTAGES, wire_code
 from fanlight.api.kept import Revision, UntilChanged, unknown_revision
 from fanlight.api.protocol.errors import WireError
-from fanlight.api.protocol.operations import OperationCodec, Payload, Wire, compile_operations
+from fanlight.api.protocol.operations import Payload, Wire
 from fanlight.api.registry import NotBuilt, Operation
-from fanlight.api.spec import attribute_name, is_sensitive
 from fanlight.domain.access_keys import Caller
 from fanlight.domain.errors import DomainError
 from fanlight.domain.policies import Policy
@@ -27,27 +24,6 @@ log = logging.getLogger(__name__)
 ServicesT = TypeVar("ServicesT")
 
 LARGEST_KEPT_REQUEST = 2048  # bytes; a describe call with a few names. Keeps the memory of answers small.
-
-
-class GeneratedNames:
-    """Ties the shapes of a model to the types generated from it."""
-
-    def __init__(self, types: ModuleType) -> None:
-        self._types = types
-
-    def attribute(self, member: str) -> str:
-        return attribute_name(member)
-
-    def structure(self, shape: str) -> Callable[..., Any]:
-        found: Callable[..., Any] = getattr(self._types, shape)
-        return found
-
-    def enum(self, shape: str) -> Callable[[str], Any]:
-        found: Callable[[str], Any] = getattr(self._types, shape)
-        return found
-
-    def is_sensitive(self, structure: str, member: str, shape: Any) -> bool:
-        return is_sensitive(structure, member, shape)
 
 
 class UndeclaredError(Exception):
@@ -72,16 +48,12 @@ class Dispatcher(Generic[ServicesT]):
         revision: Revision = unknown_revision,
         is_strict: bool = False,
     ) -> None:
-        """Compile the model. Raises RegistryIncomplete unless the registry answers exactly its operations."""
+        """Raises RegistryIncomplete unless the registry answers exactly its operations."""
         service.registry.verify_complete(frozenset(service.model.operation_names))
         self.service, self._services, self._is_strict = service, services, is_strict
-        operations = {name: service.model.operation_model(name) for name in service.registry.built}
         self._answers: UntilChanged[tuple[str, str, str, str, Payload], tuple[Any, bytes]] = UntilChanged(revision)
-        self._declared = {name: service.declared(name) for name in operations}
-        names = GeneratedNames(service.types)
-        self._codecs: Mapping[str, Mapping[str, OperationCodec]] = {
-            wire.NAME: compile_operations(wire, operations, names, attribute_name) for wire in service.wires
-        }
+        self._declared = {name: service.declared(name) for name in service.registry.built}
+        self._codecs = service.codecs
 
     async def dispatch(self, wire: Wire, name: str, body: Payload, caller: Caller, outcome: Outcome) -> bytes:
         """Return the body of a successful answer. Raises WireError for everything else."""

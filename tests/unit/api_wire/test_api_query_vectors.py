@@ -14,9 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_api_vectors import Plain, comparable, typed
 
-from fanlight.api.aws_services import AwsService
+from fanlight.api.aws_services import AwsService, GeneratedNames
 from fanlight.api.catalogue import aws_services
-from fanlight.api.dispatch import GeneratedNames
 from fanlight.api.protocol.errors import WireError
 from fanlight.api.protocol.operations import EC2, QUERY, OperationCodec, Wire, compile_operations
 from fanlight.api.spec import attribute_name

@@ -11,7 +11,7 @@ from botocore.serialize import JSONSerializer, RpcV2CBORSerializer
 from hypothesis import HealthCheck, given, settings
 
 from fanlight.api import types
-from fanlight.api.dispatch import GeneratedNames
+from fanlight.api.aws_services import GeneratedNames
 from fanlight.api.protocol.operations import CBOR, JSON, OperationCodec, compile_operations
 from fanlight.api.spec import appstream_model, attribute_name
 from random_requests import params

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fanlight.api import types
-from fanlight.api.dispatch import GeneratedNames
+from fanlight.api.aws_services import GeneratedNames
 from fanlight.api.protocol.errors import WireError
 from fanlight.api.protocol.operations import CBOR, JSON, compile_operations
 from fanlight.api.protocol.validate import constraints_of

@@ -1,5 +1,7 @@
 """All operations of AppStream in one registry: the handlers of each resource, and what is not built yet."""
 
+from functools import cache
+
 from fanlight.api import types
 from fanlight.api.appstream import (
     associations,
@@ -39,6 +41,7 @@ def appstream_registry() -> Registry[AppStreamServices]:
     )
 
 
+@cache
 def appstream_service() -> AwsService[AppStreamServices]:
     """Return AppStream as the listener serves it."""
     return AwsService(
