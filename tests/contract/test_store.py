@@ -15,6 +15,7 @@ from sqlalchemy import event
 from store_contract import StoreContract
 from store_samples import HERE, put, stack
 
+from databases import lay_database, migrate
 from fanlight.domain.errors import InvalidCombination, StoreUnavailable
 from fanlight.store import Store, engine, open_store, units
 from fanlight.store.revisions import SqliteRevision
@@ -23,7 +24,6 @@ from fanlight.store.revisions import SqliteRevision
 @pytest.fixture
 async def store(database_url: str) -> AsyncIterator[Store]:
     async with open_store(database_url) as opened:
-        await opened.upgrade()
         yield opened
 
 
@@ -34,7 +34,7 @@ class TestSqlite(StoreContract):
 
     @pytest.fixture
     def database_url(self, path: Path) -> str:
-        return f"sqlite:///{path}"
+        return lay_database(path)
 
     async def test_the_file_and_its_side_files_are_readable_by_the_owner_only(self, store: Store, path: Path) -> None:
         await put(store.transactions, stack())
@@ -142,17 +142,37 @@ def postgres() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def postgres_template(postgres: str) -> str:
+    """The name of a migrated database to copy."""
+
+    async def make() -> str:
+        connection = await asyncpg.connect(postgres)
+        try:
+            await connection.execute("CREATE DATABASE fanlight_template")
+        finally:
+            await connection.close()
+        await migrate(_in_database(postgres, "fanlight_template"))
+        return "fanlight_template"
+
+    return asyncio.run(make())
+
+
+def _in_database(server: str, name: str) -> str:
+    return server.replace("/postgres?", f"/{name}?")
+
+
 @pytest.mark.postgres
 class TestPostgresql(StoreContract):
     @pytest.fixture
-    async def database_url(self, postgres: str) -> str:
+    async def database_url(self, postgres: str, postgres_template: str) -> str:
         name = f"fanlight_{uuid4().hex}"
         connection = await asyncpg.connect(postgres)
         try:
-            await connection.execute(f"CREATE DATABASE {name}")
+            await connection.execute(f"CREATE DATABASE {name} TEMPLATE {postgres_template}")
         finally:
             await connection.close()
-        return postgres.replace("/postgres?", f"/{name}?")
+        return _in_database(postgres, name)
 
     async def test_a_lost_server_is_an_outage_not_a_crash(self, tmp_path: Path) -> None:
         async with open_store(f"postgresql://fanlight@/fanlight?host={tmp_path}") as lost:

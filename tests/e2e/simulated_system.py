@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from databases import lay_database
 from fanlight.domain.file_systems import SharedDirectory
 from fanlight.domain.fleets import Fleet, FleetState
 from fanlight.domain.images import Image, Visibility
@@ -217,9 +218,8 @@ async def stopped_system(
         data_dir=data_dir, run_dir=run_dir, images=images, boot_seconds=boot_seconds, faults=faults, networks=networks
     )
     agents = AgentSockets(run_dir, clock)
-    store = open_store(f"sqlite+aiosqlite:///{data_dir / 'state' / 'fanlight.db'}")
+    store = open_store(lay_database(data_dir / "state" / "fanlight.db"))
     async with store:
-        await store.upgrade()
         workshop = ImageWorkshop(
             driver=around(driver), agents=around(agents), clock=clock, installation=ReconcilerSettings().installation
         )

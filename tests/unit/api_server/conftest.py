@@ -1,8 +1,6 @@
 """The real listener with the real services over a real SQLite file, and real boto3 as its client."""
 
-import asyncio
 import logging
-import shutil
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -12,6 +10,7 @@ import pytest
 from aiohttp import web
 from api_server_rig import KEY, Api, SystemClock, make_client, sample_image, speak
 
+from databases import lay_database
 from fanlight.api.audit import AuditLog
 from fanlight.api.catalogue import aws_services
 from fanlight.api.listener import ApiSettings, make_api_app, make_api_runner
@@ -36,23 +35,9 @@ def settings() -> ApiSettings:
     )
 
 
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated database file to copy, because migrating takes longer than most tests here."""
-    path = tmp_path_factory.mktemp("store") / "fanlight.db"
-
-    async def migrate() -> None:
-        async with open_store(f"sqlite:///{path}") as store:
-            await store.upgrade()
-
-    asyncio.run(migrate())
-    return path
-
-
 @pytest.fixture
-async def api(empty_database: Path, tmp_path: Path, settings: ApiSettings) -> AsyncIterator[Api]:
-    shutil.copy(empty_database, tmp_path / "fanlight.db")
-    async with open_store(f"sqlite:///{tmp_path / 'fanlight.db'}") as store:
+async def api(tmp_path: Path, settings: ApiSettings) -> AsyncIterator[Api]:
+    async with open_store(lay_database(tmp_path / "fanlight.db")) as store:
         services = AppStreamServices.build(
             transactions=store.transactions,
             clock=SystemClock(),

@@ -1,7 +1,5 @@
 """The listener with Nimble Studio's services over a real SQLite file, and who settles what they are asked."""
 
-import asyncio
-import shutil
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -9,6 +7,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from databases import lay_database
 from fanlight.api.audit import AuditLog
 from fanlight.api.catalogue import aws_services
 from fanlight.api.listener import ApiSettings, make_api_app, make_api_runner
@@ -24,19 +23,6 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_model(tmp_path_factory.mktemp("models"))
 
 
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated database file to copy, because migrating takes longer than most tests here."""
-    path = tmp_path_factory.mktemp("store") / "fanlight.db"
-
-    async def migrate() -> None:
-        async with open_store(f"sqlite:///{path}") as store:
-            await store.upgrade()
-
-    asyncio.run(migrate())
-    return path
-
-
 @pytest.fixture
 def quotas() -> str:
     return "off"
@@ -49,12 +35,9 @@ def writes_per_second() -> float:
 
 
 @pytest.fixture
-async def nimble(
-    empty_database: Path, models: Path, tmp_path: Path, quotas: str, writes_per_second: float
-) -> AsyncIterator[Nimble]:
-    shutil.copy(empty_database, tmp_path / "fanlight.db")
+async def nimble(models: Path, tmp_path: Path, quotas: str, writes_per_second: float) -> AsyncIterator[Nimble]:
     clock, portal, woken = Clock(), ["http://localhost:8080"], set[str]()
-    async with open_store(f"sqlite:///{tmp_path / 'fanlight.db'}") as store:
+    async with open_store(lay_database(tmp_path / "fanlight.db")) as store:
         services = AppStreamServices.build(
             transactions=store.transactions,
             clock=clock,

@@ -1,7 +1,5 @@
 """The services on a real SQLite store, with a clock that stands still until a test moves it."""
 
-import asyncio
-import shutil
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -9,6 +7,7 @@ from pathlib import Path
 import pytest
 from service_rig import HERE, NOW, SAMPLE, Rig, new_fleet
 
+from databases import lay_database
 from fanlight.services import AppStreamServices
 from fanlight.services.image_files import ImageFiles
 from fanlight.services.stacks import NewStack
@@ -26,24 +25,9 @@ class StandingClock:
         self.time += by
 
 
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated database file to copy, because migrating takes longer than most tests here."""
-    path = tmp_path_factory.mktemp("store") / "fanlight.db"
-
-    async def migrate() -> None:
-        async with open_store(f"sqlite:///{path}") as store:
-            await store.upgrade()
-
-    asyncio.run(migrate())
-    return path
-
-
 @pytest.fixture
-async def store(empty_database: Path, tmp_path: Path) -> AsyncIterator[Store]:
-    path = tmp_path / "fanlight.db"
-    shutil.copy(empty_database, path)
-    async with open_store(f"sqlite:///{path}") as opened:
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    async with open_store(lay_database(tmp_path / "fanlight.db")) as opened:
         yield opened
 
 
