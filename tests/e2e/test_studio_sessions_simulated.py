@@ -300,6 +300,30 @@ async def test_a_stream_opens_the_portal_until_it_expires(system: System) -> Non
     assert (await system.session(opened.session_id)).state is SessionState.ACTIVE
 
 
+async def test_a_clock_that_was_ahead_lets_nothing_live_longer(system: System) -> None:
+    system.clock.added = timedelta(days=365)
+    session = await ready(system, STOPPABLE)
+    stream = await system.services.nimble.streams.create(call("stream"), STUDIO, session.session_id, 3600)
+    await system.settle()
+    system.clock.added = timedelta()
+
+    async def corrected() -> StudioSession | None:
+        await system.pass_time(timedelta(0))
+        found = await now_is(system, session)
+        return found if found.begun_at < session.begun_at else None
+
+    found: StudioSession = await until(corrected, within=40, what="times corrected")
+    assert found.stop_at == found.begun_at + timedelta(hours=2)
+
+    async def is_over() -> bool:
+        one, _ = await system.services.nimble.streams.get(SCOPE, STUDIO, session.session_id, stream.stream_id)
+        return one.state is StreamState.DELETED
+
+    await until(is_over, within=40, what="the stream of the future over")
+    await system.pass_time(timedelta(hours=2, seconds=1))
+    await becomes(system, session, _S.STOPPED)
+
+
 async def test_the_end_of_a_session_on_the_desktop_leaves_the_machine_and_a_stop_ends_it(system: System) -> None:
     session = await ready(system)
     first = await open_stream(system, session)

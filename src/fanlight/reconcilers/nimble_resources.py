@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from fanlight.domain.clock_corrections import TOLERANCE
 from fanlight.domain.networks import Networks
 from fanlight.domain.nimble.calls import TOKENS_KEPT
 from fanlight.domain.nimble.identifiers import ResourceKind
@@ -59,6 +60,10 @@ class NimbleResourceReconciler:
                 await work.commit()
                 _tell(resource, changed)
                 return now if changed.state is not ResourceState.READY else None
+            if resource.state_since > now + TOLERANCE:  # the clock went back
+                await work.nimble.resources.save(replace(resource, state_since=now))
+                await work.commit()
+                return now
             until = resource.state_since + (FAILURES_SHOWN if resource.state in _FAILED else self._deleted_kept)
             if until > now:
                 return until

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from fanlight.agentwire.messages import RunScript as RunScriptMessage
+from fanlight.domain.clock_corrections import TOLERANCE
 from fanlight.domain.errors import (
     CapacityExhausted,
     DriverError,
@@ -38,6 +39,7 @@ from fanlight.domain.nimble.session_plan import (
     LOST,
     BecomeReady,
     BecomeStopped,
+    CorrectTimes,
     DeleteBySelf,
     DropBackup,
     FailToStart,
@@ -128,6 +130,9 @@ class StudioSessionReconciler:
                 if is_engine_asked:
                     await self.sightings.look()
                 until = moment
+            case CorrectTimes(corrected):
+                await self._save(corrected)
+                log.warning("the clock went back past the times of a streaming session", extra=_about(session))
             case Submit() | PowerOn():
                 await self._bring_up(session, step)
             case Listen(first_uid):
@@ -359,7 +364,7 @@ class StudioSessionReconciler:
                 moved.append(stream.after(StreamEvent.SESSION_NOT_READY, now))
             elif stream.state is StreamState.CREATE_IN_PROGRESS:
                 moved.append(stream.after(StreamEvent.OPENED, now))
-            elif stream.expires_at <= now:
+            elif stream.expires_at <= now or stream.created_at > now + TOLERANCE:
                 moved.append(stream.after(StreamEvent.EXPIRED, now))
         if moved:
             async with self.transactions.begin(write=True) as work:
@@ -392,7 +397,8 @@ class StudioSessionReconciler:
 async def _add_due_backup(work: UnitOfWork, session: StudioSession, now: datetime) -> None:
     """Add the backup that the stop of a session makes, in the unit of work that begins the stop."""
     if session.state is StudioSessionState.STOP_IN_PROGRESS and session.settings.backs_up_at_stop:
-        await work.session_backups.add(new_backup_of(session, now))
+        others = await work.session_backups.of_session(session.session_id)
+        await work.session_backups.add(new_backup_of(session, now, others))
 
 
 def _code_of(error: Exception) -> StudioSessionCode:

@@ -101,7 +101,7 @@ def test_scripts_run_in_their_order_and_what_another_start_left_counts_for_nothi
 
     begins = [RunScript(session.scripts[0], first), LookAgain(LATER + SOON)]
     assert plan(session, sight(Power.RUNNING, agent=agent())) == begins
-    assert after(work_id_of(replace(session, begun_at=NOW - SOON), 1), WorkPhase.DONE) == begins
+    assert after(work_id_of(replace(session, started_at=NOW - SOON), 1), WorkPhase.DONE) == begins
     assert after(first, WorkPhase.RUNNING) == [LookAgain(LATER + SOON)]
     assert after(first, WorkPhase.DONE) == [RunScript(session.scripts[1], second), LookAgain(LATER + SOON)]
     (failed,) = after(second, WorkPhase.FAILED)

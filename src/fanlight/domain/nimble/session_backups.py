@@ -1,7 +1,8 @@
 """Backups of the streaming sessions of a studio: snapshots of their disk."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import uuid4
 
@@ -75,8 +76,12 @@ def moved_backup(backup: SessionBackup, event: BackupEvent, now: datetime, why: 
     return replace(backup, state=BACKUP.after(backup.state, event), status=status, state_since=now)
 
 
-def new_backup_of(session: StudioSession, now: datetime) -> SessionBackup:
-    """Return the backup that a stop of the session makes, whose snapshot is still to be taken."""
+def new_backup_of(session: StudioSession, now: datetime, others: Sequence[SessionBackup] = ()) -> SessionBackup:
+    """Return the backup that a stop of the session makes, whose snapshot is still to be taken.
+
+    It is newer than all `others` of the session, whatever the clock was when they were made: the oldest are given up.
+    """
+    made_after = [other.created_at + timedelta(microseconds=1) for other in others]
     return SessionBackup(
         backup_id=new_id(),
         scope=session.scope,
@@ -87,6 +92,6 @@ def new_backup_of(session: StudioSession, now: datetime) -> SessionBackup:
         owned_by=session.owned_by,
         instance_id=session.instance_id,
         snapshot=f"backup-{uuid4().hex}",
-        created_at=now,
+        created_at=max(now, *made_after) if made_after else now,
         state_since=now,
     )

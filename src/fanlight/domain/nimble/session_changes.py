@@ -1,8 +1,12 @@
-"""How the streaming session of a studio changes when somebody asks for it, or when its machine got there. Pure."""
+"""How the streaming session of a studio changes when somebody asks for it, its machine got there, or the clock went back.
+
+Pure.
+"""
 
 from dataclasses import replace
 from datetime import datetime
 
+from fanlight.domain.clock_corrections import TOLERANCE
 from fanlight.domain.nimble.resources import Status
 from fanlight.domain.nimble.session_backups import SessionBackup
 from fanlight.domain.nimble.sessions import (
@@ -95,3 +99,32 @@ def become_stopped(session: StudioSession, now: datetime, message: str = "") -> 
     status = replace(STOPPED, message=message) if message else STOPPED
     terminate_at = None if settings.may_stay_stopped else now + settings.max_stopped_length
     return replace(session.after(StudioSessionEvent.STOPPED, status, now), terminate_at=terminate_at)
+
+
+def with_past_times(session: StudioSession, now: datetime) -> StudioSession:
+    """Return the session with none of its past in the future: the same object unless the clock went back past it.
+
+    What its state began with begins anew: the longest time in use, or stopped. See `domain.clock_corrections`. `started_at`
+    stays as it is while the session starts, for the agent knows scripts by it and would run them twice.
+    """
+    limit = now + TOLERANCE
+    started_at = None if session.is_starting else session.started_at
+    past = (session.created_at, started_at, session.stopped_at, session.begun_at, session.accepted_at)
+    if not any(moment is not None and moment > limit for moment in past):
+        return session
+    ahead = session.begun_at - min(session.begun_at, now)
+    return replace(
+        session,
+        created_at=min(session.created_at, now),
+        updated_at=min(session.updated_at, now),
+        started_at=_past(started_at, now) or session.started_at,
+        stopped_at=_past(session.stopped_at, now),
+        begun_at=session.begun_at - ahead,
+        accepted_at=_past(session.accepted_at, now),
+        stop_at=session.stop_at - ahead if session.stop_at else None,
+        terminate_at=session.terminate_at - ahead if session.terminate_at else None,
+    )
+
+
+def _past(moment: datetime | None, now: datetime) -> datetime | None:
+    return None if moment is None else min(moment, now)

@@ -12,6 +12,7 @@ from typing import TypeAlias
 from fanlight.domain.clock_corrections import is_due
 from fanlight.domain.instance_plan import Sight
 from fanlight.domain.nimble.session_backups import BackupEvent, SessionBackup
+from fanlight.domain.nimble.session_changes import with_past_times
 from fanlight.domain.nimble.sessions import (
     InitializationScript,
     ScriptContext,
@@ -46,6 +47,13 @@ from fanlight.domain.ports import WorkPhase, WorkReport
 
 NO_DIRECTORY = "The launch profile has an Active Directory component. Machines here are Linux and join no domain."
 LOST = "The engine does not have the machine of this session any more, and its disk is gone. Delete the session."
+
+
+@dataclass(frozen=True, slots=True)
+class CorrectTimes:
+    """The clock went back: what has happened did so now."""
+
+    session: StudioSession
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +136,7 @@ StudioSessionStep: TypeAlias = (
     | Discard
     | Destroy
     | LookAgain
+    | CorrectTimes
     | BecomeReady
     | BecomeStopped
     | FailToStart
@@ -158,7 +167,11 @@ class StudioSessionFacts:
 def plan_studio_session(facts: StudioSessionFacts, now: datetime) -> list[StudioSessionStep]:
     """Return the next steps of a session."""
     plan = _PLANS.get(facts.session.state)
-    return plan(facts, now) if plan else []
+    if plan is None:
+        return []
+    if (corrected := with_past_times(facts.session, now)) is not facts.session:
+        return [CorrectTimes(corrected)]
+    return plan(facts, now)
 
 
 # ── Up ────────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -223,7 +236,7 @@ def _plan_scripts(facts: StudioSessionFacts, report: WorkReport | None, now: dat
 
 def work_id_of(session: StudioSession, number: int) -> str:
     """Return what a system script is known by at the agent: another one for each start."""
-    return f"{session.session_id}-{session.begun_at.timestamp():.6f}-{number}"
+    return f"{session.session_id}-{session.started_at.timestamp():.6f}-{number}"
 
 
 # ── While it is in use ────────────────────────────────────────────────────────────────────────────────────────────────

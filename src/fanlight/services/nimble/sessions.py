@@ -145,7 +145,8 @@ class StudioSessionService:
             now = self._clock.now()
             stopping = asked_to_stop(session, now, call.caller, retention or VolumeRetention.RETAIN)
             if session.settings.backs_up_at_stop:
-                await work.session_backups.add(new_backup_of(stopping, now))
+                others = await work.session_backups.of_session(session_id)
+                await work.session_backups.add(new_backup_of(stopping, now, others))
             return stopping
 
         return await self._change(call, studio_id, session_id, down, stopped)
