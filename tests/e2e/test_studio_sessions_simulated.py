@@ -519,5 +519,22 @@ async def test_file_systems_are_mounted_where_they_are_configured_and_a_session_
     wishes = (projects, replace(projects, component="cache", share_name="c", mount_point="/mnt/c"))
     async with running_system(data_dir, file_systems=both) as system:
         assert "Not mounted: cache" in (await now_is(system, session)).status.message
-        session = await ready(system, replace(LASTING, file_systems=wishes))
-        assert session.status.message == "The streaming session is ready."
+        fresh = await ready(system, replace(LASTING, file_systems=wishes))
+        assert fresh.status.message == "The streaming session is ready."
+        await stop(system, session)
+        await stop(system, fresh)
+    # What a machine was made with and finds empty now is told, until the operator offers it again.
+    async with running_system(data_dir, file_systems=both[1:]) as system:
+        lost = "Not mounted: projects: the operator has withdrawn its file system, /mnt/p is empty."
+        assert (await start(system, fresh)).status.message == f"The streaming session was started. {lost}"
+        said = (await start(system, session)).status.message
+        assert "cache: the operator has not configured" in said
+        assert said.endswith("projects: the operator has withdrawn its file system, /mnt/p is empty.")
+    async with running_system(data_dir, file_systems=both) as system:
+        await system.driver.stop(fresh.instance_id)  # from within, while it is READY: it is started again
+
+        async def says_so() -> bool:
+            await system.pass_time(timedelta(0))
+            return (await now_is(system, fresh)).status.message == "The streaming session was started."
+
+        await until(says_so, within=40, what="nothing missing")

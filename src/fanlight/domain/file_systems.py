@@ -131,6 +131,21 @@ def plan_mounts(
     return tuple(mounts), tuple(left_out)
 
 
+def withdrawn(
+    wishes: Sequence[FileSystemWish],
+    directories: Sequence[SharedDirectory],
+    account_id: str,
+    left_out: Sequence[str],
+) -> tuple[str, ...]:
+    """Return what a machine that was made with all but `left_out` finds empty, for the operator offers it no longer."""
+    return tuple(
+        f"{wish.component}: the operator has withdrawn its file system, {wish.mount_point} is empty"
+        for wish in wishes
+        if not any(one.stands_for(wish, account_id) for one in directories)
+        and not any(line.startswith(f"{wish.component}: ") for line in left_out)
+    )
+
+
 def _overlap(one: str, other: str) -> bool:
     shorter, longer = sorted((f"{one}/", f"{other}/"), key=len)
     return longer.startswith(shorter)

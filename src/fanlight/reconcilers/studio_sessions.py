@@ -22,7 +22,7 @@ from fanlight.domain.errors import (
     NetworkUnusable,
     NotSupported,
 )
-from fanlight.domain.file_systems import SharedDirectory, plan_mounts
+from fanlight.domain.file_systems import SharedDirectory, plan_mounts, withdrawn
 from fanlight.domain.instance_snapshots import InstanceSnapshots
 from fanlight.domain.instances import new_instance_id
 from fanlight.domain.nimble.instance_types import size_of
@@ -34,6 +34,7 @@ from fanlight.domain.nimble.session_changes import (
     asked_to_stop,
     become_ready,
     become_stopped,
+    up_again,
 )
 from fanlight.domain.nimble.session_plan import (
     LOST,
@@ -153,20 +154,23 @@ class StudioSessionReconciler:
 
     async def _bring_up(self, session: StudioSession, step: Submit | PowerOn) -> None:
         settings = session.settings
-        mounts, left_out = plan_mounts(settings.file_systems, self.file_systems, session.scope.account_id)
+        wished = (settings.file_systems, self.file_systems, session.scope.account_id)
         try:
             if isinstance(step, Submit):
+                mounts, left_out = plan_mounts(*wished)
                 await self.instances.launch(replace(self._spec_of(session), file_systems=mounts))
-                settings = replace(settings, left_out=left_out)
+                settings = replace(settings, left_out=left_out, withdrawn=())
             else:
                 await self.instances.start(session.instance_id, session.agent_version)
+                settings = replace(settings, withdrawn=withdrawn(*wished, settings.left_out))
         except InstanceMissing:
             await self._become(session, self._lost(session))
         except (DriverError, NotSupported) as error:
             await self._note_failure(session, error)
         else:
             # What the engine shows from now on is the machine of this start, and no look of before counts.
-            await self._save(replace(session, accepted_at=self.clock.now(), retry_at=None, settings=settings))
+            accepted = replace(session, accepted_at=self.clock.now(), retry_at=None, settings=settings)
+            await self._save(up_again(accepted))
             await self.sightings.look()
 
     @staticmethod

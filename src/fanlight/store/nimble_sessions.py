@@ -86,7 +86,11 @@ def _settings(stored: Mapping[str, Any]) -> SessionSettings:
     durations = {name: timedelta(seconds=stored[name]) for name in _DURATIONS}
     volume = Volume(**stored["volume"]) if stored["volume"] else None
     wishes = tuple(FileSystemWish(**one) for one in stored.get("file_systems", ()))
-    named = {"file_systems": wishes, "left_out": tuple(stored.get("left_out", ()))}
+    named = {
+        "file_systems": wishes,
+        "left_out": tuple(stored.get("left_out", ())),
+        "withdrawn": tuple(stored.get("withdrawn", ())),
+    }
     return SessionSettings(**{**stored, **durations, "volume": volume, **named})
 
 

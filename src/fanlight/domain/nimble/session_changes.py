@@ -78,11 +78,8 @@ def asked_to_delete(session: StudioSession, now: datetime, by: str | None) -> St
 
 def become_ready(session: StudioSession, now: datetime) -> StudioSession:
     """Return the session that its user may use; its longest time begins. Raises TransitionRefused."""
-    status = READY if session.state is StudioSessionState.CREATE_IN_PROGRESS else STARTED
+    status = status_of_ready(session, READY if session.state is StudioSessionState.CREATE_IN_PROGRESS else STARTED)
     ends_at, settings = now + session.settings.max_length, session.settings
-    if settings.left_out:
-        missing = "; ".join(settings.left_out)
-        status = replace(status, message=f"{status.message} Not mounted: {missing}."[:LONGEST_MESSAGE])
     return replace(
         session.after(StudioSessionEvent.BECAME_READY, status, now),
         has_run=True,
@@ -91,6 +88,21 @@ def become_ready(session: StudioSession, now: datetime) -> StudioSession:
         stop_at=ends_at if settings.can_stop else None,
         terminate_at=None if settings.can_stop else ends_at,
     )
+
+
+def status_of_ready(session: StudioSession, status: Status) -> Status:
+    """Return what a READY session says: this, and what it has to go without."""
+    if missing := (*session.settings.left_out, *session.settings.withdrawn):
+        return replace(status, message=f"{status.message} Not mounted: {'; '.join(missing)}."[:LONGEST_MESSAGE])
+    return status
+
+
+def up_again(session: StudioSession) -> StudioSession:
+    """Return the session whose machine was started: while it was READY it says so anew, for it may have said why not."""
+    if session.state is not StudioSessionState.READY:
+        return session
+    status = STARTED if session.status.code == STARTED.code else READY
+    return replace(session, status=status_of_ready(session, status))
 
 
 def become_stopped(session: StudioSession, now: datetime, message: str = "") -> StudioSession:

@@ -136,7 +136,7 @@ class SessionSettings:
     `upload_root` is where uploaded files are to be found besides MyFiles, None: users may not upload.
     `joins_directory`: a component of the profile is an Active Directory, which no machine here can join.
     `file_systems` are wishes: which of them are on the host is known when the machine is launched, and `left_out` says then
-    what it went without, and why.
+    what it went without, and why; `withdrawn` says at each later start what the machine lost since.
     `terminates_automatically` and `is_persistent` are AutomaticTerminationMode and SessionPersistenceMode.
     """
 
@@ -152,6 +152,7 @@ class SessionSettings:
     joins_directory: bool = False
     file_systems: tuple[FileSystemWish, ...] = ()
     left_out: tuple[str, ...] = ()
+    withdrawn: tuple[str, ...] = ()
 
     @property
     def can_stop(self) -> bool:
