@@ -98,7 +98,8 @@ async def page(house: Home) -> AsyncIterator[Page]:
         yield Page(house, http)
     await house.uploads.close()
     await house.doors.close_all()
-    shutil.rmtree(house.stored.parent, ignore_errors=True)
+    for leftover in (house.stored.parent, *house.spool.iterdir()):
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 async def test_a_folder_is_made_filled_read_renamed_and_removed(page: Page) -> None:
@@ -313,15 +314,14 @@ async def test_a_session_without_an_open_door_has_no_files(page: Page, session: 
         assert (await page.ask(method, what, session=session, path="a"))[0] in (404, 503)
 
 
-async def test_after_the_end_nothing_is_answered_and_nothing_kept(page: Page) -> None:
+async def test_after_the_end_nothing_is_answered(page: Page) -> None:
     await page.send("a.txt", b"x")
     await page.said("PUT", "uploads/upload-2", data=b"half", path="b.txt", size="8", offset="0")
     await page.home.doors.close(SESSION)
     for method, what in (("GET", "folder"), ("GET", "file"), ("PUT", "uploads/upload-2")):
         status, said = await page.said(method, what, path="b.txt", size="8", offset="4")
         assert (status, said["code"]) == (503, "AWAY")
-    await page.home.uploads.sweep()
-    assert list((page.home.spool).iterdir()) == []
+    assert (await page.ask("GET", "uploads"))[0] == (await page.ask("DELETE", "uploads/upload-2"))[0] == 503
 
 
 async def test_another_user_of_the_host_is_refused(tmp_path: Path) -> None:
@@ -411,9 +411,12 @@ async def test_a_piece_that_broke_off_is_gone_on_with(page: Page) -> None:
 
     async def half() -> AsyncIterator[bytes]:
         yield content[:400_000]
-        await asyncio.sleep(0.05)
+        async with asyncio.timeout(60):
+            while not (await page.said("GET", "uploads"))[1]["uploads"][0]["received"]:
+                await asyncio.sleep(0.02)
         raise ConnectionError
 
+    await page.said("PUT", "uploads/upload-1", data=b"", offset="0", **query)
     with pytest.raises((aiohttp.ClientError, ConnectionError)):
         await page.said(
             "PUT", "uploads/upload-1", data=half(), offset="0", headers={"Content-Length": "1000000"}, **query
@@ -425,6 +428,75 @@ async def test_a_piece_that_broke_off_is_gone_on_with(page: Page) -> None:
     _, said = await page.said("PUT", "uploads/upload-1", data=content[at:], offset=str(at), **query)
     assert said["state"] == "SAVED"
     assert (page.home.stored / "a.bin").read_bytes() == content
+
+
+FINGERPRINT = "0123456789abcdef" * 4
+
+
+async def test_what_was_begun_is_gone_on_with_in_another_session_and_after_a_restart(page: Page) -> None:
+    query = {"path": "Letters/a%20b.txt", "size": "9", "fingerprint": FINGERPRINT}
+    await page.said("POST", "folder", path="Letters")
+    await page.said("PUT", "uploads/upload-1", data=b"abcd", offset="0", **query)
+    begun = {
+        "id": "upload-1", "path": "Letters/a%20b.txt", "size": 9, "received": 4, "fingerprint": FINGERPRINT, "isComing": False,
+    }  # fmt: skip
+    assert await page.said("GET", "uploads") == (200, {"uploads": [begun], "keptInHours": 24})
+    await page.home.open("session-2", user="bob")
+    assert (await page.said("GET", "uploads", session="session-2"))[1]["uploads"] == [], "another user's"
+
+    await page.home.doors.close(SESSION)
+    await page.home.uploads.sweep()
+    await page.home.uploads.close()
+    page.home.uploads.prepare()  # as the next process does
+    await page.home.open("session-3")
+    assert (await page.said("GET", "uploads", session="session-3"))[1]["uploads"] == [begun]
+    _, said = await page.said("PUT", "uploads/upload-1", session="session-3", data=b"", offset="0", **query)
+    assert said == {"state": "RECEIVING", "received": 4}
+    other = query | {"fingerprint": FINGERPRINT[::-1]}
+    status, said = await page.said("PUT", "uploads/upload-1", session="session-3", data=b"x", offset="4", **other)
+    assert (status, said["code"]) == (400, "OTHER_FILE")
+    _, said = await page.said("PUT", "uploads/upload-1", session="session-3", data=b"efghi", offset="4", **query)
+    assert said["state"] == "SAVED"
+    assert (page.home.stored / "Letters" / "a b.txt").read_bytes() == b"abcdefghi"
+    assert (await page.said("GET", "uploads", session="session-3"))[1]["uploads"] == []
+    assert list(page.home.spool.iterdir()) == []
+
+
+async def test_what_had_come_but_was_not_saved_is_saved_when_the_file_is_named_again(page: Page) -> None:
+    query = {"path": "a.txt", "size": "3", "fingerprint": FINGERPRINT}
+    await page.said("PUT", "uploads/upload-1", data=b"ne", offset="0", **query)
+    page.home.stored.mkdir(parents=True, exist_ok=True)
+    (page.home.stored / "a.txt").write_bytes(b"old")
+    await page.said("POST", "look-anew")
+    assert (await page.said("PUT", "uploads/upload-1", data=b"w", offset="2", **query))[1]["code"] == "EXISTS"
+    await page.home.uploads.close()
+    page.home.uploads.prepare()
+    assert (await page.said("PUT", "uploads/upload-1", data=b"", offset="0", **query))[1]["code"] == "EXISTS"
+    _, said = await page.said("PUT", "uploads/upload-1", data=b"", offset="0", conflict="replace", **query)
+    assert said["state"] == "SAVED"
+    assert (page.home.stored / "a.txt").read_bytes() == b"new"
+
+
+async def test_what_is_discarded_is_gone_and_what_nobody_understands_is_cleared_away(page: Page) -> None:
+    query = {"path": "a.txt", "size": "9", "offset": "0", "fingerprint": FINGERPRINT}
+    await page.said("PUT", "uploads/upload-1", data=b"abc", **query)
+    await page.said("PUT", "uploads/upload-2", data=b"abc", **(query | {"path": "b.txt"}))
+    assert await page.said("DELETE", "uploads/upload-1") == (200, {})
+    (kept,) = page.home.spool.iterdir()
+    (page.home.spool / "17").write_bytes(b"of an earlier release")
+    (kept / "upload-3.part").write_bytes(b"without a record")
+    (kept / "upload-4.json").write_text('{"path": "../bob", "size": 1, "conflict": "ask", "fingerprint": ""}')
+    (kept / "upload-4.part").write_bytes(b"x")
+    (kept / "upload-5.json").write_text("[")
+    await page.home.uploads.close()
+    page.home.uploads.prepare()
+    assert [path.name for path in page.home.spool.iterdir()] == [kept.name]
+    assert sorted(path.name for path in kept.iterdir()) == ["upload-2.json", "upload-2.part"]
+    assert [one["id"] for one in (await page.said("GET", "uploads"))[1]["uploads"]] == ["upload-2"]
+    for fingerprint in ("x" * 64, "a" * 63, "../../a"):
+        assert (await page.said("PUT", "uploads/upload-6", data=b"", **(query | {"fingerprint": fingerprint})))[
+            0
+        ] == 400
 
 
 async def test_a_piece_from_the_wrong_place_is_not_taken(page: Page) -> None:

@@ -49,6 +49,7 @@ def make_app(gateway: Gateway) -> web.Application:
             web.post("/s/{ref}/api/home/move", home_files.rename),
             web.post("/s/{ref}/api/home/delete", home_files.delete),
             web.post("/s/{ref}/api/home/refresh", home_files.refresh),
+            web.get("/s/{ref}/api/home/uploads", home_files.list_uploads, allow_head=False),
             web.put("/s/{ref}/api/home/uploads/{upload_id}", home_files.upload),
             web.delete("/s/{ref}/api/home/uploads/{upload_id}", home_files.drop_upload),
             web.get("/s/{ref}/api/temporary/folder", temporary_files.list_folder, allow_head=False),

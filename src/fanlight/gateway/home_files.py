@@ -87,7 +87,7 @@ async def refresh(request: web.Request) -> web.StreamResponse:
 
 
 async def upload(request: web.Request) -> web.StreamResponse:
-    """PUT api/home/uploads/<id>?path&size&offset&conflict: one piece of a file; the answer says how far it is.
+    """PUT api/home/uploads/<id>?path&size&offset&conflict&fingerprint: one piece of a file; the answer says how far it is.
 
     An empty piece at 0 begins, or asks. While the file is being saved, the answer waits a while.
     """
@@ -99,7 +99,7 @@ async def upload(request: web.Request) -> web.StreamResponse:
         return json_error(411, "LENGTH_REQUIRED", "The size of the piece must be said.")
     if length > MAX_UPLOAD_PIECE_IN_BYTES:
         return json_error(413, "TOO_LARGE", f"A piece has at most {MAX_UPLOAD_PIECE_IN_BYTES} bytes.")
-    query = {name: request.query.get(name, "") for name in ("path", "size", "offset", "conflict")}
+    query = {name: request.query.get(name, "") for name in ("path", "size", "offset", "conflict", "fingerprint")}
     home = request.app[GATEWAY].home
     async with home.ask(
         "PUT",
@@ -113,6 +113,13 @@ async def upload(request: web.Request) -> web.StreamResponse:
     if progress.get("state") == "SAVED":
         home.changed(session.view.session_id)
     return json_answer(dict(progress))
+
+
+async def list_uploads(request: web.Request) -> web.StreamResponse:
+    """GET api/home/uploads: what was begun to be sent, in this session or an earlier one, and can be gone on with."""
+    require_page(request)
+    session = await running_session(request, feature=CHANGES)
+    return json_answer(await request.app[GATEWAY].home.json("GET", session.view.session_id, "uploads", {}))
 
 
 async def drop_upload(request: web.Request) -> web.StreamResponse:

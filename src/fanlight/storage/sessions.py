@@ -148,7 +148,8 @@ class SessionDoors:
 
     def _way_of(self, door: StorageDoor) -> Way:
         links = self._remote.links_below(door.bucket, door.prefix)
-        return Way(self._upstream_of(door), self._remote_control_of(door), self._usage_of(door), links)
+        place = f"{door.bucket}/{door.prefix}"
+        return Way(place, self._upstream_of(door), self._remote_control_of(door), self._usage_of(door), links)
 
     async def open(self, door: StorageDoor) -> None:
         """Raises OSError when the instance has no place for it, TimeoutError when rclone does not come up."""

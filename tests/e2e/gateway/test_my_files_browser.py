@@ -25,7 +25,7 @@ pytestmark = pytest.mark.browser
 # Drops files on an element as a person does: an event with a DataTransfer, made by the browser itself.
 DROP = """([element, files]) => {
   const transfer = new DataTransfer();
-  for (const [name, text, repeat] of files) transfer.items.add(new File([text.repeat(repeat)], name));
+  for (const [name, text, repeat] of files) transfer.items.add(new File([text.repeat(repeat)], name, { lastModified: 1700000000000 }));
   for (const type of ["dragenter", "dragover", "drop"]) {
     element.dispatchEvent(new DragEvent(type, { bubbles: true, cancelable: true, dataTransfer: transfer }));
   }
@@ -157,6 +157,72 @@ async def test_an_upload_goes_on_where_the_network_cut_it(
     assert troubles == []
 
 
+async def test_an_upload_goes_on_after_the_page_was_loaded_anew(
+    rig: Rig, home: Home, new_page: Any, keep: Any, troubles: list[str]
+) -> None:
+    large = ("large <b>.bin", "0123456789abcdef", 1024 * 1024 + 1)  # two pieces, and a rest
+    other = ("other.bin", "fedcba9876543210", 1024 * 1024)
+    page = await new_page()
+    panel = await panel_of(page, rig, home)
+
+    async def cut(route: Any) -> None:
+        await route.abort("connectionreset")
+
+    await page.route("**/api/home/uploads/**offset=8388608**", cut)
+    await drop(page, panel, large, other)
+    await expect(panel.get_by_text("No connection. It goes on by itself.")).to_have_count(2, timeout=30_000)
+    await page.close()
+
+    page = await new_page(page.context)
+    offsets: list[int] = []
+    page.on("request", lambda request: offsets.extend(map(int, re.findall(r"/uploads/.*offset=(\d+)", request.url))))
+    panel = await panel_of(page, rig, home)
+    begun = panel.get_by_role("list", name="Unfinished uploads").get_by_role("listitem")
+    await expect(begun).to_have_count(2)
+    await expect(begun.filter(has_text="large <b>.bin")).to_contain_text("8.4\u00a0MB of 17\u00a0MB received")
+    await keep(page, "home-unfinished")
+    await drop(page, panel, large)
+    await saved(panel, "large <b>.bin")
+    assert sorted(offsets) == [0, 8 * 2**20, 16 * 2**20], "asked once, and nothing is sent twice"
+    assert (home.stored / "large <b>.bin").read_bytes() == b"0123456789abcdef" * (1024 * 1024 + 1)
+
+    # Another file of that name is another file.
+    await expect(begun).to_have_count(1)
+    await drop(page, panel, ("other.bin", "f", 10))
+    await expect(page.get_by_text("other.bin is not the file that was being uploaded under this name")).to_be_visible()
+    await saved(panel, "other.bin")
+    await expect(begun).to_have_count(0)
+    assert (home.stored / "other.bin").read_bytes() == b"f" * 10
+    assert list(home.spool.iterdir()) == []
+    assert troubles == []
+
+
+async def test_what_was_left_can_be_discarded(rig: Rig, home: Home, new_page: Any, keep: Any) -> None:
+    page = await new_page(**PHONE, color_scheme="dark")
+    panel = await panel_of(page, rig, home)
+
+    async def cut(route: Any) -> None:
+        await route.abort("connectionreset")
+
+    await page.route("**/api/home/uploads/**offset=8388608**", cut)
+    await drop(page, panel, ("a rather long name of a film that somebody made.bin", "0123456789abcdef", 1024 * 1024))
+    await expect(panel.get_by_text("No connection. It goes on by itself.")).to_be_visible(timeout=30_000)
+    page.on("dialog", lambda dialog: dialog.accept())
+    await page.reload()
+    await streaming(page)
+    await page.get_by_role("button", name="More").click()
+    await page.locator("#panels").get_by_role("button", name="My Files").click()
+    begun = panel.get_by_role("list", name="Unfinished uploads").get_by_role("listitem")
+    await expect(begun).to_have_count(1)
+    await keep(page, "home-unfinished-phone")
+    await begun.get_by_role("button", name="Discard").click()
+    await expect(begun).to_have_count(0)
+    await expect(panel.get_by_text("This folder is empty.")).to_be_visible()
+    async with asyncio.timeout(30):
+        while list(home.spool.iterdir()):
+            await asyncio.sleep(0.05)
+
+
 async def test_a_name_that_is_taken_is_the_users_decision(rig: Rig, home: Home, new_page: Any, keep: Any) -> None:
     page = await new_page()
     for name in ("a.txt", "b.txt", "c.txt"):
@@ -271,7 +337,7 @@ async def test_uploads_go_on_while_the_panel_is_closed(rig: Rig, home: Home, new
     await expect(panel).to_have_count(0)
     await expect(page.get_by_text("Uploading 1 file: 0 %")).to_be_visible()
     may_go.set()
-    await expect(page.get_by_text("All files are saved in your home folder.")).to_be_visible()
+    await expect(page.get_by_text("All files are saved.")).to_be_visible()
     assert (home.stored / "slow.txt").read_text() == "s" * 100
 
 

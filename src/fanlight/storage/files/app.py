@@ -18,7 +18,8 @@ from aiohttp.typedefs import Middleware
 from fanlight.domain.errors import StorageUnusable
 from fanlight.storage.files.folders import PIECE_IN_BYTES, FolderAway, NothingThere, UserFolder, Way, to_line
 from fanlight.storage.files.paths import BadPath, Steps, new_steps_of, steps_of, target_of
-from fanlight.storage.files.uploads import Conflict, Upload, UploadRefused, Uploads, Wish
+from fanlight.storage.files.spool import Conflict, Wish
+from fanlight.storage.files.uploads import UNFINISHED_KEPT_IN_SECONDS, Upload, UploadRefused, Uploads
 from fanlight.storage.files.zips import TooMuch, zip_of
 from fanlight.unix_sockets import listen_in, uid_of_peer
 
@@ -31,6 +32,7 @@ _PASSED_ON = ("Content-Length", "Content-Range", "ETag", "Last-Modified", "Accep
 _CONDITIONS = ("Range", "If-Range")
 _UPLOAD_ID = re.compile(r"[A-Za-z0-9-]{8,64}")
 _NUMBER = re.compile(r"[0-9]{1,15}")
+_FINGERPRINT = re.compile(r"([0-9a-f]{64})?")
 _STATUS_OF = {
     "EXISTS": HTTPStatus.CONFLICT,
     "IS_FOLDER": HTTPStatus.CONFLICT,
@@ -62,6 +64,7 @@ def make_files_app(
     app.router.add_get(f"{session}/zip", handlers.zip, allow_head=False)
     app.router.add_post(f"{session}/move", handlers.move)
     app.router.add_post(f"{session}/look-anew", handlers.look_anew)
+    app.router.add_get(f"{session}/uploads", handlers.unfinished, allow_head=False)
     app.router.add_put(f"{session}/uploads/{{upload_id}}", handlers.receive)
     app.router.add_delete(f"{session}/uploads/{{upload_id}}", handlers.drop)
     return app
@@ -150,6 +153,11 @@ class _Handlers:
         folder.usage.forget()
         return web.json_response({})
 
+    async def unfinished(self, request: web.Request) -> web.StreamResponse:
+        """Answer with what the user has begun to send and can go on with, when the page has the same file again."""
+        found = [_unfinished(upload) for upload in self._uploads.unfinished(request.match_info["session_id"])]
+        return web.json_response({"uploads": found, "keptInHours": UNFINISHED_KEPT_IN_SECONDS / 3600})
+
     async def receive(self, request: web.Request) -> web.StreamResponse:
         self._folder(request)  # or there is none
         offset = _number(request, "offset")
@@ -175,6 +183,17 @@ def _progress(upload: Upload) -> web.Response:
     if upload.saved_as:
         body["path"] = target_of(upload.saved_as)[1:]
     return web.json_response(body)
+
+
+def _unfinished(upload: Upload) -> dict[str, object]:
+    return {
+        "id": upload.upload_id,
+        "path": target_of(upload.wish.steps)[1:],
+        "size": upload.wish.size,
+        "received": upload.received,
+        "fingerprint": upload.wish.fingerprint,
+        "isComing": upload.is_coming,
+    }
 
 
 async def _lines(folder: UserFolder, steps: Steps) -> AsyncIterator[bytes]:
@@ -224,7 +243,10 @@ def _wish(request: web.Request) -> Wish:
         conflict = Conflict(request.query.get("conflict", Conflict.ASK))
     except ValueError:
         raise BadPath("There is no such answer to a conflict.") from None
-    return Wish(new_steps_of(request.query.get("path", "")), _number(request, "size"), conflict)
+    fingerprint = request.query.get("fingerprint", "")
+    if not _FINGERPRINT.fullmatch(fingerprint):
+        raise BadPath("A fingerprint has 64 hexadecimal digits.")
+    return Wish(new_steps_of(request.query.get("path", "")), _number(request, "size"), conflict, fingerprint)
 
 
 def _number(request: web.Request, name: str) -> int:

@@ -54,8 +54,12 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How the storage process reaches one user's files: sockets of the session's own rclone, and what counts its bytes."""
+    """How the storage process reaches one user's files: sockets of the session's own rclone, and what counts its bytes.
 
+    `place` is where they are, the same in all sessions of the user.
+    """
+
+    place: str
     upstream: Path
     remote_control: Path
     usage: Usage

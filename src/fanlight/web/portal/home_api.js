@@ -17,14 +17,16 @@ const folderAt = (base) => ({
   fileAddress: (path) => `api/${base}/file?${query({ path })}`,
   zipAddress: (path) => `api/${base}/zip?${query({ path })}`,
   list: (path, onSome, signal) => list(base, path, onSome, signal),
+  /** What was begun and can be gone on with: [{id, path, size, received, fingerprint, isComing}], `keptInHours`. */
+  unfinished: () => call("GET", `${base}/uploads`),
+  drop: (id) => call("DELETE", `${base}/uploads/${id}`),
+  piece: (id, wish, blob, onProgress, signal) => piece(`api/${base}/uploads/${id}?${query(wish)}`, blob, onProgress, signal),
 });
 
 export const home = {
   ...folderAt("home"),
   room: () => call("GET", "home"),
   refresh: () => call("POST", "home/refresh"),
-  drop: (id) => call("DELETE", `home/uploads/${id}`),
-  piece,
 };
 
 export const temporary = {
@@ -74,7 +76,7 @@ async function* linesOf(stream) {
 }
 
 /** Send a piece of a file; `onProgress(bytes)` hears how much of it has gone. An empty one at 0 asks how far it is. */
-function piece(id, { path, size, offset, conflict }, blob, onProgress, signal) {
+function piece(address, blob, onProgress, signal) {
   return new Promise((done, failed) => {
     const request = new XMLHttpRequest(); // fetch does not tell how far a body is
     let timer = 0;
@@ -83,7 +85,7 @@ function piece(id, { path, size, offset, conflict }, blob, onProgress, signal) {
       clearTimeout(timer);
       timer = setTimeout(() => { request.abort(); lost(); }, STALLED_AFTER_MS);
     };
-    request.open("PUT", `api/home/uploads/${id}?${query({ path, size, offset, conflict })}`);
+    request.open("PUT", address);
     for (const [name, value] of Object.entries(PAGE_HEADERS)) request.setRequestHeader(name, value);
     request.upload.onprogress = (event) => { alive(); onProgress(event.loaded); };
     request.onerror = lost;

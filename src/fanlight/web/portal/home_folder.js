@@ -45,7 +45,7 @@ class Folder {
     this.middle = h("div.middle", {}, this.list.element);
     this.picker = h("input", { type: "file", multiple: true, hidden: true, "aria-label": "Files to upload" });
     this.picker.onchange = () => { this.send([...this.picker.files]); this.picker.value = ""; };
-    this.element = h("div.home", {}, this.tools(), this.crumbs, this.status, this.middle, this.room, ...(stream ? [] : [uploadList((upload) => this.saved(upload)), this.picker]));
+    this.element = h("div.home", {}, this.tools(), this.crumbs, this.status, this.middle, this.room, ...(stream || !this.mayChange ? [] : [uploadList(this.api, (upload) => this.saved(upload)), this.picker]));
     if (this.mayChange && !stream) this.takeDrops();
     if (stream) this.followUploads();
     this.go(this.steps);
@@ -195,7 +195,7 @@ class Folder {
   }
 
   send(files, folder = this.path) {
-    uploads.add(files, folder);
+    uploads.add(this.api, files, folder);
   }
 
   saved(upload) {

@@ -1,9 +1,10 @@
-// Files on their way into the home folder. They go on while the panel is closed, over cuts of the network, and until
-// the server says that they are saved.
+// Files on their way into a folder of My Files. They go on while the panel is closed, over cuts of the network, and until
+// the server says that they are saved. What a page left in the middle goes on in another one that has the same file.
 
 import { ApiError } from "./api.js";
-import { wait } from "./dom.js";
-import { encoded, home } from "./home_api.js";
+import { toast, wait } from "./dom.js";
+import { encoded } from "./home_api.js";
+import { readable } from "./names.js";
 
 const PIECE_IN_BYTES = 8 * 1024 * 1024;
 const AT_ONCE = 2;
@@ -13,14 +14,31 @@ const RATE_OVER_MS = 4000;
 // What the server will not change its mind about, unless somebody does something.
 const FINAL = new Set(["QUOTA", "NO_SPACE", "BAD_PATH", "NOT_FOUND", "TOO_LONG", "OTHER_FILE", "IS_FOLDER", "FORBIDDEN", "NO_SESSION", "NOT_SIGNED_IN", "BAD_REQUEST", "TOO_LARGE"]);
 
+const END_IN_BYTES = 64 * 1024;
+
+/** What tells a file from another one of its name, as far as can be told without reading all of it; "" when it cannot be read. */
+async function fingerprintOf(file) {
+  try {
+    const parts = [`${file.size} ${file.lastModified} `, file.slice(0, END_IN_BYTES), file.slice(Math.max(0, file.size - END_IN_BYTES))];
+    const digest = await crypto.subtle.digest("SHA-256", await new Blob(parts).arrayBuffer());
+    return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0")).join("");
+  } catch {
+    return "";
+  }
+}
+
 /** A name as the server takes it: without control characters, and without blanks around it. */
 const cleaned = (name) => name.replace(/[\u0000-\u001f\u007f]/g, "_").trim() || "unnamed";
 
 class Upload {
-  /** `folder` is a path on the wire. `state`: waiting, sending, offline, asking, saving, saved, failed, cancelled. */
-  constructor(file, folder, changed) {
+  /** `folder` is a path on the wire, `known` a promise of what was begun before. `state`: waiting, sending, offline, asking,
+   *  saving, saved, failed, cancelled. */
+  constructor(api, file, folder, known, changed) {
     this.id = crypto.randomUUID();
+    this.api = api;
     this.file = file;
+    this.known = known;
+    this.fingerprint = "";
     this.name = cleaned(file.name);
     this.folder = folder;
     this.conflict = "ask";
@@ -69,10 +87,25 @@ class Upload {
     this.become("cancelled");
     this.abort.abort();
     this.decide(null);
-    if (!wasSaved) home.drop(this.id).catch(() => {}); // it is dropped by itself before long
+    if (!wasSaved) this.api.drop(this.id).catch(() => {}); // it is dropped by itself before long
+  }
+
+  /** Take up what was begun before with this very file. Another one that was to have this name is given up. */
+  async recognize() {
+    this.fingerprint = await fingerprintOf(this.file);
+    const same = (await this.known).find(({ path, isComing }) => path === this.path && !isComing);
+    if (!same) return;
+    if (same.size === this.file.size && same.fingerprint && same.fingerprint === this.fingerprint) {
+      this.id = same.id;
+      this.wentOnAt = same.received;
+    } else {
+      await this.api.drop(same.id).catch(() => {});
+      toast(`${readable(this.name)} is not the file that was being uploaded under this name: it begins anew.`, "warning");
+    }
   }
 
   async run() {
+    await this.recognize();
     let offset = null; // unknown: ask
     let pause = FIRST_PAUSE_IN_MS;
     while (!this.isOver) {
@@ -100,11 +133,11 @@ class Upload {
   }
 
   step(offset) {
-    const { path, conflict, file: { size } } = this;
-    if (offset === null) return home.piece(this.id, { path, size, offset: 0, conflict }, new Blob([]), () => {}, this.abort.signal);
+    const { api, path, conflict, fingerprint, file: { size } } = this;
+    if (offset === null) return api.piece(this.id, { path, size, offset: 0, conflict, fingerprint }, new Blob([]), () => {}, this.abort.signal);
     this.become(offset + PIECE_IN_BYTES >= size && this.sent >= size ? "saving" : "sending");
     const blob = this.file.slice(offset, offset + PIECE_IN_BYTES);
-    return home.piece(this.id, { path, size, offset, conflict }, blob, (bytes) => {
+    return api.piece(this.id, { path, size, offset, conflict, fingerprint }, blob, (bytes) => {
       this.progressed(offset + bytes);
       if (offset + bytes >= size) this.become("saving", "Saving…");
     }, this.abort.signal);
@@ -138,25 +171,27 @@ class Uploads {
 
   get active() { return this.all.filter((upload) => !upload.isOver); }
 
-  add(files, folder) {
-    for (const file of files) this.all.push(new Upload(file, folder, (upload) => this.changed(upload)));
+  add(api, files, folder) {
+    const mine = new Set(this.active.map(({ id }) => id));
+    const known = api.unfinished().then(({ uploads: begun }) => begun.filter(({ id }) => !mine.has(id)), () => []);
+    for (const file of files) this.all.push(new Upload(api, file, folder, known, (upload) => this.changed(upload)));
     this.changed(null);
     this.next();
   }
 
   retry(upload) {
-    this.forget(upload);
-    this.add([upload.file], upload.folder);
+    this.all = this.all.filter((one) => one !== upload);
+    this.add(upload.api, [upload.file], upload.folder);
   }
 
   forget(upload) {
+    if (upload.state === "failed") upload.api.drop(upload.id).catch(() => {});
     this.all = this.all.filter((one) => one !== upload);
     this.changed(null);
   }
 
   forgetFinished() {
-    this.all = this.active;
-    this.changed(null);
+    for (const upload of this.all.filter(({ isOver }) => isOver)) this.forget(upload);
   }
 
   next() {
