@@ -454,7 +454,7 @@ async def test_what_was_begun_is_gone_on_with_in_another_session_and_after_a_res
     assert said == {"state": "RECEIVING", "received": 4}
     other = query | {"fingerprint": FINGERPRINT[::-1]}
     status, said = await page.said("PUT", "uploads/upload-1", session="session-3", data=b"x", offset="4", **other)
-    assert (status, said["code"]) == (400, "OTHER_FILE")
+    assert (status, said["code"]) == (409, "OTHER_FILE")
     _, said = await page.said("PUT", "uploads/upload-1", session="session-3", data=b"efghi", offset="4", **query)
     assert said["state"] == "SAVED"
     assert (page.home.stored / "Letters" / "a b.txt").read_bytes() == b"abcdefghi"
