@@ -25,7 +25,7 @@ def link(rig: Rig, signature: str = "ada") -> str:
 async def state_becomes(page: Page, state: str, *, stream: str | None = None) -> None:
     """Wait until the page is in a state. (A selector, not a script: the page's policy forbids to evaluate one.)"""
     suffix = f"[data-stream={stream}]" if stream else ""
-    await page.wait_for_selector(f"body[data-state={state}]{suffix}", timeout=10_000)
+    await page.wait_for_selector(f"body[data-state={state}]{suffix}")
 
 
 async def streaming(page: Page) -> None:

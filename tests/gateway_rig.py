@@ -93,14 +93,14 @@ def a_catalog(**changes: Any) -> Catalog:
 
 @dataclass
 class SteerableControl:
-    """`grants`: what each signature redeems to. `boot_seconds`: how long a new session stays PENDING."""
+    """`grants`: what each signature redeems to. `is_start_held`: a new session stays PENDING until it is activated."""
 
     stream_socket: str = "/nonexistent"
     stream_uid: int = field(default_factory=os.geteuid)
     grants: dict[str, Grant] = field(default_factory=dict)
     catalog: Catalog = field(default_factory=a_catalog)
     rules: StackRules = field(default_factory=StackRules)
-    boot_seconds: float = 0.0
+    is_start_held: bool = False
     has_instance: bool = True  # a new session is given one at once
     sessions: dict[str, SessionView] = field(default_factory=dict)
     owners: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -210,11 +210,7 @@ class SteerableControl:
             )
             self.sessions[session.session_id] = session
             self.owners[session.session_id] = _owner(grant)
-            if self.boot_seconds:
-                asyncio.get_running_loop().call_later(
-                    self.boot_seconds, lambda: asyncio.ensure_future(self.activate(session.session_id))
-                )
-            else:
+            if not self.is_start_held:
                 await self.activate(session.session_id)
         elif body["application_id"]:
             self.launches.append((session.session_id, body["application_id"]))
@@ -383,3 +379,9 @@ async def post(http: aiohttp.ClientSession, url: str, body: Any = None, **header
     origin = "/".join(url.split("/")[:3])
     async with http.post(url, json=body or {}, headers={**PAGE, "Origin": origin, **headers}) as answer:
         return answer.status, await answer.json()
+
+
+async def until(condition: Callable[[], Any], *, timeout_in_seconds: float = 60) -> None:
+    async with asyncio.timeout(timeout_in_seconds):
+        while not condition():
+            await asyncio.sleep(0.01)

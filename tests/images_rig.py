@@ -103,9 +103,9 @@ class Guest:
         assert self.writer is not None, "the agent has not connected"
         self.writer.write(encode(message))
 
-    async def until(self, is_so: Callable[[Status], bool], *, timeout: float = 30.0) -> Status:
+    async def until(self, is_so: Callable[[Status], bool], *, timeout: float = 60.0) -> Status:
         """Return the first status from now on of which it is so."""
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + max(timeout, 60)
         while True:
             if self.status is not None and is_so(self.status):
                 return self.status
@@ -114,7 +114,7 @@ class Guest:
                 await asyncio.wait_for(self.changed.wait(), 0.2)
             assert time.monotonic() < deadline, f"not within {timeout} s; said {[s for _, s in self.statuses[-5:]]}"
 
-    async def until_phase(self, phase: str, *, timeout: float = 30.0) -> Status:
+    async def until_phase(self, phase: str, *, timeout: float = 60.0) -> Status:
         """Return the first status of that phase; a failure ends the wait at once."""
         found = await self.until(lambda status: status.phase in (phase, "FAILED"), timeout=timeout)
         assert found.phase == phase, found.detail
@@ -125,7 +125,7 @@ class Guest:
         reports = self.status.sessions if self.status else ()
         return next((report for report in reports if report.session_id == session_id), None)
 
-    async def until_session(self, phase: str, session_id: str = "session-1", *, timeout: float = 30.0) -> SessionReport:
+    async def until_session(self, phase: str, session_id: str = "session-1", *, timeout: float = 60.0) -> SessionReport:
         """Return the first report of the session in that phase; a failure ends the wait at once."""
 
         def is_so(_: Status) -> bool:
@@ -181,7 +181,7 @@ async def guest(
     made = Guest(spec.instance_id, directory, time.monotonic())
     try:
         await driver.launch(spec)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not (directory / "host").exists():
                 await asyncio.sleep(0.005)
         path = directory / "host" / "agent.sock"

@@ -49,7 +49,7 @@ class StreamViewer:
     async def send(self, text: str) -> None:
         await self._socket.send_str(text)
 
-    async def until(self, is_so: Callable[[Picture], bool], *, what: str, timeout: float = 20.0) -> Picture:
+    async def until(self, is_so: Callable[[Picture], bool], *, what: str, timeout: float = 60.0) -> Picture:
         """Return the first picture of which it is so."""
         deadline = time.monotonic() + timeout
         while True:
@@ -63,7 +63,7 @@ class StreamViewer:
                     f"not seen within {timeout} s: {what}; {self.frames} frames, said {self.texts[-5:]}"
                 )
 
-    async def until_still(self, *, seconds: float = 0.7, timeout: float = 20.0) -> Picture:
+    async def until_still(self, *, seconds: float = 0.7, timeout: float = 60.0) -> Picture:
         """Return the picture once it has not changed for a while."""
         deadline = time.monotonic() + timeout
         while True:

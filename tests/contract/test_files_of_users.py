@@ -618,7 +618,7 @@ async def test_a_server_that_was_killed_comes_up_again(page: Page) -> None:
         and str(way.upstream) in " ".join(_command_of(process))
     ]
     os.kill(server, signal.SIGKILL)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (await page.ask("GET", "folder", path=""))[0] != 200:
             await asyncio.sleep(0.05)
     assert await page.names() == ["a.txt"]

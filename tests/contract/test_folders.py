@@ -122,7 +122,7 @@ class Rig:
     def _changed(self) -> None:
         self.news += 1
 
-    async def until(self, is_so: Callable[[], Any], seconds: float = 20.0) -> None:
+    async def until(self, is_so: Callable[[], Any], seconds: float = 60.0) -> None:
         async with asyncio.timeout(seconds):
             # In a thread: what looks into the folder waits for the door, which is served by this loop.
             while not await asyncio.to_thread(is_so):
@@ -151,7 +151,7 @@ class Rig:
     async def end(self) -> list[int]:
         """Return how much was unsent while it ended."""
         told: list[int] = []
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             await self.folder.end(lambda: told.append(self.folder.report.unsent_files))
         return told
 

@@ -149,7 +149,7 @@ async def test_the_reader_has_no_network_no_files_and_no_privilege(rig: IncusRig
     fifo.write_bytes(tar([*usable(), *padding]))
     reading = asyncio.create_task(read_archive(fifo, out))
     seen = None
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while seen is None:
             await asyncio.sleep(0.01)
             seen = next(filter(None, map(_confined, Path("/proc").glob("[0-9]*"))), None)

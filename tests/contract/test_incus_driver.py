@@ -174,7 +174,7 @@ class TestIncusDriver(IncusContract):
         except CapacityExhausted as refused:
             said = str(refused)
         else:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 while not said:
                     seen = {one.instance_id: one for one in await driver.observe()}
                     assert seen[late.instance_id].power is not Power.RUNNING

@@ -97,7 +97,7 @@ def check_apart(observed: list[ObservedInstance]) -> None:
 
 
 async def only_running(engines: IncusEngines, specs: list[InstanceSpec]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not all(one.power is Power.RUNNING for one in await engines.observe()):
             await asyncio.sleep(0.05)
     assert len(await engines.observe()) == len(specs)

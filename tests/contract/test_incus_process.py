@@ -70,7 +70,7 @@ class ComputeProcess:
         command = [sys.executable, "-c", PROGRAM, str(guard_check_in_seconds)]
         with self.log.open("ab") as log:
             self.process: Any = subprocess.Popen(command, env=environment, stderr=log)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not self._accepts():
                 assert self.process.poll() is None, self.log.read_text()
                 await asyncio.sleep(0.05)
@@ -369,7 +369,7 @@ async def test_nothing_is_done_before_the_host_is_prepared(process: ComputeProce
             with pytest.raises(DriverUnavailable, match=r"Incus does not answer on .*later\.socket"):
                 await call
         later.symlink_to(rig.settings.incus_socket)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 with suppress(DriverUnavailable):
                     assert await driver.observe() == []
@@ -389,7 +389,7 @@ async def test_a_launch_that_fails_inside_the_engine_is_reported_as_failed(
     spec = rig.new_spec(labels={"runtime_version": "broken"})
     async with driver_of(process) as driver:
         await driver.launch(spec)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while True:
                 (observed,) = await driver.observe()
                 if observed.power in (Power.FAILED, Power.STOPPED):

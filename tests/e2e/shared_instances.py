@@ -65,7 +65,7 @@ class Person:
         """Return what a script of this user prints, both ways, in the user's own surroundings."""
         name = f"said-{next(_launches)}"
         await self.starts(f'({script}) >~/{name}.part 2>&1; echo "=$?" >>~/{name}.part; mv ~/{name}.part ~/{name}')
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not (said := await self.as_root(f"cat {self.home}/{name}")).is_success:
                 await asyncio.sleep(0.1)
         return said.output

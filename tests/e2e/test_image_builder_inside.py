@@ -52,7 +52,7 @@ class Administrator(Person):
 
 async def answer_the_next_request(made: Guest, status: int, message: str) -> dict[str, object]:
     """Be the host: read what the builder asks for, and answer."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not made.requested or made.requested[-1].number + 1 < made.requested[-1].total:
             await asyncio.sleep(0.05)
     request = image_request_of("".join(part.text for part in made.requested))

@@ -271,7 +271,7 @@ async def test_what_no_policy_names_is_not_to_be_had(session_with: Any) -> None:
         wanted = {**HELLO, "displayId": "display2", "tabId": "second"}
         async with hand.http.ws_connect(address, headers={"Origin": hand.origin}) as second:
             await second.send_str("SETTINGS," + json.dumps(wanted))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 said = [str(message.data) async for message in second if message.type is aiohttp.WSMsgType.TEXT]
         assert "KILL Second screens are disabled on this server." in said
 

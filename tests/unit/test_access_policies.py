@@ -126,9 +126,9 @@ def test_a_single_statement_needs_no_list_and_may_have_names() -> None:
 
 
 def test_no_pattern_is_slow() -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
     assert not matches_wildcards("*a" * 500 + "b", "a" * 1000)
-    assert time.perf_counter() - started < 2
+    assert time.thread_time() - started < 2
 
 
 @given(st.text("ab*?", max_size=6), st.text("ab", max_size=6))

@@ -9,11 +9,13 @@ from typing import Any
 
 import aiohttp
 import pytest
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
 from gateway_guests import PictureGuest, serving_guest
 from gateway_pages import FLAGS, LAPTOP
 from gateway_rig import Rig, RunningGateway, SteerableControl, a_grant, serving_control, settings_for
+
+expect.set_options(timeout=30_000)  # in milliseconds: none is impatient with a busy machine
 
 
 @pytest.fixture

@@ -133,7 +133,7 @@ async def test_a_start_that_got_no_instance_may_be_tried_again(
     rig: Rig, http: aiohttp.ClientSession, reason: str
 ) -> None:
     """Streaming URLs are short-lived, and the page says "try again": the link must not have expired meanwhile."""
-    rig.control.boot_seconds = 60
+    rig.control.is_start_held = True
     rig.control.grants["short"] = a_grant("ada", application_id="editor", expires_at=1.0)
     url = f"{rig.url}/authenticate?parameters=e30%3D&signature=short"
     async with http.get(url, headers={"Sec-Fetch-Mode": "navigate"}) as answer:

@@ -1,7 +1,6 @@
 """What the gateway holds for each session, and how it hears of what becomes of them."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import replace
@@ -41,8 +40,8 @@ async def streams(client: ControlClient) -> AsyncIterator[Streams]:
         await running
 
 
-async def until_gone(streams: Streams, *session_ids: str, within: float) -> None:
-    async with asyncio.timeout(within):
+async def until_gone(streams: Streams, *session_ids: str) -> None:
+    async with asyncio.timeout(60):
         while streams.session_ids & set(session_ids):
             await asyncio.sleep(0.01)
 
@@ -58,14 +57,12 @@ async def test_many_sessions_are_asked_for_a_few_at_a_time_while_ends_are_heard(
         streams.attach(f"session-{number}", "viewer-12345")
     control.answer_delay_in_seconds = 0.2
     async with serving_control(control, directory / "run"):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while control.asked_at_once == 0:
                 await asyncio.sleep(0.01)
-        started = time.monotonic()
         await control.expire("session-500")
-        await until_gone(streams, "session-500", within=2)
-        assert time.monotonic() - started < 1, "five hundred answers of 0.2 s take 6 s"
-        await asyncio.sleep(0.5)
+        await until_gone(streams, "session-500")
+        assert sum(call.startswith("GET /v1/sessions/") for call in control.calls) < 500
 
     assert 1 < control.asked_at_once <= RECHECKED_AT_ONCE
 
@@ -79,7 +76,7 @@ async def test_an_end_that_was_missed_is_found(
     streams.attach("session-unknown", "viewer-12345")
     await control.expire("session-1")
     async with serving_control(control, directory / "run"):
-        await until_gone(streams, "session-1", "session-unknown", within=5)
+        await until_gone(streams, "session-1", "session-unknown")
 
 
 async def test_who_only_watches_leaves_nothing_behind(streams: Streams) -> None:
@@ -87,13 +84,13 @@ async def test_who_only_watches_leaves_nothing_behind(streams: Streams) -> None:
     await asyncio.sleep(0.01)
     assert streams.session_ids == {"session-1"}
     watching.cancel()
-    await until_gone(streams, "session-1", within=3)
+    await until_gone(streams, "session-1")
 
 
 async def test_a_socket_that_could_not_be_opened_leaves_nothing_behind(streams: Streams) -> None:
     async with streams.turn("session-1"):
         pass
-    await until_gone(streams, "session-1", within=3)
+    await until_gone(streams, "session-1")
 
 
 @pytest.mark.parametrize("is_known", [True, False])
@@ -126,7 +123,7 @@ async def test_a_page_of_an_ended_session_gets_and_leaves_nothing(
         async with http.get(f"{session}?viewer=viewer-12345&from=ACTIVE", headers=PAGE) as answer:
             assert answer.status == (200 if is_known else 404)
 
-        await until_gone(gateway.streams, "session-1", within=3)
+        await until_gone(gateway.streams, "session-1")
         await runner.cleanup()
         await gateway.control.close()
 

@@ -159,10 +159,10 @@ def test_rows_are_read_as_the_stream_server_indents_them() -> None:
 def test_a_hostile_listing_does_not_hold_up_the_others(words: bytes) -> None:
     """Everybody's streams share the event loop that reads it."""
     page = (b"<tr><td>" + words * (MAX_LISTING_IN_BYTES // len(words)))[:MAX_LISTING_IN_BYTES]
-    started = time.perf_counter()
+    started = time.thread_time()
 
     assert entries_of(page) == []
-    assert time.perf_counter() - started < 0.2
+    assert time.thread_time() - started < 0.2
 
 
 def test_a_row_that_is_too_long_and_rows_that_are_too_many_are_left_out() -> None:
