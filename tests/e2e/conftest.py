@@ -13,7 +13,7 @@ from ipaddress import ip_network
 import pytest
 from playwright.sync_api import Browser
 
-from e2e.administrators import Administrator
+from e2e.administrators import SAMPLE_IMAGE, Administrator
 from e2e.browsers import CHROMIUM, Visitor, chromium, visitor
 from e2e.installation import Installation
 from e2e.instances import Instances
@@ -35,6 +35,7 @@ INCUS_SETTINGS = {
     "incus_pool": _PROJECT,
     "incus_subnet": f"10.{213 + 2 * RUN_NUMBER}.0.1/16",
     "networks_file": str(TEST_DIR / "networks.toml"),
+    "nimble_eulas_file": str(TEST_DIR / "eulas.toml"),
     "nimble_file_systems_file": str(TEST_DIR / "file-systems.toml"),
     "capacity_wait_in_seconds": "20",
     "access_endpoints": json.dumps([f"vpce-e2e-office={OFFICE}", f"vpce-e2e-lab={LAB}"]),
@@ -48,6 +49,12 @@ FILE_SYSTEMS = f"""
 [file_systems.projects]
 path = "{PROJECTS}"
 share_name = "projects"
+"""
+EULAS = f"""
+[[eula]]
+name = "Sample"
+content = "https://example.com/eula"
+images = ["{SAMPLE_IMAGE}"]
 """
 SHARED_FLEET = "e2e-applications"
 # What is left in "run" is the product's to clear.
@@ -91,6 +98,7 @@ def prepared_installation(settings: Mapping[str, str]) -> Iterator[Installation]
             shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
         (TEST_DIR / "networks.toml").write_text(NETWORKS)
         (TEST_DIR / "file-systems.toml").write_text(FILE_SYSTEMS)
+        (TEST_DIR / "eulas.toml").write_text(EULAS)
         shutil.rmtree(PROJECTS, ignore_errors=True)
         PROJECTS.mkdir()
         os.chown(PROJECTS, 1000, 1000)

@@ -25,6 +25,11 @@ class Instances:
     def running(self) -> set[str]:
         return {each["name"] for each in self._list() if each["status"] == "Running"}
 
+    def labelled(self, label: str, value: str) -> str:
+        """Return the one instance that has this label."""
+        (found,) = (each for each in self._list() if each["config"].get(f"user.fanlight.label.{label}") == value)
+        return str(found["name"])
+
     def labels(self) -> list[dict[str, str]]:
         """Return the labels of those that run, as the engine keeps them."""
         mark = "user.fanlight.label."

@@ -1,12 +1,16 @@
-"""A streaming session of a studio with its old client and a browser: a machine of one's own, from its making to its end.
+"""Nimble Studio with the clients that people had, unmodified, real machines and a browser: a studio from its making to its end.
 
-One story in the order of its chapters: each test goes on where the one before it stopped.
+Two lives side by side, of boto3 and of the JavaScript client, in the order of their chapters: each test goes on where the
+one before it stopped.
 """
 
+import json
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,54 +23,89 @@ from e2e.browsers import Visitor, visitor
 from e2e.conftest import PROJECTS
 from e2e.installation import KEY_ID, SECRET, Installation, wait_for
 from e2e.instances import USER_HOME, Instances
+from e2e.nimble_lives import Life, boto3_walk, javascript_walk
+from e2e.test_clients import environment
+from fanlight.api.spec.nimble_model import nimble_table
 from fanlight.domain.access_keys import AccessKey
-from nimble_rig import NEW_STUDIO, nimble_client, write_model
+from fanlight.drivers.incus.file_systems import PLACE
+from nimble_rig import nimble_client, write_model
 
 pytestmark = [pytest.mark.incus, pytest.mark.browser]
 
 KEPT = f"{USER_HOME}/kept"
-PATIENCE = {"Delay": 1, "MaxAttempts": 60}
+LIVE = ("READY", "STOPPED", "CREATE_FAILED", "START_FAILED", "STOP_FAILED")
 SYSTEM = '#!/bin/sh\necho "$SERVER $(id -u)" >/opt/licences\n'
 # A terminal, so that the user has something to type into; it outlives its script.
 USER = 'echo "$SERVER $(id -u)" >"$HOME/login"\nsetsid xfce4-terminal >/dev/null 2>&1 &\n'
 PROTOCOL = "2021-03-31"
+COMPONENTS = [
+    {
+        "name": "licences",
+        "type": "CUSTOM",
+        "initializationScripts": [
+            {"platform": "LINUX", "runContext": context, "script": text, "launchProfileProtocolVersion": PROTOCOL}
+            for context, text in (("SYSTEM_INITIALIZATION", SYSTEM), ("USER_INITIALIZATION", USER))
+        ],
+        "scriptParameters": [{"key": "SERVER", "value": "lic 1"}],
+    },
+    *(
+        {
+            "name": name,
+            "type": "SHARED_FILE_SYSTEM",
+            "configuration": {"sharedFileSystemConfiguration": {"shareName": name, "linuxMountPoint": f"/mnt/{name}"}},
+        }
+        for name in ("projects", "nowhere")
+    ),
+]
+STREAM = {
+    "clipboardMode": "ENABLED",
+    "ec2InstanceTypes": ["g4dn.xlarge"],
+    "sessionPersistenceMode": "ACTIVATED",
+    "sessionBackup": {"mode": "AUTOMATIC", "maxBackupsToRetain": 2},
+    "volumeConfiguration": {"size": 100},
+}
+SHOWN = ["sessionId", "statusCode", "statusMessage", "volumeRetentionMode", "startedFromBackupId"]
+PAGES = {
+    "EulaAcceptances": 1,
+    "Eulas": 1,
+    "LaunchProfileMembers": 1,
+    "LaunchProfiles": 1,
+    "StreamingImages": 1,
+    "StreamingSessionBackups": 2,
+    "StreamingSessions": 1,
+    "StudioComponents": 3,
+    "StudioMembers": 1,
+}
+ERRORS = {
+    "CreateStudio": ["ConflictException", 409, True],
+    "StartStudioSSOConfigurationRepair": ["ValidationException", 400, True],
+    "GetStudio": ["ResourceNotFoundException", 404, True],
+    "UpdateStudio": ["ValidationException", 400, True],
+    "CreateStreamingSession": ["ValidationException", 400, True],
+    "DeleteStudioComponent": ["ConflictException", 409, True],
+}
 
 
-class Story:
-    def __init__(self, installation: Installation, artist: Visitor, models: Path) -> None:
-        self.installation, self.visitor = installation, artist
-        key = AccessKey(
-            access_key_id=KEY_ID,
-            secret_access_key=SECRET,
-            account_id="000000000000",
-            created_at=datetime(2026, 1, 1, tzinfo=UTC),
-        )
-        self.api = nimble_client(installation.api_url, key, models)
-        self.studio_id = self.session_id = self.instance_id = ""
+@dataclass
+class Artist:
+    """One life, and the person at the browser who uses its session."""
+
+    life: Life
+    visitor: Visitor
+    instances: Instances
+    instance_id: str = ""
 
     @property
-    def instances(self) -> Instances:
-        return Instances(self.installation)
+    def take(self) -> Path:
+        """What this one writes to the shared file system."""
+        return PROJECTS / self.life.wanted["name"]
 
-    def ask(self, operation: str, **arguments: Any) -> Any:
-        return getattr(self.api, operation)(studioId=self.studio_id, **arguments)
-
-    def wait(self, waiter: str, **arguments: str) -> None:
-        self.api.get_waiter(waiter).wait(studioId=self.studio_id, **arguments, WaiterConfig=PATIENCE)
-
-    def becomes(self, state: str) -> dict[str, Any]:
-        self.wait(f"streaming_session_{state}", sessionId=self.session_id)
-        return dict(self.ask("get_streaming_session", sessionId=self.session_id)["session"])
-
-    def open(self) -> None:
+    def open(self, url: str) -> None:
         """Open a new stream, and have a prompt in it."""
-        made = self.ask("create_streaming_session_stream", sessionId=self.session_id)["stream"]
-        named = {"sessionId": self.session_id, "streamId": made["streamId"]}
-        self.wait("streaming_session_stream_ready", **named)
-        self.visitor.open(self.ask("get_streaming_session_stream", **named)["stream"]["url"])
-        self.visitor.wait_for_picture()
-        wait_for(lambda: self.runs("xfce4-terminal"), timeout=20, what="the terminal of the user's script")
-        self.visitor.wait_for_text("$")
+        self.visitor.open(url)
+        self.visitor.wait_for_picture(timeout=60)
+        wait_for(lambda: self.runs("xfce4-terminal"), timeout=60, what="the terminal of the user's script")
+        self.visitor.wait_for_text("$", timeout=60)
 
     def runs(self, program: str) -> bool:
         return self.instances.run(self.instance_id, "pgrep", "-u", "1000", "-f", program).returncode == 0
@@ -74,33 +113,65 @@ class Story:
     def type_into_file(self, text: str) -> None:
         self.visitor.click_stream()
         self.visitor.type(f"echo {text} >kept\n")
-        wait_for(lambda: self.kept() == text, timeout=20, what=f"{text} in the file")
+        wait_for(lambda: self.kept() == text, timeout=60, what=f"{text} in the file")
 
     def kept(self) -> str:
         return (self.instances.read(self.instance_id, KEPT) or b"").decode().strip()
 
-    def backups(self) -> list[dict[str, Any]]:
-        """Return those of the session, the oldest first."""
-        found = self.ask("list_streaming_session_backups")["streamingSessionBackups"]
-        return sorted((one for one in found if one["sessionId"] == self.session_id), key=lambda one: one["createdAt"])
+
+@dataclass
+class Story:
+    installation: Installation
+    artists: list[Artist]
+
+    def reach(self, moment: str) -> list[tuple[Artist, dict[str, Any]]]:
+        """Wait until both lives are there, and return what they tell."""
+        return [(artist, artist.life.reaches(moment)) for artist in self.artists]
+
+    def go_on(self) -> None:
+        for artist in self.artists:
+            artist.life.go_on()
 
 
 @pytest.fixture(scope="module")
 def story(
     real_installation: Installation, browser: Browser, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Story]:
+    commands = {"boto": boto3_walk(), "script": javascript_walk(tmp_path_factory.mktemp("node"))}
     if real_installation.process is None:
         real_installation.start()
-    with visitor(browser) as artist:
-        told = Story(real_installation, artist, write_model(tmp_path_factory.mktemp("models")))
-        yield told
-        if real_installation.process is None:
-            real_installation.start()
-        if told.session_id and told.ask("get_streaming_session", sessionId=told.session_id)["session"]["state"] in (
-            "READY", "STOPPED", "CREATE_FAILED", "START_FAILED", "STOP_FAILED",
-        ):  # fmt: skip
-            told.ask("delete_streaming_session", sessionId=told.session_id)
-            told.becomes("deleted")
+    ordered = {
+        "ami": listed_ami(real_installation),
+        "components": COMPONENTS,
+        "stream": STREAM,
+        "shown": SHOWN,
+    }
+    with ExitStack() as leaving:
+        leaving.callback(_clean, real_installation, write_model(tmp_path_factory.mktemp("models")))
+        artists = []
+        for name, command in commands.items():
+            life = Life(command, {**ordered, "name": f"e2e{name}"}, environment(real_installation))
+            leaving.callback(life.end)
+            artists.append(Artist(life, leaving.enter_context(visitor(browser)), Instances(real_installation)))
+        yield Story(real_installation, artists)
+
+
+def _clean(installation: Installation, models: Path) -> None:
+    """Delete the sessions that a life left behind which did not come to its end."""
+    if installation.process is None:
+        installation.start()
+    key = AccessKey(
+        access_key_id=KEY_ID,
+        secret_access_key=SECRET,
+        account_id="000000000000",
+        created_at=datetime(2026, 1, 1, tzinfo=UTC),
+    )
+    api = nimble_client(installation.api_url, key, models)
+    for studio in api.list_studios()["studios"]:
+        at = {"studioId": studio["studioId"]}
+        for session in api.list_streaming_sessions(**at)["sessions"]:
+            if session["state"] in LIVE:
+                api.delete_streaming_session(**at, sessionId=session["sessionId"])
 
 
 def listed_ami(installation: Installation) -> str:
@@ -118,104 +189,95 @@ def listed_ami(installation: Installation) -> str:
     return found[1]
 
 
-def test_a_studio_is_made_of_an_image_a_component_and_a_launch_profile(story: Story) -> None:
-    story.studio_id = story.api.create_studio(**{**NEW_STUDIO, "studioName": "e2elumen"})["studio"]["studioId"]
-    story.wait("studio_ready")
-    ami = listed_ami(story.installation)
-    image = story.ask("create_streaming_image", ec2ImageId=ami, name="Artists")["streamingImage"]
-    story.wait("streaming_image_ready", streamingImageId=image["streamingImageId"])
-    scripts = [
-        {"platform": "LINUX", "runContext": context, "script": text, "launchProfileProtocolVersion": PROTOCOL}
-        for context, text in (("SYSTEM_INITIALIZATION", SYSTEM), ("USER_INITIALIZATION", USER))
-    ]
-    component = story.ask(
-        "create_studio_component",
-        name="licences",
-        type="CUSTOM",
-        initializationScripts=scripts,
-        scriptParameters=[{"key": "SERVER", "value": "lic 1"}],
-    )["studioComponent"]
-    story.wait("studio_component_ready", studioComponentId=component["studioComponentId"])
-    files = story.ask(
-        "create_studio_component",
-        name="projects",
-        type="SHARED_FILE_SYSTEM",
-        configuration={"sharedFileSystemConfiguration": {"shareName": "projects", "linuxMountPoint": "/mnt/projects"}},
-    )["studioComponent"]
-    story.wait("studio_component_ready", studioComponentId=files["studioComponentId"])
-    profile = story.ask(
-        "create_launch_profile",
-        name="artists",
-        ec2SubnetIds=[],
-        launchProfileProtocolVersions=[PROTOCOL],
-        studioComponentIds=[component["studioComponentId"], files["studioComponentId"]],
-        streamConfiguration={
-            "clipboardMode": "ENABLED",
-            "ec2InstanceTypes": ["g4dn.xlarge"],
-            "streamingImageIds": [image["streamingImageId"]],
-            "sessionPersistenceMode": "ACTIVATED",
-            "sessionBackup": {"mode": "AUTOMATIC", "maxBackupsToRetain": 2},
-            "volumeConfiguration": {"size": 100},
-        },
-    )["launchProfile"]
-    story.wait("launch_profile_ready", launchProfileId=profile["launchProfileId"])
-    before = story.instances.names()
-    made = story.ask("create_streaming_session", launchProfileId=profile["launchProfileId"], ownedBy="artist")[
-        "session"
-    ]
-    story.session_id = made["sessionId"]
-    ready = story.becomes("ready")
-    assert ready["statusCode"] == "STREAMING_SESSION_READY"
-    (story.instance_id,) = story.instances.names() - before
-    assert story.instances.read(story.instance_id, "/opt/licences") == b"lic 1 0\n"
+def test_both_clients_come_to_a_session_and_its_stream_is_the_session_page(story: Story) -> None:
+    for artist, told in story.reach("ready"):
+        session = told["session"]
+        assert session["statusCode"] == "STREAMING_SESSION_READY"
+        assert "Not mounted: nowhere: " in session["statusMessage"]
+        artist.instance_id = artist.instances.labelled("studio_session", session["sessionId"])
+        assert artist.instances.read(artist.instance_id, "/opt/licences") == b"lic 1 0\n"
+        artist.open(told["url"])
+        assert artist.instances.read(artist.instance_id, f"{USER_HOME}/login") == b"lic 1 1000\n"
+        artist.type_into_file("first")
 
 
-def test_its_stream_is_the_session_page_and_the_user_s_script_ran(story: Story) -> None:
-    story.open()
-    assert story.instances.read(story.instance_id, f"{USER_HOME}/login") == b"lic 1 1000\n"
-    story.type_into_file("first")
-
-
-def test_what_the_user_writes_to_the_shared_file_system_is_on_the_host(story: Story) -> None:
-    story.visitor.type("echo shot >/mnt/projects/take\n")
-    take = PROJECTS / "take"
-    wait_for(lambda: take.exists() and take.read_text() == "shot\n", timeout=20, what="the user's file on the host")
-    assert take.stat().st_uid == 1000
+def test_what_their_users_write_to_the_shared_file_system_is_on_the_host(story: Story) -> None:
+    for artist in story.artists:
+        take = artist.take
+        artist.visitor.type(f"echo shot >/mnt/projects/{take.name}\n")
+        wait_for(
+            lambda take=take: take.exists() and take.read_text() == "shot\n", timeout=60, what=f"{take} on the host"
+        )
+        assert take.stat().st_uid == 1000
 
 
 def test_a_stop_ends_the_stream_makes_a_backup_and_keeps_the_disk_over_a_power_cut(story: Story) -> None:
-    story.ask("stop_streaming_session", sessionId=story.session_id)
+    story.go_on()
+    story.reach("stopping")
     story.installation.kill_everything()
     story.installation.start()
-    stopped = story.becomes("stopped")
-    assert stopped["volumeRetentionMode"] == "RETAIN"
-    assert story.instance_id not in story.instances.running()
-    (backup,) = story.backups()
-    assert backup["state"] == "READY"
-    story.ask("start_streaming_session", sessionId=story.session_id)
-    assert story.becomes("ready")["statusCode"] == "STREAMING_SESSION_STARTED"
-    assert story.kept() == "first"
-    story.open()
-    story.type_into_file("second")
+    story.go_on()
+    for artist, told in story.reach("stopped"):
+        assert (told["session"]["volumeRetentionMode"], told["backup"]) == ("RETAIN", "READY")
+        assert artist.instance_id not in artist.instances.running()
+    story.go_on()
+    for artist, told in story.reach("started"):
+        assert told["session"]["statusCode"] == "STREAMING_SESSION_STARTED"
+        assert artist.kept() == "first"
+        artist.open(told["url"])
+        artist.type_into_file("second")
 
 
 def test_a_start_from_a_backup_brings_back_what_was_then(story: Story) -> None:
-    (first,) = story.backups()
-    story.ask("stop_streaming_session", sessionId=story.session_id)
-    story.becomes("stopped")
-    story.visitor.wait_for_state("ended", timeout=10)
-    assert "keeps its disk" in story.visitor.words()
-    assert story.backups()[0]["backupId"] == first["backupId"]
-    story.ask("start_streaming_session", sessionId=story.session_id, backupId=first["backupId"])
-    restored = story.becomes("ready")
-    assert restored["startedFromBackupId"] == first["backupId"]
-    assert story.kept() == "first"
-    story.open()
-    assert len(story.backups()) == 2  # the second was not thrown away: a start makes none and takes none
+    story.go_on()
+    for artist in story.artists:
+        artist.visitor.wait_for_state("ended", timeout=60)
+        assert "keeps its disk" in artist.visitor.words()
+    for artist, told in story.reach("restored"):
+        assert told["is_restored"]
+        assert artist.kept() == "first"
+        artist.open(told["url"])
 
 
-def test_a_deleted_session_leaves_no_machine(story: Story) -> None:
-    story.ask("delete_streaming_session", sessionId=story.session_id)
-    story.becomes("deleted")
-    assert story.instance_id not in story.instances.names()
-    assert story.backups() == []
+def test_a_deleted_studio_leaves_nothing_and_every_waiter_and_paginator_was_used(story: Story) -> None:
+    story.go_on()
+    for (artist, told), client in zip(story.reach("deleted"), ("boto3 1.35.47", "JavaScript 3.523.0"), strict=True):
+        assert left_of(artist) == []
+        assert told["client"] == client
+        assert told["waited"] == told["waiters"]
+        assert len(told["waiters"]) == len(nimble_table()["waiters"]) == 12
+        assert len(told["paginators"]) == len(nimble_table()["paginators"]) == 10
+        assert {in_words(name) for name in told["paginators"]} == {in_words(name) for name in told["pages"]}
+        seen = {in_words(name): number for name, number in told["pages"].items()}
+        assert seen.pop("studios") >= 1
+        assert seen == {in_words(name): number for name, number in PAGES.items()}
+        assert {in_words(name): said for name, said in told["errors"].items()} == {
+            in_words(name): said for name, said in ERRORS.items()
+        }
+        assert (told["tags"], told["details"]) == ({"c": "d"}, [1, 3])
+        assert told["is_same"]
+        assert told["has_times"]
+
+
+def in_words(name: str) -> str:
+    """Return `list_launch_profiles` and `LaunchProfiles` alike."""
+    return name.replace("_", "").lower().removeprefix("list")
+
+
+def left_of(artist: Artist) -> list[str]:
+    """Return what the host still has of the machine: itself, its disk and snapshots, directories."""
+    instances, instance_id = artist.instances, artist.instance_id
+    pool = instances.installation.settings["incus_pool"]
+    listed = subprocess.run(
+        ["incus", "storage", "volume", "list", pool, "--project", instances.project, "--format", "json"],
+        capture_output=True,
+        check=True,
+        timeout=60,
+    )
+    run_dir = instances.installation.data_dir / "run"
+    places = (run_dir / "instances" / instance_id, PLACE / instances.project / instance_id)
+    return [
+        *(instances.names() & {instance_id}),
+        *(each["name"] for each in json.loads(listed.stdout) if each["name"].startswith(instance_id)),
+        *(str(place) for place in places if place.exists()),
+    ]
