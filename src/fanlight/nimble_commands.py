@@ -46,20 +46,29 @@ def import_(
     try:
         old = read_output([(str(path), _read(path)) for path in files])
         client = nimble_client(settings, read_credentials(settings))
-        report = Importer(client, images, lambda: time.sleep(_POLL_IN_SECONDS)).run(old, studio)
     except (ImportFailed, NotInstallable) as error:
-        Console(stderr=True).print(f"[bold red]{error}[/]", highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from None
-    _print(report)
+        raise _failed(error) from None
+    importer = Importer(client, images, lambda: time.sleep(_POLL_IN_SECONDS))
+    try:
+        importer.run(old, studio)
+    except ImportFailed as error:
+        raise _failed(error) from None
+    finally:
+        _print(importer.report)
+
+
+def _failed(error: Exception) -> typer.Exit:
+    Console(stderr=True).print(str(error), style="bold red", markup=False, highlight=False, soft_wrap=True)
+    return typer.Exit(1)
 
 
 def _read(path: Path) -> object:
-    """Raises ImportFailed."""
+    """Return what is in the file. It may be UTF-16, as PowerShell writes what a program prints. Raises ImportFailed."""
     try:
-        found: object = json.loads(path.read_text(encoding="utf-8"))
+        found: object = json.loads(path.read_bytes())
     except OSError as error:
         raise ImportFailed(f"{path} cannot be read: {error.strerror}.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ImportFailed(f"{path} is not JSON: {error}.") from error
     return found
 

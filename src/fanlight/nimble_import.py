@@ -64,6 +64,7 @@ class Old:
     """What there was, by kind and old id; what is printed later replaces what was printed before."""
 
     things: dict[str, dict[str, Thing]] = field(default_factory=lambda: {kind.name: {} for kind in KINDS})
+    unfinished: list[str] = field(default_factory=list)  # names of documents whose list goes on elsewhere
 
     def of(self, kind: _Kind) -> Mapping[str, Thing]:
         return self.things[kind.name]
@@ -79,6 +80,8 @@ def read_output(documents: Sequence[tuple[str, Any]]) -> Old:
                 f"{name} has no studio, streaming image, studio component or launch profile in it. "
                 "Give files that `aws nimble get-…` or `list-…` printed as JSON."
             )
+        if document.get("nextToken") or document.get("NextToken"):
+            old.unfinished.append(name)
         for kind, thing in found:
             if thing.get("state") not in _GONE:
                 old.things[kind.name][str(thing[kind.id_member])] = thing
@@ -118,6 +121,10 @@ class Importer:
 
     def run(self, old: Old, studio_id: str | None = None) -> Report:
         """Make what there was, in the studio `studio_id` of this installation or in one like the old. Raises ImportFailed."""
+        for name in old.unfinished:
+            self._ask(
+                f"{name} is one page of a longer list: print the list anew, without --no-paginate, and import again."
+            )
         studio = studio_id or self._studio(old)
         for image_id, image in old.of(IMAGE).items():
             self._image(studio, image_id, image)
@@ -161,8 +168,10 @@ class Importer:
     def _component(self, studio_id: str, old_id: str, component: Thing) -> None:
         if (what := _OF_COMPONENT_TYPES.get(str(component.get("type")))) is not None:
             self._ask(f"studio component {old_id}: {what}")
-        scripts = component.get("initializationScripts") or ()
-        if any(isinstance(script, Mapping) and script.get("platform") == "WINDOWS" for script in scripts):
+        scripts = component.get("initializationScripts")
+        if isinstance(scripts, list) and any(
+            isinstance(script, Mapping) and script.get("platform") == "WINDOWS" for script in scripts
+        ):
             self._ask(f"studio component {old_id}: its scripts for Windows are kept and never run.")
         if component.get("runtimeRoleArn") or component.get("secureInitializationRoleArn"):
             self._ask(
@@ -174,8 +183,8 @@ class Importer:
     def _profile(self, studio_id: str, old_id: str, profile: Thing) -> None:
         stream = _inside(profile, "streamConfiguration")
         before = {
-            "streaming images": stream.get("streamingImageIds") or (),
-            "studio components": profile.get("studioComponentIds") or (),
+            "streaming images": _texts(stream, "streamingImageIds"),
+            "studio components": _texts(profile, "studioComponentIds"),
         }
         after = {what: [self._new[one] for one in ids if one in self._new] for what, ids in before.items()}
         for what, ids in before.items():
@@ -246,6 +255,11 @@ class Importer:
 def _inside(thing: Thing, name: str) -> Thing:
     found = thing.get(name)
     return found if isinstance(found, Mapping) else {}
+
+
+def _texts(thing: Thing, name: str) -> Sequence[str]:
+    found = thing.get(name)
+    return [one for one in found if isinstance(one, str)] if isinstance(found, list) else []
 
 
 def _members(thing: Thing, names: Sequence[str]) -> dict[str, Any]:

@@ -155,6 +155,49 @@ def test_files_without_anything_of_it_are_refused(document: Any) -> None:
         read_output([("some.json", document)])
 
 
+async def test_a_page_of_a_list_that_goes_on_is_said(studio: Studio) -> None:
+    old = read_output([("page.json", {"studioComponents": COMPONENTS[1:], "nextToken": "more"})])
+    report = await asyncio.to_thread(Importer(studio.api, {}, lambda: None).run, old, studio.studio_id)
+    assert report.by_hand[0].startswith("page.json is one page of a longer list")
+
+
+@pytest.mark.parametrize("value", [7, [7], {"a": 1}, [["oldLinux"]]])
+async def test_what_no_cli_printed_is_refused_in_words(studio: Studio, value: Any) -> None:
+    ami_id = (await add_image(studio)).ami_id
+    thing = {**COMPONENTS[0], "scriptParameters": value, "initializationScripts": value}
+    importer = Importer(studio.api, {"ami-1": ami_id}, lambda: None)
+    with pytest.raises(ImportFailed, match="studio component oldFiles: "):
+        await asyncio.to_thread(importer.run, read_output([("c", {"studioComponent": thing})]), studio.studio_id)
+    wrong = profile("wrong", value)  # type: ignore[arg-type]
+    report = await asyncio.to_thread(importer.run, read_output([("p", {"launchProfile": wrong})]), studio.studio_id)
+    assert report.skipped == ["launch profile wrong (wrong)"]
+
+
+async def test_what_was_made_before_a_refusal_is_reported(
+    studio: Studio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from typer.testing import CliRunner
+
+    from fanlight.cli import app
+
+    monkeypatch.setattr("fanlight.nimble_client.nimble_client", lambda *_: studio.api)
+    monkeypatch.setattr("fanlight.installation.read_credentials", lambda _: ("id", "secret"))
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(
+        "fanlight.nimble_commands.time.sleep",
+        lambda _: asyncio.run_coroutine_threadsafe(studio.nimble.settle(), loop).result(timeout=20),
+    )
+    plain = {"studioComponentId": "plain", "name": "plain", "type": "CUSTOM"}
+    file = tmp_path / "components.json"
+    found = {"studioComponents": [plain, {**plain, "studioComponentId": "bad", "type": "NONE"}]}
+    file.write_text(json.dumps(found), encoding="utf-16")  # as PowerShell writes what a program prints
+    asked = ["nimble", "import", str(file), "--studio", studio.studio_id, "--data-dir", str(tmp_path)]
+    done = await asyncio.to_thread(CliRunner().invoke, app, asked)
+    assert done.exit_code == 1
+    assert "made\n  studio component plain → " in done.output
+    assert "studio component bad: " in done.output
+
+
 def test_the_command_says_what_is_wrong_with_its_arguments(tmp_path: Path) -> None:
     from typer.testing import CliRunner
 
@@ -163,6 +206,10 @@ def test_the_command_says_what_is_wrong_with_its_arguments(tmp_path: Path) -> No
     file = tmp_path / "studio.json"
     file.write_text("{")
     runner = CliRunner()
+    assert "is not JSON" in runner.invoke(app, ["nimble", "import", str(file)]).output
+    file.write_text("[" * 100_000)
+    assert "is not JSON" in runner.invoke(app, ["nimble", "import", str(file)]).output
+    file.write_bytes(b"\xff\xfe\x00")
     assert "is not JSON" in runner.invoke(app, ["nimble", "import", str(file)]).output
     assert "cannot be read" in runner.invoke(app, ["nimble", "import", str(tmp_path / "absent")]).output
     file.write_text(json.dumps({"studio": STUDIO}))
