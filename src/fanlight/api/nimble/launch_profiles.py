@@ -1,7 +1,7 @@
 """Launch profiles: typed request → launch profile service → typed result."""
 
 from fanlight.api.nimble.calls import call_of
-from fanlight.api.nimble.stream_configurations import read_stream, shown_stream
+from fanlight.api.nimble.stream_configurations import STREAM_WITHOUT_EFFECT, read_stream, shown_stream
 from fanlight.api.registry import operation
 from fanlight.api.types import nimble as types
 from fanlight.api.types.nimble import (
@@ -68,6 +68,7 @@ def shown(profile: LaunchProfile, tags: Tags) -> types.LaunchProfile:
     note="Unknown studioComponentIds are ResourceNotFoundException; an unknown streaming image ends in CREATE_FAILED. Subnets and "
     "security groups that are not offered here, and an Active Directory, fail a validation, not the launch profile. "
     "maxSessionLengthInMinutes is 690 by default.",
+    without_effect=STREAM_WITHOUT_EFFECT,
 )
 async def create_launch_profile(
     request: CreateLaunchProfileRequest, caller: Caller, services: AppStreamServices
@@ -113,6 +114,7 @@ async def list_launch_profiles(
     "UpdateLaunchProfile",
     raises=(ChangedMeanwhile, InvalidCombination, NotAvailable, NotFound),
     note="streamConfiguration is replaced as a whole. After UPDATE_FAILED the launch profile is what it was before.",
+    without_effect=STREAM_WITHOUT_EFFECT,
 )
 async def update_launch_profile(
     request: UpdateLaunchProfileRequest, caller: Caller, services: AppStreamServices

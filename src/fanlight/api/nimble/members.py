@@ -29,6 +29,10 @@ from fanlight.domain.nimble.memberships import Membership
 from fanlight.services import AppStreamServices
 
 _ONE_PERSONA = "There is one persona, which every member has."
+_OF_MEMBERS = {
+    "identityStoreId": "People are who your sign-in says; it is kept and shown.",
+    "members.persona": _ONE_PERSONA,
+}
 
 
 def _administrator(member: Membership) -> types.StudioMembership:
@@ -52,7 +56,7 @@ def _user(member: Membership) -> types.LaunchProfileMembership:
 @operation(
     "PutStudioMembers",
     raises=(InvalidCombination, NotAvailable, NotFound),
-    without_effect={"members.persona": _ONE_PERSONA},
+    without_effect=_OF_MEMBERS,
 )
 async def put_studio_members(
     request: PutStudioMembersRequest, caller: Caller, services: AppStreamServices
@@ -103,7 +107,7 @@ async def delete_studio_member(
 @operation(
     "PutLaunchProfileMembers",
     raises=(InvalidCombination, NotAvailable, NotFound),
-    without_effect={"members.persona": _ONE_PERSONA},
+    without_effect=_OF_MEMBERS,
 )
 async def put_launch_profile_members(
     request: PutLaunchProfileMembersRequest, caller: Caller, services: AppStreamServices

@@ -11,6 +11,13 @@ from fanlight.domain.nimble.launch_profiles import (
     VolumeWish,
 )
 
+_DISK = "A pool has what its disks have; it is kept and shown."
+STREAM_WITHOUT_EFFECT = {
+    "streamConfiguration.sessionStorage.root.windows": "Machines are Linux; it is kept and shown.",
+    "streamConfiguration.volumeConfiguration.iops": _DISK,
+    "streamConfiguration.volumeConfiguration.throughput": _DISK,
+}
+
 
 def read_stream(given: StreamConfigurationCreate) -> StreamConfiguration:
     backups, storage, volume = given.session_backup, given.session_storage, given.volume_configuration

@@ -37,7 +37,11 @@ from fanlight.services import AppStreamServices
 from fanlight.services.nimble.studio_components import ComponentMembers
 
 _ROLE = "Nobody assumes the role; it is kept and shown."
+_NAMED = "Kept and shown: it is a name for scripts, and subnets and security groups let instances reach it."
 _WITHOUT_EFFECT = {
+    "configuration.computeFarmConfiguration.activeDirectoryUser": "Instances join no domain; it is kept and shown.",
+    "configuration.computeFarmConfiguration.endpoint": _NAMED,
+    "configuration.licenseServiceConfiguration.endpoint": _NAMED,
     "configuration.sharedFileSystemConfiguration.windowsMountDrive": "Machines are Linux; it is kept and shown.",
     "runtimeRoleArn": _ROLE,
     "secureInitializationRoleArn": _ROLE,
@@ -213,7 +217,7 @@ def _members(request: CreateStudioComponentRequest | UpdateStudioComponentReques
     "CreateStudioComponent",
     raises=(AlreadyExists, ChangedMeanwhile, InvalidCombination, LimitExceeded, NotAvailable, NotFound),
     note="A configuration of another type than the component's is ValidationException. A second ACTIVE_DIRECTORY ends in "
-    "CREATE_FAILED. A script without launchProfileProtocolVersion is for 2021-03-31.",
+    "CREATE_FAILED. A script without launchProfileProtocolVersion is for 2021-03-31, and one for WINDOWS is kept and never runs.",
     without_effect=_WITHOUT_EFFECT,
 )
 async def create_studio_component(
