@@ -1,9 +1,11 @@
 """Whether a bucket can be used, asked for by many sessions and looked at now and then."""
 
 import asyncio
+import os
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from fanlight.domain.errors import StorageUnusable
 
@@ -32,3 +34,15 @@ class BucketCheck:
                 self._good_until = time.monotonic() + (GOOD_FOR_SECONDS if self._problem is None else BAD_FOR_SECONDS)
             if self._problem is not None:
                 raise StorageUnusable(str(self._problem))
+
+
+def make_directory(bucket: Path) -> None:
+    """Raises StorageUnusable when it cannot be made, or nothing can be written to it."""
+    try:
+        bucket.mkdir(mode=0o700, exist_ok=True)
+        room = os.statvfs(bucket)
+    except OSError as error:
+        raise StorageUnusable(f"The directory {bucket} cannot be used: {error.strerror}.") from error
+    if not room.f_bavail or not os.access(bucket, os.W_OK | os.X_OK):
+        why = "its disk is full" if not room.f_bavail else "its owner is not the storage process"
+        raise StorageUnusable(f"Nothing can be written to the directory {bucket}: {why}.")

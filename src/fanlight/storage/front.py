@@ -18,6 +18,7 @@ from yarl import URL
 
 from fanlight.domain.errors import StorageUnusable
 from fanlight.storage.links import LeadsAway, no_links
+from fanlight.storage.listings import WANTED, Listings
 from fanlight.storage.usage import Usage
 from fanlight.unix_sockets import uid_of_peer
 
@@ -59,12 +60,11 @@ class Front:
         token: str,
         first_uid: int,
         usage: Usage,
-        read_anew: Callable[[str], Awaitable[None]],
+        listings: Listings,
         check: Callable[[], Awaitable[None]],
         leads_away: LeadsAway = no_links,
     ) -> None:
-        """`read_anew` raises StorageUnusable for a folder that cannot be read: rclone would list it as an empty one."""
-        self._read_anew = read_anew
+        self._listings = listings
         self._upstream, self._first_uid, self._usage, self._leads_away = upstream, first_uid, usage, leads_away
         self._check = check
         self._expected = f"Basic {b64encode(f'{USER}:{token}'.encode()).decode()}"
@@ -94,18 +94,23 @@ class Front:
         try:
             if request.method == "PUT":
                 return await self._put(request, headers)
-            if request.method == "PROPFIND" and headers.get("Depth") != "0":
-                await self._read_anew(_target_of(request))
-            if request.method == "PROPFIND" and CHECK in request.headers and not await self._is_usable():
-                return web.Response(status=HTTPStatus.BAD_GATEWAY)  # asked all the time: no word of it here
-            if _asks_for_room(request) and (left := await self._usage.left()) is not None:
-                return _room((self._usage.quota_in_bytes or 0) - left, max(left, 0))
+            if request.method == "PROPFIND":
+                return await self._find(request, headers)
             return await self._pass(request, headers)
         except StorageUnusable as error:
             log.warning("users' files cannot be reached", extra={"why": str(error)})
         except (aiohttp.ClientError, TimeoutError, OSError):
             log.debug("a request for users' files broke off", exc_info=True)
         return web.Response(status=HTTPStatus.BAD_GATEWAY)
+
+    async def _find(self, request: web.Request, headers: Mapping[str, str]) -> web.StreamResponse:
+        if headers.get("Depth") != "0":
+            return await self._list(request, headers)
+        if CHECK in request.headers and not await self._is_usable():
+            return web.Response(status=HTTPStatus.BAD_GATEWAY)  # asked all the time: no word of it here
+        if _asks_for_room(request) and (left := await self._usage.left()) is not None:
+            return _room((self._usage.quota_in_bytes or 0) - left, max(left, 0))
+        return await self._pass(request, headers)
 
     async def _is_usable(self) -> bool:
         try:
@@ -147,12 +152,29 @@ class Front:
         async with self._client().head(_url(target)) as found:
             return int(found.headers.get("Content-Length", 0)) if found.status == HTTPStatus.OK else 0
 
-    async def _pass(self, request: web.Request, headers: Mapping[str, str]) -> web.StreamResponse:
+    async def _list(self, request: web.Request, headers: Mapping[str, str]) -> web.StreamResponse:
+        with self._listings.begun(_target_of(request)) as listing:
+            await self._listings.read(listing)
+            if not request.can_read_body or headers.get("Depth") != "1":
+                return await self._pass(request, headers, on_piece=listing.hand_out)
+            await request.read()
+            headers = {name: value for name, value in headers.items() if name.lower() != "content-length"}
+            return await self._pass(request, headers, data=WANTED, on_piece=listing.hand_out)
+
+    async def _pass(
+        self,
+        request: web.Request,
+        headers: Mapping[str, str],
+        *,
+        data: bytes | None = None,
+        on_piece: Callable[[bytes], None] | None = None,
+    ) -> web.StreamResponse:
+        """Ask rclone the same, with another body if `data` is one, and answer what it does."""
         asked = self._client().request(
             request.method,
             _url(_target_of(request)),
             headers=headers,
-            data=request.content.iter_chunked(_CHUNK_IN_BYTES) if request.can_read_body else None,
+            data=data or (request.content.iter_chunked(_CHUNK_IN_BYTES) if request.can_read_body else None),
             allow_redirects=False,
         )
         async with asked as answer:
@@ -163,6 +185,8 @@ class Front:
             await response.prepare(request)
             async for chunk in answer.content.iter_chunked(_CHUNK_IN_BYTES):
                 await response.write(chunk)
+                if on_piece is not None:
+                    on_piece(chunk)
             return response
 
     def _client(self) -> aiohttp.ClientSession:

@@ -41,3 +41,12 @@ def _files_in(bucket: Path) -> Iterator[tuple[str, int]]:
         for name in names:
             with suppress(OSError):  # removed meanwhile
                 yield f"{place}/{name}", os.lstat(os.path.join(folder, name)).st_size  # noqa: PTH118 - thousands of them
+
+
+def size_below(directory: Path) -> int:
+    total = 0
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            with suppress(OSError):  # removed meanwhile
+                total += os.lstat(os.path.join(folder, name)).st_size  # noqa: PTH118 - thousands of them
+    return total

@@ -5,7 +5,6 @@ The api process says which there are; ending one takes the way to the files away
 
 import asyncio
 import logging
-import os
 import shutil
 import socket
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
@@ -13,20 +12,20 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from urllib.parse import unquote_to_bytes
 from weakref import WeakValueDictionary
 
 from aiohttp import web
 
 from fanlight.background import end
-from fanlight.domain.errors import StorageUnusable
 from fanlight.domain.user_storage import StorageDoor, StorageKind, StorageUsage
-from fanlight.storage.bucket_checks import BucketCheck
+from fanlight.storage.bucket_checks import BucketCheck, make_directory
 from fanlight.storage.embedded_s3 import KeyPair
-from fanlight.storage.files.folders import NothingThere, UserFolder, Way
+from fanlight.storage.files.folders import UserFolder, Way
+from fanlight.storage.files.readings import Readings
 from fanlight.storage.front import Front
-from fanlight.storage.inventories import usage_on_this_host
+from fanlight.storage.inventories import size_below, usage_on_this_host
 from fanlight.storage.links import LeadsAway, links_below, no_links
+from fanlight.storage.listings import Listings
 from fanlight.storage.rclone import keep_serving
 from fanlight.storage.usage import Usage
 from fanlight.unix_sockets import listen_in
@@ -66,10 +65,10 @@ def on_this_host(buckets: Path) -> Remote:
     """The directory that our own S3 endpoint serves, without the way through that endpoint. Links in it are not followed."""
 
     async def size_of(bucket: str, prefix: str) -> int:
-        return await asyncio.to_thread(_size_below, buckets / bucket / prefix)
+        return await asyncio.to_thread(size_below, buckets / bucket / prefix)
 
     async def ensure(bucket: str) -> None:
-        await asyncio.to_thread(_make_directory, buckets / bucket)
+        await asyncio.to_thread(make_directory, buckets / bucket)
 
     async def usage() -> Sequence[StorageUsage]:
         return await asyncio.to_thread(usage_on_this_host, buckets)
@@ -126,6 +125,7 @@ class SessionDoors:
         self._open: dict[str, _Open] = {}  # by door id
         self._usages: dict[tuple[str, str], Usage] = {}
         self._checks: dict[str, BucketCheck] = {}
+        self._readings: dict[str, Readings] = {}  # by door id
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # by session
 
     def prepare(self) -> None:
@@ -148,8 +148,14 @@ class SessionDoors:
 
     def _way_of(self, door: StorageDoor) -> Way:
         links = self._remote.links_below(door.bucket, door.prefix)
-        place = f"{door.bucket}/{door.prefix}"
-        return Way(place, self._upstream_of(door), self._remote_control_of(door), self._usage_of(door), links)
+        return Way(
+            f"{door.bucket}/{door.prefix}",
+            self._upstream_of(door),
+            self._remote_control_of(door),
+            self._usage_of(door),
+            links,
+            self._readings_of(door),
+        )
 
     async def open(self, door: StorageDoor) -> None:
         """Raises OSError when the instance has no place for it, TimeoutError when rclone does not come up."""
@@ -191,7 +197,7 @@ class SessionDoors:
             token=door.token,
             first_uid=door.first_uid,
             usage=self._usage_of(door),
-            read_anew=partial(_read_anew, UserFolder(self._way_of(door))),
+            listings=Listings(UserFolder(self._way_of(door)), self._readings_of(door)),
             check=self._check_of(door.bucket),
             leads_away=self._remote.links_below(door.bucket, door.prefix),
         )
@@ -214,6 +220,7 @@ class SessionDoors:
 
     async def _close(self, there: _Open) -> None:
         del self._open[there.door.door_id]
+        self._readings.pop(there.door.door_id, None)
         try:
             await end(there.serving)
         finally:  # also when the caller is cancelled: nobody knows of this door any more
@@ -234,6 +241,9 @@ class SessionDoors:
     def _sockets_of(self, door: StorageDoor) -> Sequence[Path]:
         return self._upstream_of(door), self._remote_control_of(door)
 
+    def _readings_of(self, door: StorageDoor) -> Readings:
+        return self._readings.setdefault(door.door_id, Readings())
+
     def _check_of(self, bucket: str) -> Callable[[], Awaitable[None]]:
         return self._checks.setdefault(bucket, BucketCheck(partial(self._remote.ensure, bucket))).check
 
@@ -251,41 +261,16 @@ class SessionDoors:
             # In a directory that is this process's alone; only to have it look at folders anew.
             "--rc", "--rc-no-auth", "--rc-addr", f"unix://{self._remote_control_of(door)}",
             "--vfs-cache-mode", "off",  # the cache is in the instance
-            "--dir-cache-time", "5s",  # what others put there is seen that soon
+            # Longer than the largest folder takes: rclone reads a folder again as soon as this is over, also for each
+            # name that it is about to hand out. Who lists a folder has it read anew before: see `listings`.
+            "--dir-cache-time", "1h",
             *self._remote.flags,
         ]  # fmt: skip
         return arguments, self._remote.environment
 
 
-async def _read_anew(folder: UserFolder, target: str) -> None:
-    """Raises FolderAway."""
-    with suppress(NothingThere):  # rclone says so itself
-        await folder.read(tuple(unquote_to_bytes(step) for step in target.split("/") if step))
-
-
 def _about(door: StorageDoor) -> dict[str, str]:
     return {"streaming_session_id": door.session_id, "kind": door.kind, "instance_id": door.instance_id}
-
-
-def _make_directory(bucket: Path) -> None:
-    """Raises StorageUnusable when it cannot be made, or nothing can be written to it."""
-    try:
-        bucket.mkdir(mode=0o700, exist_ok=True)
-        room = os.statvfs(bucket)
-    except OSError as error:
-        raise StorageUnusable(f"The directory {bucket} cannot be used: {error.strerror}.") from error
-    if not room.f_bavail or not os.access(bucket, os.W_OK | os.X_OK):
-        why = "its disk is full" if not room.f_bavail else "its owner is not the storage process"
-        raise StorageUnusable(f"Nothing can be written to the directory {bucket}: {why}.")
-
-
-def _size_below(directory: Path) -> int:
-    total = 0
-    for folder, _, names in os.walk(directory):
-        for name in names:
-            with suppress(OSError):  # removed meanwhile
-                total += os.lstat(os.path.join(folder, name)).st_size  # noqa: PTH118 - thousands of them
-    return total
 
 
 def _accepts(path: Path) -> bool:

@@ -4,8 +4,8 @@ import asyncio
 import json
 import xml.etree.ElementTree as ET
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Self, cast
@@ -16,6 +16,7 @@ from yarl import URL
 
 from fanlight.domain.errors import StorageUnusable
 from fanlight.storage.files.paths import Steps, target_of
+from fanlight.storage.files.readings import Readings
 from fanlight.storage.links import LeadsAway, no_links
 from fanlight.storage.usage import Usage
 
@@ -64,6 +65,7 @@ class Way:
     remote_control: Path
     usage: Usage
     leads_away: LeadsAway = no_links
+    readings: Readings = field(default_factory=Readings)
 
 
 class UserFolder:
@@ -109,7 +111,10 @@ class UserFolder:
             raise FolderAway(f"{method} broke off: {type(error).__name__}") from error
 
     async def find(self, steps: Steps) -> Entry | None:
-        """Return what is there, if anything."""
+        """Return what is there, if anything; what other tools did some seconds ago counts."""
+        if steps and not self._way.readings.is_fresh(steps[:-1]):
+            with suppress(NothingThere):  # then neither is what should be in it
+                await self.read(steps[:-1])
         async with self._listing(steps, depth="0") as answer:
             if answer.status == HTTPStatus.NOT_FOUND:
                 return None
@@ -184,15 +189,24 @@ class UserFolder:
         """
         try:
             names = [step.decode() for step in steps]
-        except UnicodeDecodeError:
-            return  # the remote control knows texts only
-        said = await self._control("vfs/refresh", {"dir": "/".join(names)} if names else {})
+        except UnicodeDecodeError:  # the remote control knows texts only
+            await self.look_anew()
+            return
+        with self._way.readings.reading(steps):
+            said = await self._control("vfs/refresh", {"dir": "/".join(names)} if names else {})
         results = said.get("result")
         outcome = next(iter(results.values()), "") if isinstance(results, dict) else ""
         if outcome in _NO_FOLDER and steps:
             raise NothingThere
         if outcome != "OK" and outcome not in _NO_FOLDER:
             raise FolderAway("a folder cannot be read")
+
+    async def listed(self) -> int:
+        """Return how many names the storage has told this rclone since it was started, page by page."""
+        try:
+            return int((await self._control("core/stats", {}))["listed"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise FolderAway("its numbers are not understood") from error
 
     async def _control(self, command: str, arguments: Mapping[str, str]) -> Mapping[str, Any]:
         try:
