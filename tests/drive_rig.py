@@ -1,56 +1,91 @@
-"""A stand-in for a provider of drives: OAuth's endpoints as RFC 6749 and RFC 7636 have them. Behind the drive is a directory."""
+"""Stand-ins for the providers of drives: OAuth's endpoints as RFC 6749 and RFC 7636 have them, and what is behind (drive_apis).
 
+They stand at their own names, over TLS, behind a proxy: what asks them is told of the proxy and of the authority that
+signed for them, and of nothing else. Plain HTTP is for what runs in this process, which trusts no other authority.
+"""
+
+import asyncio
 import hashlib
+import json
 import os
+import re
 import secrets
+import ssl
+import time
 from base64 import urlsafe_b64encode
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from aiohttp import BasicAuth, web
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
+from drive_apis import Cloud, google_error, routes_of
 from fanlight.domain.user_storage import StorageDoor, StorageKind
-from fanlight.storage.drives.providers import Provider, google
+from fanlight.storage.drives.providers import Provider, google, microsoft
 from fanlight.storage.sessions import DIRECTORY
 
 BUCKET = "appstream2-36fb080bb8-us-east-1-000000000000"
 CLIENT, SECRET = "client-1", "secret-of-the-client"
+HOSTS = ("*.google.com", "*.googleapis.com", "*.microsoft.com", "*.microsoftonline.com", "*.sharepoint.com")
+_OWN_URLS = ("authorize_url", "token_url", "about_url", "account_url", "drive_url", "revoke_url")
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def an_account(address: str = "ada@Example.org") -> dict[str, Any]:
+    domain = address.rpartition("@")[2].lower()
+    return {"email": address, "email_verified": True, "hd": domain, "userPrincipalName": address}
 
 
 @dataclass
 class StandIn:
-    """`account` is who consents. `asked` has the forms that came for tokens. `is_away`: it answers with 503."""
+    """`account` is who consents. `asked` has the forms that came for tokens. `is_away`: it answers with 503.
 
-    folder: Path
+    `lifetime_in_seconds` is that of access tokens. `bearers` are those that were shown.
+    """
+
     url: str = ""
-    account: dict[str, Any] = field(default_factory=lambda: {"email": "ada@Example.org", "email_verified": True})
+    proxy_url: str = ""
+    cloud: Cloud = field(default_factory=Cloud)
+    account: dict[str, Any] = field(default_factory=an_account)
     asked: list[dict[str, str]] = field(default_factory=list)
+    revoked: list[str] = field(default_factory=list)
+    bearers: set[str] = field(default_factory=set)
+    lifetime_in_seconds: int = 3600
     is_away: bool = False
     has_ended: bool = False
     _codes: dict[str, dict[str, str]] = field(default_factory=dict)
     _refresh: set[str] = field(default_factory=set)
+    _access: dict[str, float] = field(default_factory=dict)
 
     @property
     def provider(self) -> Provider:
-        base = google(CLIENT, SECRET)
-        return replace(self.as_endpoints_of(base), backend=lambda _: {"type": "alias", "remote": str(self.folder)})
+        return self.as_endpoints_of(google(CLIENT, SECRET))
+
+    @property
+    def microsoft(self) -> Provider:
+        return self.as_endpoints_of(microsoft(CLIENT, SECRET, "organizations"))
 
     def as_endpoints_of(self, provider: Provider) -> Provider:
-        return replace(
-            provider,
-            authorize_url=f"{self.url}/authorize",
-            token_url=f"{self.url}/token",
-            account_url=f"{self.url}/account",
-        )
+        """Return it with what this process asks in plain; rclone asks as ever, through the proxy."""
+        there = {name: url for name in _OWN_URLS if (url := getattr(provider, name)) is not None}
+        plain: dict[str, Any] = {name: re.sub(r"^https://[^/]+", self.url, url) for name, url in there.items()}
+        return replace(provider, proxy_url=self.proxy_url, **plain)
 
     def consent(self, url: str) -> dict[str, str]:
         """Return what the browser brings back of the page at `url`."""
         query = {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
         return {"state": query["state"], "code": self._new_code(query)}
+
+    def end_access(self) -> None:
+        """Access tokens that are out serve no more; refresh tokens do."""
+        self._access.clear()
 
     async def authorize(self, request: web.Request) -> web.StreamResponse:
         query = dict(request.query)
@@ -59,24 +94,44 @@ class StandIn:
 
     async def token(self, request: web.Request) -> web.StreamResponse:
         form = {name: str(value) for name, value in (await request.post()).items()}
-        if (leave := request.headers.get("Authorization")) is not None:  # rclone's own way
+        if (leave := request.headers.get("Authorization")) is not None:
             basic = BasicAuth.decode(leave)
             form |= {"client_id": basic.login, "client_secret": basic.password}
         self.asked.append(form)
-        if self.is_away:
-            return web.Response(status=503, text="later")
         if (form.get("client_id"), form.get("client_secret")) != (CLIENT, SECRET):
             return web.json_response({"error": "invalid_client"}, status=401)
         if not (self._redeems_code(form) if form["grant_type"] == "authorization_code" else self._renews(form)):
             return web.json_response({"error": "invalid_grant"}, status=400)
-        self._refresh.add(refresh := secrets.token_hex(8))
-        return web.json_response(
-            {"access_token": "access", "refresh_token": refresh, "expires_in": 3600, "token_type": "Bearer"}
-        )
+        self._refresh.add(refresh := f"refresh-{secrets.token_hex(8)}")
+        self._access[access := f"access-{secrets.token_hex(8)}"] = time.monotonic() + self.lifetime_in_seconds
+        said = {"access_token": access, "refresh_token": refresh, "id_token": id_token({"aud": CLIENT} | self.account)}
+        return web.json_response(said | {"expires_in": self.lifetime_in_seconds, "token_type": "Bearer"})
 
-    async def who(self, request: web.Request) -> web.StreamResponse:
-        assert request.headers["Authorization"] == "Bearer access"
+    async def revoke(self, request: web.Request) -> web.StreamResponse:
+        token = str((await request.post())["token"])
+        self.revoked.append(token)
+        if token not in self._refresh:
+            return web.json_response({"error": "invalid_token"}, status=400)
+        self._refresh.remove(token)
+        self.end_access()
+        return web.Response()
+
+    async def who(self, _: web.Request) -> web.StreamResponse:
         return web.json_response(self.account)
+
+    def guard(self) -> Any:
+        @web.middleware
+        async def check(request: web.Request, handler: _Handler) -> web.StreamResponse:
+            if self.is_away:
+                return web.Response(status=503, text="later")
+            if request.path.startswith(("/drive/", "/upload/drive/", "/v1.0/")):
+                bearer = request.headers.get("Authorization", "").removeprefix("Bearer ")
+                self.bearers.add(bearer)
+                if self.has_ended or self._access.get(bearer, 0.0) < time.monotonic():
+                    return google_error(401, "authError")
+            return await handler(request)
+
+        return check
 
     def _new_code(self, query: dict[str, str]) -> str:
         assert (query["response_type"], query["client_id"]) == ("code", CLIENT)
@@ -102,21 +157,87 @@ class StandIn:
 
 
 @asynccontextmanager
-async def standing_in(folder: Path) -> AsyncIterator[StandIn]:
-    there = StandIn(folder)
-    app = web.Application()
-    app.router.add_get("/authorize", there.authorize)
-    app.router.add_post("/token", there.token)
-    app.router.add_get("/account", there.who)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    there.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    try:
+async def standing_in(directory: Path, proxy_port: int = 0) -> AsyncIterator[StandIn]:
+    """`directory` gets `authorities.pem`, which is to be trusted."""
+    directory.mkdir(parents=True, exist_ok=True)
+    there = StandIn()
+    app = web.Application(middlewares=[there.guard()], client_max_size=2**30)
+    for path in ("/o/oauth2/v2/auth", "/organizations/oauth2/v2.0/authorize"):
+        app.router.add_get(path, there.authorize)
+    for path in ("/token", "/organizations/oauth2/v2.0/token"):
+        app.router.add_post(path, there.token)
+    app.router.add_post("/revoke", there.revoke)
+    app.router.add_get("/v1.0/me", there.who)
+    app.router.add_routes(routes_of(there.cloud))
+    async with AsyncExitStack() as stack:
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await runner.setup()
+        stack.push_async_callback(runner.cleanup)
+        for context in (None, certified(directory)):
+            await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
+        plain, tls = (address[1] for address in runner.addresses)
+        there.url = f"http://127.0.0.1:{plain}"
+        proxy = await asyncio.start_server(
+            lambda reader, writer: _tunnel(reader, writer, tls, plain), "127.0.0.1", proxy_port
+        )
+        stack.callback(proxy.close)
+        there.proxy_url = f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
         yield there
+
+
+async def _tunnel(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, tls: int, plain: int) -> None:
+    """Whatever name is asked for, it is ours. Requests in plain are passed on as they are."""
+    with suppress(OSError, asyncio.IncompleteReadError):
+        head = await reader.readuntil(b"\r\n\r\n")
+        is_tunnel = head.startswith(b"CONNECT ")
+        back, out = await asyncio.open_connection("127.0.0.1", tls if is_tunnel else plain)
+        if is_tunnel:
+            writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        else:
+            out.write(head)
+        await asyncio.gather(_pump(reader, out), _pump(back, writer), return_exceptions=True)
+    writer.close()
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while piece := await reader.read(64 * 1024):
+            writer.write(piece)
+            await writer.drain()
     finally:
-        await runner.cleanup()
+        writer.close()
+
+
+def certified(directory: Path) -> ssl.SSLContext:
+    """Return what serves HOSTS; the authority that signed for it goes to `directory`, and is kept there for the next."""
+    own = directory / "own.pem"
+    if not own.exists():
+        _make_certificate(own, directory / "authorities.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(own)
+    return context
+
+
+def _make_certificate(own: Path, authorities: Path) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "Stand-ins of drives")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=30))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(host) for host in HOSTS]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = made.public_bytes(serialization.Encoding.PEM)
+    authorities.write_bytes(pem)
+    plain = serialization.NoEncryption()
+    own.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain) + pem)
+
+
+def id_token(claims: dict[str, Any]) -> str:
+    return ".".join(["e30", urlsafe_b64encode(json.dumps(claims).encode()).rstrip(b"=").decode(), "signature"])
 
 
 def a_drive(

@@ -161,6 +161,12 @@ class Settings(BaseSettings):
         pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$",
         description="Directory at Microsoft whose accounts may be used: its id or domain; default: that of any organisation.",
     )
+    drives_proxy_url: str | None = Field(
+        None,
+        pattern=r"^http://\S+$",
+        repr=False,
+        description="HTTP proxy through which this host reaches Google and Microsoft; with a password in it better in the environment.",
+    )
     image_archives: str = Field(
         "fanlight-images/{account}/",
         description="Bucket and prefix in which accounts keep archives of images, with {account} for each one's own: imported from there, exported to there.",

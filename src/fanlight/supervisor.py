@@ -43,7 +43,7 @@ _INHERITED = (
 _PR_SET_PDEATHSIG = 1
 # Together: an endpoint without its keys is a mistake in the settings.
 _KEYS_TO_STORAGE = {"s3_endpoint_url", "s3_access_key_id", "s3_secret_access_key"}
-_DRIVE_SECRETS = {"google_drive_client_secret", "one_drive_client_secret"}
+_DRIVE_SECRETS = {"google_drive_client_secret", "one_drive_client_secret", "drives_proxy_url"}
 _SECRETS = {
     "bootstrap_access_key_id",
     "bootstrap_secret_access_key",
@@ -62,7 +62,7 @@ def environment_for(settings: Settings, role: str, credentials: Credentials) -> 
     """Return the environment of one process: its settings, and of the secrets those that it needs.
 
     The database's address is for the api process alone, the first key for it and the server of our own S3 endpoint,
-    the keys of a configured S3 endpoint for those two, the secrets of OAuth clients for the storage process.
+    the keys of a configured S3 endpoint for those two, the secrets of OAuth clients and the proxy to their providers for the storage process.
     """
     kept = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     kept[SUPERVISED_BY] = str(os.getpid())

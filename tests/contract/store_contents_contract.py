@@ -48,9 +48,7 @@ from fanlight.store.door import PART_SIZE
 
 CONNECTORS = (
     StorageConnector(kind=StorageKind.HOMEFOLDERS),
-    StorageConnector(
-        kind=StorageKind.ONE_DRIVE, domains=("b.example", "a.example"), domains_require_admin_consent=("a.example",)
-    ),
+    StorageConnector(kind=StorageKind.ONE_DRIVE, domains=("b.example", "a.example")),
 )
 
 HOUR = timedelta(hours=1)

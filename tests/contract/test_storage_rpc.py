@@ -69,7 +69,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
 async def _serving(run: Path, buckets: Path, remote: Remote, uids: set[int]) -> AsyncIterator[House]:
     doors = SessionDoors(run, remote)
     doors.prepare()
-    drives = DriveDoors(run, Grants(run / "grants"), {})
+    drives = DriveDoors(run, Grants(run / "grants", run / "drives.key"), {}, run / "spool")
     runner = await serve_rpc(make_rpc(doors, drives, remote, uids), run)
     storage = StorageConnection(run)
     try:

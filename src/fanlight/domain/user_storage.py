@@ -31,7 +31,6 @@ class StorageConnector:
 
     kind: StorageKind
     domains: tuple[str, ...] = ()
-    domains_require_admin_consent: tuple[str, ...] = ()
 
     def resource_identifier(self, scope: Scope) -> str | None:
         """Return the ARN of what is behind it, if that is a bucket."""

@@ -30,6 +30,12 @@ def checked_connectors(
 ) -> tuple[StorageConnector, ...]:
     """`drives` are those for whose providers the operator has configured a client. Raises InvalidCombination, NotSupported."""
     connectors = tuple(_checked(one, wanted, scope) for one in wanted)
+    if any(one.domains_require_admin_consent for one in wanted):
+        # Whether an administrator or the user consented is nothing that the directory would tell a client.
+        raise NotSupported(
+            "StorageConnectors: DomainsRequireAdminConsent of ONE_DRIVE is not supported: the organisation's own directory "
+            "decides who must consent. Switch consent by users off there, and leave it out."
+        )
     for connector in connectors:
         if connector.kind is not StorageKind.HOMEFOLDERS and connector.kind not in drives:
             raise NotSupported(
@@ -63,11 +69,7 @@ def _checked(one: WantedConnector, wanted: Sequence[WantedConnector], scope: Sco
         raise InvalidCombination(f"StorageConnectors: {kind} needs at least one of Domains.")
     _check_domains(kind, "Domains", one.domains)
     _check_domains(kind, "DomainsRequireAdminConsent", one.domains_require_admin_consent)
-    connector = StorageConnector(
-        kind=StorageKind(kind),
-        domains=one.domains,
-        domains_require_admin_consent=one.domains_require_admin_consent,
-    )
+    connector = StorageConnector(kind=StorageKind(kind), domains=one.domains)
     # Clients hand back what they were told; another place than that is nothing they can choose.
     if one.resource_identifier not in (None, connector.resource_identifier(scope)):
         raise InvalidCombination(

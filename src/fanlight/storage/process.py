@@ -47,8 +47,10 @@ async def _serve_sessions(settings: Settings, stack: AsyncExitStack) -> None:
     doors = SessionDoors(settings.effective_run_dir, remote)
     doors.prepare()
     stack.push_async_callback(doors.close_all)
-    grants = Grants(settings.data_dir / "storage" / "drives")
-    drives = DriveDoors(settings.effective_run_dir, grants, providers_of(settings))
+    grants = Grants(settings.data_dir / "storage" / "drives", settings.data_dir / "storage" / "drives.key")
+    spool = settings.data_dir / "storage" / "spool"
+    drives = DriveDoors(settings.effective_run_dir, grants, providers_of(settings), spool)
+    drives.prepare()
     stack.push_async_callback(drives.close_all)
     allowed = {0, os.geteuid(), identity_of(settings, "api").uid}
     runner = await serve_rpc(make_rpc(doors, drives, remote, allowed), settings.effective_run_dir)

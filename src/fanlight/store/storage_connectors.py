@@ -12,7 +12,6 @@ def connectors_to_json(connectors: Sequence[StorageConnector]) -> list[dict[str,
         {
             "kind": connector.kind,
             "domains": list(connector.domains),
-            "domains_require_admin_consent": list(connector.domains_require_admin_consent),
         }
         for connector in connectors
     ] or None
@@ -23,7 +22,6 @@ def connectors_of_json(kept: Sequence[dict[str, Any]] | None) -> tuple[StorageCo
         StorageConnector(
             kind=StorageKind(one["kind"]),
             domains=tuple(one["domains"]),
-            domains_require_admin_consent=tuple(one["domains_require_admin_consent"]),
         )
         for one in kept or ()
     )

@@ -37,11 +37,13 @@ class Drives:
 
 
 @pytest.fixture
-async def drives(rig: Rig, tmp_path: Any) -> AsyncIterator[Drives]:
-    (tmp_path / "drive").mkdir()
+async def drives(rig: Rig, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Drives]:
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "provider" / "authorities.pem"))
     run_dir = rig.settings.effective_run_dir
-    async with standing_in(tmp_path / "drive") as stand_in:
-        doors = DriveDoors(run_dir, Grants(tmp_path / "grants"), {StorageKind.GOOGLE_DRIVE: stand_in.provider})
+    async with standing_in(tmp_path / "provider") as stand_in:
+        grants = Grants(tmp_path / "grants", tmp_path / "drives.key")
+        doors = DriveDoors(run_dir, grants, {StorageKind.GOOGLE_DRIVE: stand_in.provider}, tmp_path / "spool")
+        doors.prepare()
         async with serving_home(
             run_dir, rig.settings.data_dir, routes=lambda app: add_drive_routes(app, doors, Consents(doors))
         ):

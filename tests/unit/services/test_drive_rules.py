@@ -1,5 +1,7 @@
 """Stacks with users' own drives: with a client of the provider only, and never before a multi-session fleet."""
 
+from dataclasses import replace
+
 import pytest
 from service_rig import HERE, Rig, new_fleet
 
@@ -13,9 +15,7 @@ from fanlight.services.stacks import NewStack, StackChange, StackService
 from fanlight.services.storage_connectors import WantedConnector
 from fanlight.supervisor import environment_for, roles
 
-ONE_DRIVE = WantedConnector(
-    connector_type="ONE_DRIVE", domains=("example.org",), domains_require_admin_consent=("example.org",)
-)
+ONE_DRIVE = WantedConnector(connector_type="ONE_DRIVE", domains=("example.org",))
 GOOGLE_DRIVE = WantedConnector(connector_type="GOOGLE_DRIVE", domains=("example.org",))
 WOKEN: list[tuple[str, str]] = []
 
@@ -37,14 +37,19 @@ async def test_a_drive_is_taken_when_there_is_a_client_and_refused_by_the_name_o
     stacks: StackService,
 ) -> None:
     made = await stacks.create(HERE, NewStack(name="design", storage_connectors=(ONE_DRIVE,)))
-    kept = StorageConnector(
-        kind=StorageKind.ONE_DRIVE, domains=("example.org",), domains_require_admin_consent=("example.org",)
-    )
+    kept = StorageConnector(kind=StorageKind.ONE_DRIVE, domains=("example.org",))
     assert made.storage_connectors == (kept,)
     ((described,), _) = await stacks.describe(HERE)
     assert described.storage_connectors == (kept,)
     with pytest.raises(NotSupported, match="--google-drive-client-id"):
         await stacks.update(HERE, "design", StackChange(storage_connectors=(GOOGLE_DRIVE,)))
+
+    with pytest.raises(NotSupported, match=r"DomainsRequireAdminConsent .* directory"):
+        await stacks.update(
+            HERE,
+            "design",
+            StackChange(storage_connectors=(replace(ONE_DRIVE, domains_require_admin_consent=("example.org",)),)),
+        )
 
     WOKEN.clear()
     await stacks.update(HERE, "design", StackChange(deletes_storage_connectors=True))
@@ -75,11 +80,16 @@ def test_the_secret_of_a_client_goes_to_the_storage_process_alone() -> None:
         google_drive_client_secret="hidden-1",
         one_drive_client_id="microsoft-1",
         one_drive_client_secret="hidden-2",
+        drives_proxy_url="http://me:hidden-3@proxy.example:3128",
     )
     for role in roles(settings):
         told = environment_for(settings, role, Credentials("AKIA", "secret"))
         assert told["FANLIGHT_GOOGLE_DRIVE_CLIENT_ID"] == "google-1"
         hidden = {name for name, value in told.items() if "hidden" in value}
-        expected = {"FANLIGHT_GOOGLE_DRIVE_CLIENT_SECRET", "FANLIGHT_ONE_DRIVE_CLIENT_SECRET"}
+        expected = {
+            "FANLIGHT_GOOGLE_DRIVE_CLIENT_SECRET",
+            "FANLIGHT_ONE_DRIVE_CLIENT_SECRET",
+            "FANLIGHT_DRIVES_PROXY_URL",
+        }
         assert hidden == (expected if role == "storage" else set())
     assert "hidden" not in repr(settings)

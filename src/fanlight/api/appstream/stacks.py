@@ -33,6 +33,7 @@ from fanlight.services.storage_connectors import WantedConnector
 # Refused after the rules between members: who is refused for one of these has asked correctly.
 _LIMITS = {
     "StorageConnectors": "GOOGLE_DRIVE and ONE_DRIVE are refused unless the operator has configured an OAuth client of the provider, and beside multi-session fleets. A ResourceIdentifier other than the one that is returned is refused.",
+    "StorageConnectors.DomainsRequireAdminConsent": "refused: who must consent is decided in the organisation's own directory.",
     "StorageConnectorAuthentication": "FORCE_REAUTHENTICATION is refused: a drive stays connected until its user disconnects it.",
     "ContentRedirection": "Enabled true is refused: links open in the session.",
     "AgentAccessConfig": "there is no access for agents yet.",
@@ -41,7 +42,6 @@ _LIMITS = {
 }
 _WITHOUT_EFFECT = {
     "AccessEndpoints.EndpointType": "STREAMING is the only kind there is.",
-    "StorageConnectors.DomainsRequireAdminConsent": "whether an administrator must consent is decided in the organisation's own directory.",
 }
 
 
@@ -211,7 +211,6 @@ def to_wire(stack: Stack, errors: tuple[StackError, ...]) -> types.Stack:
                 connector_type=types.StorageConnectorType(connector.kind),
                 resource_identifier=connector.resource_identifier(stack.scope),
                 domains=connector.domains or None,
-                domains_require_admin_consent=connector.domains_require_admin_consent or None,
             )
             for connector in stack.storage_connectors
         ),

@@ -49,8 +49,8 @@ class _Handlers:
         return web.json_response({"kind": kind, "account": account})
 
     async def disconnect(self, request: web.Request) -> web.StreamResponse:
-        self._consents.disconnect(request.match_info["session_id"], _kind(request))
-        return web.json_response({})
+        is_revoked = await self._consents.disconnect(request.match_info["session_id"], _kind(request))
+        return web.json_response({"is_revoked": is_revoked})
 
 
 def _kind(request: web.Request) -> StorageKind:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from fanlight.domain.user_storage import StorageDoor, StorageKind
 from fanlight.storage.drives.doors import Drive, DriveDoors, is_among
-from fanlight.storage.drives.oauth import GrantEnded, ProviderAway, authorization_url, granted
+from fanlight.storage.drives.oauth import GrantEnded, ProviderAway, authorization_url, granted, revoked
 
 log = logging.getLogger(__name__)
 
@@ -81,12 +81,15 @@ class Consents:
         log.info("a user connected a drive", extra={"streaming_session_id": door.session_id, "kind": kind})
         return kind, grant.account
 
-    def disconnect(self, session_id: str, kind: StorageKind) -> None:
-        """Forget the leave, in all sessions of this user. Raises ConsentRefused, OSError."""
+    async def disconnect(self, session_id: str, kind: StorageKind) -> bool:
+        """Forget the leave, in all sessions of this user; return whether the provider forgot it too. Raises ConsentRefused, OSError."""
         door = self._drive(session_id, kind).door
         self._begun.pop(door.door_id, None)
+        grant, provider = self._doors.grants.read(door), self._doors.providers.get(kind)
         self._doors.grants.remove(door)
         self._doors.look_anew(door)
+        log.info("a user disconnected a drive", extra={"streaming_session_id": door.session_id, "kind": kind})
+        return grant is not None and provider is not None and await revoked(provider, grant)
 
     def _drive(self, session_id: str, kind: StorageKind) -> Drive:
         for drive in self._doors.of(session_id):

@@ -35,10 +35,11 @@ function driveRow({ kind, state, account }, look) {
     CONNECTING: "Being connected …",
     AWAY: `Connected as ${account}, and cannot be reached at the moment. It is tried again.`,
     NOT_CONNECTED: `Not connected. Until you connect it, nothing can be saved in ${where}.`,
+    ENDED: `${name} takes the leave that you gave no more. Connect it again: until then nothing can be saved in ${where}.`,
     NO_CLIENT: "Your administrator has not set this drive up.",
   };
   const act = account
-    ? h("button", { type: "button", onclick: () => disconnect(kind, look) }, `Disconnect ${name}`)
+    ? h("button", { type: "button", onclick: () => disconnect(kind, name, look) }, `Disconnect ${name}`)
     : h("button.primary", { type: "button", onclick: () => connect(kind) }, `Connect your ${name}`);
   return h("section.drive", { "aria-label": name }, h("h3", {}, name), h("p", {}, words[state] ?? ""), state !== "NO_CLIENT" && act);
 }
@@ -55,9 +56,10 @@ async function connect(kind) {
   }
 }
 
-async function disconnect(kind, look) {
+async function disconnect(kind, name, look) {
   try {
-    await call("POST", `drives/${kind}/disconnect`);
+    const { is_revoked: isRevoked } = await call("POST", `drives/${kind}/disconnect`);
+    if (!isRevoked) toast(`Disconnected here. Your account at ${name} still lists this application; you can remove it there.`);
   } catch (error) {
     toast(error.message, "warning");
   }
