@@ -36,6 +36,8 @@ while True:
         connection.close()
 """
 
+LISTENS = f"import socket; socket.create_connection(('127.0.0.1', {SECOND_PORT}), timeout=10)"
+
 TRY = """
 import json, socket, sys
 def reach(host, port):
@@ -167,9 +169,12 @@ async def launch(rig: IncusRig, specs: Sequence[InstanceSpec]) -> dict[str, Obse
         for spec in specs:
             if spec.has_internet_access or spec.subnet_ids:
                 command = ["/bin/python3", "-c", ANSWER]
-                async with rig.client() as client:  # not waited for: it listens until the instance goes
+                async with rig.client() as client:  # it listens until the instance goes
                     body = {"command": command, "interactive": False, "wait-for-websocket": False}
                     await client.send("POST", f"instances/{spec.instance_id}/exec", body)
+                async with asyncio.timeout(60):
+                    while not (await rig.python_in(spec.instance_id, LISTENS)).is_success:
+                        await asyncio.sleep(0.1)
         return {one.instance_id: one for one in await driver.observe()}
     finally:
         await driver.close()

@@ -147,9 +147,9 @@ async def everything(settings: Settings) -> set[str]:
     async with IncusClient(settings.incus_socket, "default") as client:
         kinds = ("projects", "storage-pools", "networks", "network-acls", "instances", "images", "profiles")
         found = {path for kind in kinds for path in await client.get(kind)}
-    # Other tests may make and remove their own at the same time; all have names like ours.
+    # Other tests make and remove their own at the same time; all have names like ours.
     own = settings.incus_project
-    return {path for path in found if own in path or not path.rpartition("/")[2].startswith("flt")}
+    return {path for path in found if own in path or not path.rpartition("/")[2].startswith(("fl", "fanlight-tests"))}
 
 
 async def launch_two(rig: IncusRig) -> None:
