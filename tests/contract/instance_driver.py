@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 
+from e2e.installation import PATIENCE_IN_SECONDS
 from fanlight.agentwire import AGENT_SOCKET_NAME, MAX_LINE_BYTES
 from fanlight.agentwire.messages import Status, decode
 from fanlight.domain.errors import ImageMissing, InstanceMissing
@@ -32,7 +33,7 @@ MakeDriver = Callable[[], Awaitable[InstanceDriver]]
 
 async def eventually(probe: Callable[[], Awaitable[Any]], *, within: float, what: str) -> Any:
     """Return the first truthy answer of `probe`. Fails with `what` when there is none in time."""
-    deadline = asyncio.get_running_loop().time() + within
+    deadline = asyncio.get_running_loop().time() + max(within, PATIENCE_IN_SECONDS)
     while True:
         if answer := await probe():
             return answer

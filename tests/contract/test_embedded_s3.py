@@ -11,7 +11,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
-from botocore.exceptions import ClientError, EndpointConnectionError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from e2e.installation import free_port
 from fanlight.config import Settings
@@ -48,10 +48,10 @@ async def answering(endpoint: str, key: KeyPair = OPERATOR) -> Any:
         aws_secret_access_key=key.secret_access_key,
         config=Config(retries={"total_max_attempts": 1}),
     )
-    for _ in range(200):
+    for _ in range(1200):
         try:
             await asyncio.to_thread(client.list_buckets)
-        except (EndpointConnectionError, ConnectionError):
+        except BotoCoreError:  # it does not listen yet, or no more
             await asyncio.sleep(0.05)
         except ClientError:
             break

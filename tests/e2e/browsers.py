@@ -13,7 +13,7 @@ from typing import Any
 from PIL import Image, ImageOps
 from playwright.sync_api import Browser, BrowserContext, Frame, Page, Playwright, sync_playwright
 
-from e2e.installation import wait_for
+from e2e.installation import PATIENCE_IN_SECONDS, wait_for
 from e2e.sounds import EAR_SCRIPT
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -143,7 +143,7 @@ class Visitor:
     def wait_for_text(self, text: str, timeout: float = 20.0) -> str:
         """Wait until `text` can be read on the screen, in pixels alone."""
         seen = ""
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + max(timeout, PATIENCE_IN_SECONDS)
         while time.monotonic() < deadline:
             seen = self.read()
             if _plain(text) in _plain(seen):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from databases import lay_database
+from e2e.installation import PATIENCE_IN_SECONDS
 from fanlight.domain.file_systems import SharedDirectory
 from fanlight.domain.fleets import Fleet, FleetState
 from fanlight.domain.images import Image, Visibility
@@ -176,7 +177,7 @@ class System:
 
 
 async def until(probe: Callable[[], Awaitable[Any]], *, within: float, what: str) -> Any:
-    deadline = asyncio.get_running_loop().time() + within
+    deadline = asyncio.get_running_loop().time() + max(within, PATIENCE_IN_SECONDS)
     while True:
         if answer := await probe():
             return answer

@@ -216,7 +216,7 @@ def test_the_longest_duration_is_told_before_it_is_over_and_leads_to_the_stacks_
         feedback.wait_for()
         assert feedback.get_attribute("href") == FEEDBACK
         assert re.search(r"You are taken to intranet\.example\.org in \d+.s", person.words())
-        person.page.wait_for_url(AFTER, timeout=15_000)
+        person.page.wait_for_url(AFTER, timeout=60_000)
         assert [headers.get("referer") for headers in visited] == [None]
     story.is_gone(session)
 

@@ -68,7 +68,7 @@ def test_the_page_the_instance_and_s3_show_the_same_files(  # noqa: PLR0917 - fi
     sent.write_bytes(b"sent by a browser\n" * 100_000)
     instances.run(instance_id, "ls", HOME, as_user=True)  # from now on the instance believes that the folder is empty
     panel.get_by_label("Files to upload").set_input_files(sent)
-    panel.locator(".upload .words", has_text="Saved").wait_for(timeout=20_000)
+    panel.locator(".upload .words", has_text="Saved").wait_for(timeout=60_000)
     stored = s3.get_object(Bucket=BUCKET, Key=f"{PREFIX}from the page.txt")["Body"].read()
     assert stored == sent.read_bytes()
     wait_for(
@@ -120,7 +120,7 @@ def manage_temporary_files(page: Page, instances: Instances, instance_id: str, t
     with page.expect_file_chooser() as choosing:
         panel.get_by_role("button", name="Upload").click()
     choosing.value.set_files(sent)
-    panel.get_by_role("row", name="File sent.txt, 4 bytes").wait_for(timeout=20_000)
+    panel.get_by_role("row", name="File sent.txt, 4 bytes").wait_for(timeout=60_000)
     panel.get_by_role("button", name="New folder").click()
     page.get_by_label("Name").fill("from the page")
     page.get_by_role("button", name="Make folder").click()

@@ -114,7 +114,7 @@ def test_a_session_streams_inside_the_page_of_a_listed_site_and_of_no_other(
             timeout=10,
             what="the session page in the frame",
         )
-        session.wait_for_selector("body[data-stream=streaming]", timeout=30_000)
+        session.wait_for_selector("body[data-stream=streaming]", timeout=60_000)
         ada.wait_for_text("File")
         ada.click_stream()
         ada.type("typed into a frame")

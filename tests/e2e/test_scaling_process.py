@@ -9,6 +9,8 @@ from urllib.request import Request, urlopen
 import pytest
 from installation import Installation
 
+from e2e.installation import PATIENCE_IN_SECONDS
+
 TARGET = {
     "ServiceNamespace": "appstream",
     "ResourceId": "fleet/scaled",
@@ -17,7 +19,7 @@ TARGET = {
 
 
 def until(probe: Callable[[], Any], what: str, within: float = 20.0) -> Any:
-    deadline = time.monotonic() + within
+    deadline = time.monotonic() + max(within, PATIENCE_IN_SECONDS)
     while True:
         if answer := probe():
             return answer

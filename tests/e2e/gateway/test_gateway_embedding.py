@@ -227,7 +227,7 @@ async def test_a_listed_page_shows_the_stream_and_its_end(
     ):
         control.catalog = a_catalog(redirect_url="https://bye.example.net/after")
         inside = page.frame_locator("iframe")
-        await inside.locator("body[data-state=stream][data-stream=streaming]").wait_for(timeout=15_000)
+        await inside.locator("body[data-state=stream][data-stream=streaming]").wait_for(timeout=60_000)
         frame = session_frame(page)
         assert frame is not None
         assert "signature" not in frame.url

@@ -75,7 +75,7 @@ async def choose(panel: Locator, name: str, action: str) -> None:
 
 
 async def saved(panel: Locator, name: str) -> None:
-    await expect(panel.locator(".upload", has_text=name).locator(".words")).to_contain_text("Saved", timeout=20_000)
+    await expect(panel.locator(".upload", has_text=name).locator(".words")).to_contain_text("Saved", timeout=60_000)
 
 
 async def test_a_folder_is_made_filled_fetched_renamed_and_removed(
@@ -147,7 +147,7 @@ async def test_an_upload_goes_on_where_the_network_cut_it(
     await page.route("**/api/home/uploads/**offset=16777216**", cut)
     await drop(page, panel, ("large.bin", "0123456789abcdef", 1024 * 1024 + 1))  # two pieces, and a rest
     words = panel.locator(".upload .words")
-    await expect(words).to_have_text("No connection. It goes on by itself.", timeout=20_000)
+    await expect(words).to_have_text("No connection. It goes on by itself.", timeout=60_000)
     await keep(page, "home-upload-cut")
     await page.unroute("**/api/home/uploads/**offset=16777216**")
     is_cut = False
