@@ -12,7 +12,7 @@ import pytest
 from fanlight.agent import folder_mounts
 from fanlight.agent.accounts import Seat
 from fanlight.agent.folder_mounts import make_placeholder, mounted_at, opened
-from fanlight.agent.rclone import FolderPlace, RcloneControl, does_door_answer, mount_program, unsent_in
+from fanlight.agent.rclone import FolderPlace, RcloneControl, ask_door, mount_program, unsent_in
 from fanlight.agent.unix_http import ask
 from fanlight.agentwire.messages import StorageMount
 

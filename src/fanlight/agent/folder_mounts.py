@@ -15,8 +15,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from fanlight.agent.gate.ledger import Room
+from fanlight.agent.gate.serving import begin
 from fanlight.agent.system import MNT_DETACH, MS_NODEV, MS_NOSUID, mount
 
+# In the environment: "LIMIT USED" in bytes of a folder that has a quota, and where its gate hears how that changes.
+ROOM, NEWS = "FANLIGHT_FOLDER_ROOM", "FANLIGHT_FOLDER_NEWS"
 FILE_SYSTEM = "fuse.fanlight"
 NOTE = "NOT CONNECTED.txt"
 NOTE_TEXT = """This folder is not connected to your files at the moment.
@@ -40,8 +44,12 @@ def main() -> None:
             mount(FILE_SYSTEM, f"/proc/self/fd/{place}", MS_NOSUID | MS_NODEV, options, source=kind)
     except OSError:
         mount(FILE_SYSTEM, hidden, MS_NOSUID | MS_NODEV, options, source=kind)
+    given = device
+    if room := os.environ.get(ROOM):
+        limit, used = room.split()
+        given = begin(device, Room(limit=int(limit), used=int(used)), Path(os.environ[NEWS]))
     with socket.socket(fileno=int(os.environ["_FUSE_COMMFD"])) as rclone:
-        rclone.sendmsg([b"\0"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [device]))])
+        rclone.sendmsg([b"\0"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [given]))])
 
 
 @contextlib.contextmanager

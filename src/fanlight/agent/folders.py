@@ -15,12 +15,14 @@ from collections.abc import Callable
 
 from fanlight.agent.bookmarks import add_bookmark
 from fanlight.agent.folder_mounts import make_placeholder, mounted_at
+from fanlight.agent.gate.ledger import Room
+from fanlight.agent.gate.serving import GateNews
 from fanlight.agent.processes import Processes
 from fanlight.agent.rclone import (
     FolderPlace,
     RcloneControl,
     Unsent,
-    does_door_answer,
+    ask_door,
     mount_program,
     unmount_program,
     unsent_in,
@@ -59,6 +61,7 @@ class Folder:
     def __init__(self, place: FolderPlace, processes: Processes, *, on_change: Callable[[], None]) -> None:
         self._place, self._processes, self._on_change = place, processes, on_change
         self._control = RcloneControl(place.control_socket)
+        self._gate = GateNews(place.gate)
         self._state, self._detail = MOUNTING, ""
         self._unsent: tuple[int, int] = (0, 0)
         self._woken = asyncio.Event()
@@ -114,18 +117,20 @@ class Folder:
     # ── The life of it ────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _live(self) -> None:
-        pause = FIRST_PAUSE_IN_SECONDS
+        pause, room = FIRST_PAUSE_IN_SECONDS, None
         while True:
             self._count(unsent_in(self._place.cache))
             if self._is_ending and not self._unsent[0]:
                 return
-            if not self._unsent[0] and not await does_door_answer(self._place):
-                self._tell(OFFLINE, NO_DOOR)
-                await self._pause(DOOR_RETRY_IN_SECONDS)
-                continue
+            if not self._unsent[0]:
+                room = await ask_door(self._place)
+                if room is None:
+                    self._tell(OFFLINE, NO_DOOR)
+                    await self._pause(DOOR_RETRY_IN_SECONDS)
+                    continue
             began_at = time.monotonic()
             try:
-                await self._serve()
+                await self._serve(room)
             except OSError as error:
                 log.warning("a folder cannot be mounted", extra={"kind": self._place.mount.kind, "why": str(error)})
             if not self._is_ending:
@@ -137,7 +142,7 @@ class Folder:
             await self._pause(pause)
             pause = min(pause * 2, LONGEST_PAUSE_IN_SECONDS)
 
-    async def _serve(self) -> None:
+    async def _serve(self, room: Room | None) -> None:
         """Start rclone and watch it until it has ended, by itself or because there is nothing left to do. Raises OSError.
 
         On a cache with something unsent it only sends: rclone shows files that it did not write itself as empty then.
@@ -147,7 +152,7 @@ class Folder:
         self._listing, self._has_listed = None, False
         ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         pid = self._processes.start(
-            mount_program(self._place, is_shown=self._is_shown), lambda status: _note(ended, status)
+            mount_program(self._place, room, is_shown=self._is_shown), lambda status: _note(ended, status)
         )
         ended.add_done_callback(lambda _: self._woken.set())
         try:
@@ -187,6 +192,7 @@ class Folder:
     async def _look(self, pid: int) -> bool:
         """Learn how it stands and do what is due; return whether everything has arrived."""
         places = mounted_at(self._place.mount.kind, pid)
+        self._gate.mark()
         try:
             unsent = await self._control.unsent()
         except OSError:
@@ -195,7 +201,10 @@ class Folder:
         if self._is_only_sending and not unsent:
             return True
         has_failed = any(one.tries > 0 for one in unsent)
-        is_open = await does_door_answer(self._place)
+        room = await ask_door(self._place)
+        is_open = room is not None
+        if room is not None:
+            self._gate.look(room, unsent_files=self._unsent[0], unsent=self._unsent[1])
         with contextlib.suppress(OSError):
             await self._hurry(unsent, is_open=is_open, has_failed=has_failed)
             if not places:

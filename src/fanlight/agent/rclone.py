@@ -7,6 +7,7 @@ environment, which root alone can read.
 
 import json
 import os
+import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from fanlight.agent.accounts import Seat
+from fanlight.agent.folder_mounts import NEWS, ROOM
+from fanlight.agent.gate.ledger import Room
 from fanlight.agent.processes import Program
 from fanlight.agent.session_scripts import ROOT
 from fanlight.agent.unix_http import ask
@@ -34,6 +37,9 @@ TRANSFERS = 8  # at a time: an endpoint may answer late. Each takes some 20 MB o
 LISTING_IN_MINUTES = 10
 SMALLEST_CACHE, KEPT_FREE = 256 << 20, 256 << 20
 DOOR_LIMIT_IN_SECONDS, _LIMIT_IN_SECONDS = 5.0, 10.0
+_ROOM_WISH = b"""<?xml version="1.0" encoding="UTF-8"?>
+<D:propfind xmlns:D="DAV:"><D:prop><D:quota-available-bytes/><D:quota-used-bytes/></D:prop></D:propfind>"""
+_AVAILABLE, _USED = re.compile(rb"quota-available-bytes>(\d+)<"), re.compile(rb"quota-used-bytes>(\d+)<")
 _NOW = -1_000_000.0  # an expiry that is long over
 
 
@@ -52,6 +58,11 @@ class FolderPlace:
     @property
     def control_socket(self) -> Path:
         return self.directory / "rc.sock"
+
+    @property
+    def gate(self) -> Path:
+        """Where a gate hears how much room there is."""
+        return self.directory / "gate.sock"
 
     @property
     def hidden(self) -> Path:
@@ -86,8 +97,11 @@ class Unsent:
     is_due: bool
 
 
-def mount_program(place: FolderPlace, *, is_shown: bool) -> Program:
-    """Return the program whose life is the life of the mount; one that is not shown only sends what is in the cache."""
+def mount_program(place: FolderPlace, room: Room | None, *, is_shown: bool) -> Program:
+    """Return the program whose life is the life of the mount; one that is not shown only sends what is in the cache.
+
+    What is shown and has a limit has a gate before it, which keeps it.
+    """
     user = place.seat.user
     disk = os.statvfs(place.cache)
     cache_size = max(SMALLEST_CACHE, disk.f_bavail * disk.f_frsize // 2)
@@ -120,6 +134,8 @@ def mount_program(place: FolderPlace, *, is_shown: bool) -> Program:
     }
     if is_shown:
         environment["FANLIGHT_FOLDER_PATH"] = str(place.files_directory / place.mount.folder)
+        if room is not None and room.limit is not None:
+            environment |= {ROOM: f"{room.limit} {room.used}", NEWS: str(place.gate)}
     return _program(place, arguments, environment)
 
 
@@ -198,14 +214,23 @@ class RcloneControl:
             raise OSError(f"rclone's answer to {command} is not understood") from error
 
 
-async def does_door_answer(place: FolderPlace) -> bool:
-    """Whether it does, and has a bucket behind it that can be used."""
-    headers = {"Authorization": place.authorization, "Depth": "0", DOOR_CHECK: "1"}
+async def ask_door(place: FolderPlace) -> Room | None:
+    """Return how much room there is, or None when it does not answer or has no bucket behind it that can be used."""
+    headers = {"Authorization": place.authorization, "Depth": "0", DOOR_CHECK: "1", "Content-Type": "application/xml"}
     try:
-        answer = await ask(place.door, "PROPFIND", "/", headers=headers, limit_in_seconds=DOOR_LIMIT_IN_SECONDS)
+        answer = await ask(
+            place.door, "PROPFIND", "/", headers=headers, body=_ROOM_WISH, limit_in_seconds=DOOR_LIMIT_IN_SECONDS
+        )
     except OSError:
-        return False
-    return answer.status == HTTPStatus.MULTI_STATUS
+        return None
+    return _room_in(answer.body) if answer.status == HTTPStatus.MULTI_STATUS else None
+
+
+def _room_in(answer: bytes) -> Room:
+    available, used = _AVAILABLE.search(answer), _USED.search(answer)
+    if available is None or used is None:
+        return Room(limit=None, used=0)
+    return Room(limit=int(available[1]) + int(used[1]), used=int(used[1]))
 
 
 def unsent_in(cache: Path) -> tuple[int, int]:
