@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -334,12 +335,101 @@ async def test_bucket_that_cannot_be_used_leaves_what_was_seen_in_sight(rig: Rig
     await rig.end()
 
 
-async def test_quota_that_is_used_up_is_told(rig: Rig) -> None:
-    await rig.doors.open(replace(DOOR, quota_in_bytes=1000))
+def _save(name: str, size: int, *, how: str = "wb", what: str = "x") -> str:
+    return f"with open('HomeFolder/{name}', '{how}') as file: file.write(b'{what}' * {size})"
+
+
+async def _fits(rig: Rig, name: str, size: int) -> None:
+    """Return when it was saved. While somebody is asking for the room, what was just removed may still count."""
+    async with asyncio.timeout(60):
+        while said := await rig.as_user(_save(name, size)):
+            assert "quota" in said
+            await asyncio.sleep(0.1)
+
+
+async def _with_quota(rig: Rig, size: int) -> None:
+    await rig.doors.open(replace(DOOR, quota_in_bytes=size))
     rig.folder.begin()
     await rig.until(lambda: rig.folder.report.state == MOUNTED)
-    await rig.as_user("open('HomeFolder/x', 'wb').write(b'x' * 2000)")
-    await rig.until(lambda: "quota" in rig.folder.report.detail)
+
+
+async def test_a_write_that_does_not_fit_is_refused_and_what_fits_is_sent(rig: Rig) -> None:
+    (rig.stored / "old").write_bytes(b"x" * 400_000)
+    await _with_quota(rig, 1_000_000)
+    too_much = await rig.as_user(_save("x", 600_001))
+    assert "[Errno 122] Disk quota exceeded" in too_much
+    assert await rig.as_user("import os; print(os.stat('HomeFolder/x').st_size < 600_001)") == "True"
+    await _fits(rig, "x", 600_000)
+    assert "quota" in await rig.as_user(_save("y", 1))
+    assert "quota" in await rig.as_user("import os; os.truncate('HomeFolder/y', 1)")
+    assert "quota" in await rig.as_user(_save("old", 1, how="ab"))
+    assert await rig.as_user(_save("old", 400_000, how="r+b", what="y")) == "", "in its own place"
+    assert await rig.as_user(_save("old", 400_000, what="z")) == "", "and anew"
+    await rig.until(lambda: (rig.stored / "old").read_bytes() == b"z" * 400_000, seconds=60)
+    assert rig.folder.report.state == MOUNTED
+    assert await rig.as_user("import os; os.remove('HomeFolder/old')") == ""
+    await _fits(rig, "y", 400_000)
+    await rig.end()
+    assert sorted((path.name, path.stat().st_size) for path in rig.stored.iterdir()) == [("x", 600_000), ("y", 400_000)]
+
+
+async def test_what_others_store_and_remove_counts(rig: Rig) -> None:
+    await _with_quota(rig, 1_000_000)
+    free = "import os; s = os.statvfs('HomeFolder'); print(s.f_bavail * s.f_frsize)"
+    assert int(await rig.as_user(free)) > 900_000
+    await rig.doors.close(DOOR.session_id)  # what is measured is good for a while
+    (rig.stored / "theirs").write_bytes(b"x" * 900_000)
+    await rig.doors.open(replace(DOOR, quota_in_bytes=1_000_000))
+    async with asyncio.timeout(60):
+        while int(await rig.as_user(free)) > 100_000:
+            await asyncio.sleep(0.1)
+    assert "quota" in await rig.as_user(_save("x", 200_000))
+    await rig.doors.close(DOOR.session_id)
+    (rig.stored / "theirs").unlink()
+    assert "quota" in await rig.as_user(_save("x", 200_000)), "as it was known last"
+    await rig.doors.open(replace(DOOR, quota_in_bytes=1_000_000))
+    await _fits(rig, "x", 200_000)
+    await rig.end()
+    assert (rig.stored / "x").stat().st_size == 200_000
+
+
+async def test_a_gate_that_dies_takes_nothing_with_it(rig: Rig) -> None:
+    await _with_quota(rig, 1_000_000)
+    await rig.as_user(_save("x", 1000))
+    os.kill(_gate_of(rig), signal.SIGKILL)
+    await rig.until(lambda: len(rig.processes.running) > 1)
+    await rig.until((rig.stored / "x").exists)
+    await rig.until(lambda: rig.folder.report.state == MOUNTED)
+    assert "quota" in await rig.as_user(_save("y", 999_001))
+    await rig.end()
+    assert (rig.stored / "x").read_bytes() == b"x" * 1000
+
+
+async def test_without_a_quota_there_is_no_gate(rig: Rig) -> None:
+    await rig.mounted()
+    assert not rig.place.gate.exists()
+    await rig.end()
+
+
+def _gate_of(rig: Rig) -> int:
+    """Return the process that has the gate's socket."""
+    [inode] = [
+        line.split()[6] for line in Path("/proc/net/unix").read_text().splitlines() if str(rig.place.gate) in line
+    ]
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        with contextlib.suppress(OSError):
+            if str(link.readlink()) == f"socket:[{inode}]":
+                return int(link.parts[2])
+    raise AssertionError("there is no gate")
+
+
+async def test_quota_that_another_used_up_is_told(rig: Rig) -> None:
+    await _with_quota(rig, 1000)
+    await rig.doors.close(DOOR.session_id)
+    assert await rig.as_user(_save("x", 600)) == ""
+    (rig.stored / "theirs").write_bytes(b"x" * 600)
+    await rig.doors.open(replace(DOOR, quota_in_bytes=1000))
+    await rig.until(lambda: "quota" in rig.folder.report.detail, seconds=60)
     assert (rig.folder.report.state, rig.folder.report.unsent_files) == (OFFLINE, 1)
     await rig.as_user("import os; os.remove('HomeFolder/x')")
     await rig.until(lambda: rig.folder.report.state == MOUNTED)

@@ -11,7 +11,8 @@ import pytest
 
 from fanlight.agent import folder_mounts
 from fanlight.agent.accounts import Seat
-from fanlight.agent.folder_mounts import make_placeholder, mounted_at, opened
+from fanlight.agent.folder_mounts import ROOM, make_placeholder, mounted_at, opened
+from fanlight.agent.gate.ledger import Room
 from fanlight.agent.rclone import FolderPlace, RcloneControl, ask_door, mount_program, unsent_in
 from fanlight.agent.unix_http import ask
 from fanlight.agentwire.messages import StorageMount
@@ -43,7 +44,7 @@ async def serving(answer: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
 
 
 def test_rclone_gets_its_secret_in_its_environment_alone_and_the_files_are_the_users(place: FolderPlace) -> None:
-    program = mount_program(place, is_shown=True)
+    program = mount_program(place, None, is_shown=True)
     assert program.account.uid == 0
     command = " ".join(program.arguments)
     assert "the secret" not in command
@@ -57,12 +58,35 @@ def test_rclone_gets_its_secret_in_its_environment_alone_and_the_files_are_the_u
 
 
 def test_small_files_are_sent_without_a_pause_between_two_requests(place: FolderPlace) -> None:
-    command = " ".join(mount_program(place, is_shown=True).arguments)
+    command = " ".join(mount_program(place, None, is_shown=True).arguments)
     assert "--webdav-pacer-min-sleep 0s" in command, "rclone would send no more than fifty files a second"
 
 
 def test_what_only_sends_has_no_place_in_the_users_sight(place: FolderPlace) -> None:
-    assert "FANLIGHT_FOLDER_PATH" not in mount_program(place, is_shown=False).environment
+    assert "FANLIGHT_FOLDER_PATH" not in mount_program(place, None, is_shown=False).environment
+
+
+def test_what_has_a_limit_and_is_shown_has_a_gate(place: FolderPlace) -> None:
+    limited, unlimited = Room(limit=1000, used=30), Room(limit=None, used=0)
+    assert mount_program(place, limited, is_shown=True).environment[ROOM] == "1000 30"
+    assert ROOM not in mount_program(place, limited, is_shown=False).environment
+    assert ROOM not in mount_program(place, unlimited, is_shown=True).environment
+
+
+@pytest.mark.parametrize(
+    ("said", "room"),
+    [
+        ("<D:quota-available-bytes>70</D:quota-available-bytes><D:quota-used-bytes>30</D:quota-used-bytes>", (100, 30)),
+        ("<D:quota-available-bytes></D:quota-available-bytes><D:quota-used-bytes/>", (None, 0)),
+        ("<D:quota-available-bytes>-3</D:quota-available-bytes><D:quota-used-bytes>x</D:quota-used-bytes>", (None, 0)),
+    ],
+)
+async def test_door_tells_how_much_room_there_is(
+    monkeypatch: pytest.MonkeyPatch, place: FolderPlace, said: str, room: tuple[int | None, int]
+) -> None:
+    async with serving(f"HTTP/1.0 207 x\r\n\r\n{said}".encode()) as (path, _):
+        monkeypatch.setattr(FolderPlace, "door", path)
+        assert await ask_door(place) == Room(limit=room[0], used=room[1])
 
 
 def test_cache_tells_what_has_not_arrived(place: FolderPlace) -> None:
@@ -112,8 +136,8 @@ async def test_door_answers_when_it_lists_its_uppermost_directory(
 ) -> None:
     async with serving(f"HTTP/1.0 {status} x\r\n\r\n".encode()) as (path, _):
         monkeypatch.setattr(FolderPlace, "door", path)
-        assert await does_door_answer(place) is is_open
-    assert not await does_door_answer(place), "nobody listens any more"
+        assert (await ask_door(place) is not None) is is_open
+    assert await ask_door(place) is None, "nobody listens any more"
 
 
 def test_mounts_are_found_wherever_their_user_has_moved_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -201,10 +201,7 @@ class Folder:
         if self._is_only_sending and not unsent:
             return True
         has_failed = any(one.tries > 0 for one in unsent)
-        room = await ask_door(self._place)
-        is_open = room is not None
-        if room is not None:
-            self._gate.look(room, unsent_files=self._unsent[0], unsent=self._unsent[1])
+        is_open = await self._is_door_open()
         with contextlib.suppress(OSError):
             await self._hurry(unsent, is_open=is_open, has_failed=has_failed)
             if not places:
@@ -224,6 +221,12 @@ class Folder:
             if is_open and not has_failed:
                 await self._look_anew()
         return not unsent
+
+    async def _is_door_open(self) -> bool:
+        room = await ask_door(self._place)
+        if room is not None:
+            self._gate.look(room, unsent_files=self._unsent[0], unsent=self._unsent[1])
+        return room is not None
 
     async def _is_read(self) -> bool:
         """Whether the folder was listed once. Until then a door that goes away leaves nothing of it in sight."""

@@ -33,7 +33,6 @@ WRITE_BACK_IN_SECONDS = 1
 TRANSFERS = 8  # at a time: an endpoint may answer late. Each takes some 20 MB of the host's memory for a large file
 # How long a listing is good when nobody says otherwise. The agent has rclone forget sooner, but only while the door
 # answers: what was seen stays in sight for a while when it does not.
-# How much room there is, is asked anew that seldom as well.
 LISTING_IN_MINUTES = 10
 SMALLEST_CACHE, KEPT_FREE = 256 << 20, 256 << 20
 DOOR_LIMIT_IN_SECONDS, _LIMIT_IN_SECONDS = 5.0, 10.0

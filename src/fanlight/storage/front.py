@@ -96,6 +96,8 @@ class Front:
                 return await self._put(request, headers)
             if request.method == "PROPFIND":
                 return await self._find(request, headers)
+            if request.method in ("DELETE", "MOVE"):
+                return await self._pass_and_count_off(request, headers)
             return await self._pass(request, headers)
         except StorageUnusable as error:
             log.warning("users' files cannot be reached", extra={"why": str(error)})
@@ -108,8 +110,9 @@ class Front:
             return await self._list(request, headers)
         if CHECK in request.headers and not await self._is_usable():
             return web.Response(status=HTTPStatus.BAD_GATEWAY)  # asked all the time: no word of it here
-        if _asks_for_room(request) and (left := await self._usage.left()) is not None:
-            return _room((self._usage.quota_in_bytes or 0) - left, max(left, 0))
+        if _asks_for_room(request) and self._usage.quota_in_bytes is not None:
+            used = await self._usage.used_as_known()
+            return _room(used, max(0, self._usage.quota_in_bytes - used))
         return await self._pass(request, headers)
 
     async def _is_usable(self) -> bool:
@@ -142,9 +145,31 @@ class Front:
         size = request.content_length
         if size is None:
             return web.Response(status=HTTPStatus.LENGTH_REQUIRED)
-        if not await self._usage.has_room_for(size, await self._size_of(_target_of(request))):
+        replaced = await self._size_of(_target_of(request))
+        if not await self._usage.has_room_for(size, replaced):
             return web.Response(status=HTTPStatus.INSUFFICIENT_STORAGE, text="The storage quota is used up.\n")
-        return await self._pass(request, headers)
+        counted_at, has_arrived = self._usage.measured_at, False
+        try:
+            response = await self._pass(request, headers)
+            has_arrived = response.status < HTTPStatus.BAD_REQUEST
+            return response
+        finally:
+            if not has_arrived:
+                self._usage.removed(size - replaced)
+            if self._usage.measured_at != counted_at:  # with a part of it, or without it
+                self._usage.forget()
+
+    async def _pass_and_count_off(self, request: web.Request, headers: Mapping[str, str]) -> web.StreamResponse:
+        """Count what goes: a file that is removed, or that another one takes the place of."""
+        gone = _destination_of(request) if request.method == "MOVE" else _target_of(request)
+        is_folder = gone.endswith("/")
+        size = 0 if is_folder else await self._size_of(gone)
+        response = await self._pass(request, headers)
+        if response.status < HTTPStatus.BAD_REQUEST:
+            self._usage.removed(size)
+            if is_folder and request.method == "DELETE":
+                self._usage.forget()
+        return response
 
     async def _size_of(self, target: str) -> int:
         if self._usage.quota_in_bytes is None:

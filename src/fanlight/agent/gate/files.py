@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 Name = tuple[int, bytes]  # of the directory, and in it
-MANY = 20_000  # what goes beyond that is forgotten, but for what is open: a removed file's room is seen at the next look
+MANY = (
+    20_000  # what goes beyond that is forgotten, but for what is open: a removed file's room is seen at the next look
+)
 
 
 @dataclass(slots=True)
@@ -23,9 +25,13 @@ class File:
 
 
 class Files:
-    """By the numbers that rclone gave them, and by their names."""
+    """By the numbers that rclone gave them, and by their names.
+
+    `in_work`: by how much those were changed that were open at the mark, or were opened since.
+    """
 
     def __init__(self) -> None:
+        self.in_work = 0
         self._files: dict[int, File] = {}
         self._named: dict[Name, int] = {}
         self._changed: dict[int, File] = {}
@@ -53,11 +59,16 @@ class Files:
         """It has that size now; return by how much it has become larger."""
         if file.is_gone:
             return 0
+        self._disturb(file)
         if file.stored is None:
             file.stored = file.size
             self._changed[node] = file
         grown, file.size = size - file.size, size
         return grown
+
+    def open(self, file: File) -> None:
+        self._disturb(file)
+        file.opens += 1
 
     def remove(self, name: Name) -> int:
         """There is nothing of this name any more; return how large it was."""
@@ -91,25 +102,25 @@ class Files:
         if file.lookups <= 0 and not file.opens:
             self._drop(node, file)
 
-    def mark(self) -> int:
-        """Keep how it stands; return by how much what is open was changed."""
-        in_work = 0
+    def mark(self) -> None:
+        """Keep how it stands."""
+        self.in_work = 0
         for file in self._changed.values():
+            file.marked = file.size
             if file.opens:
-                in_work += file.size - (file.stored or 0)
-            file.marked = None if file.opens else file.size
-        return in_work
+                self._disturb(file)
 
     def settle(self) -> None:
-        """What was closed at the mark has arrived as it was then."""
+        """What was closed at the mark and was left alone since has arrived."""
         for node, file in list(self._changed.items()):
-            if file.marked is None:
-                continue
-            if file.size == file.marked:
-                file.stored = None
+            if file.marked is not None:
+                file.stored = file.marked = None
                 del self._changed[node]
-            else:
-                file.stored = file.marked
+
+    def _disturb(self, file: File) -> None:
+        """Whether it waits to be sent, is being sent, or has arrived, cannot be known for a while: rclone begins anew."""
+        if file.marked is not None:
+            self.in_work += file.marked - (file.stored or 0)
             file.marked = None
 
     def _name(self, node: int, file: File, name: Name) -> None:

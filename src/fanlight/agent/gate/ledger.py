@@ -20,7 +20,8 @@ class Ledger:
     def __init__(self, room: Room) -> None:
         self.limit = room.limit
         self._base, self._since_base = room.used, 0
-        self._seen, self._unsent, self._since_look, self._freed = room.used, 0, 0, 0
+        self._seen, self._unsent, self._since_look = room.used, 0, 0
+        self._freed = self._removed = 0  # of what was changed since the look; what was removed is in both
         self._mark: tuple[int, int, int] | None = None
 
     @property
@@ -35,25 +36,35 @@ class Ledger:
         return (self.limit or 0) - self.used
 
     def change(self, size: int) -> None:
-        """Something here has become larger, or smaller, by so many bytes."""
+        """A file here has become larger, or smaller, by so many bytes."""
         self._since_base += size
         self._since_look += size
-        if size < 0:
-            self._freed -= size
+        self._freed += max(0, -size)
 
-    def mark(self, in_work: int) -> None:
-        """Somebody begins to ask how it stands. `in_work`: by how much the files changed that are not closed yet."""
-        self._mark = in_work, self._since_look, self._freed
+    def remove(self, size: int) -> None:
+        """A file of that size is gone."""
+        self.change(-size)
+        self._removed += size
 
-    def look(self, room: Room, *, unsent: int, is_quiet: bool) -> None:
-        """This is the answer to what was asked at the mark. `is_quiet`: of what was closed then everything had arrived."""
+    def mark(self) -> None:
+        """Somebody begins to ask how it stands."""
+        self._mark = self._since_look, self._freed, self._removed
+
+    def look(self, room: Room, *, in_work: int, unsent: int, is_quiet: bool) -> None:
+        """This is the answer to what was asked at the mark.
+
+        `in_work`: by how much the files were changed that were not closed then, or were opened again since. `unsent`:
+        the size of those that were closed and have not arrived. `is_quiet`: there are none.
+        """
         self.limit = room.limit
         if self._mark is None:
             return
-        in_work, since_look, freed = self._mark
+        since_look, freed, removed = self._mark
         self._mark = None
         self._seen, self._unsent = room.used, unsent
-        self._since_look = self._since_look - since_look + in_work
+        # What was removed since the mark, the door knew perhaps, perhaps not: at the next look it does.
+        self._since_look += self._removed - removed - since_look + in_work
         self._freed -= freed
+        self._removed -= removed
         if is_quiet:
             self._base, self._since_base = self._seen, self._since_look

@@ -68,10 +68,11 @@ class Rules:
         }
 
     def mark(self) -> None:
-        self.ledger.mark(self.files.mark())
+        self.ledger.mark()
+        self.files.mark()
 
     def look(self, room: Room, *, unsent: int, is_quiet: bool) -> None:
-        self.ledger.look(room, unsent=unsent, is_quiet=is_quiet)
+        self.ledger.look(room, in_work=self.files.in_work, unsent=unsent, is_quiet=is_quiet)
         if is_quiet:
             self.files.settle()
 
@@ -119,7 +120,7 @@ class Rules:
 
         def note(answer: Message) -> None:
             if (file := self._learn(entry_in(answer), name)) is not None:
-                file.opens += 1
+                self.files.open(file)
 
         self._await(head, note)
 
@@ -145,7 +146,7 @@ class Rules:
             return
 
         def note(_: Message) -> None:
-            file.opens += 1
+            self.files.open(file)
             if is_emptied:
                 self._change(head.node, file, 0)
 
@@ -210,12 +211,12 @@ class Rules:
 
     def _unlink(self, head: Head, message: Message) -> None:
         name = head.node, name_in(message, HEADER_IN)
-        self._await(head, lambda _: self.ledger.change(-self.files.remove(name)))
+        self._await(head, lambda _: self.ledger.remove(self.files.remove(name)))
 
     def _rename(self, head: Head, message: Message) -> None:
         old, new = two_names_in(message, HEADER_IN + 8)
         to = u64_at(message, HEADER_IN), new
-        self._await(head, lambda _: self.ledger.change(-self.files.rename((head.node, old), to)))
+        self._await(head, lambda _: self.ledger.remove(self.files.rename((head.node, old), to)))
 
     def _rename_with_flags(self, head: Head, message: Message) -> None:
         old, new = two_names_in(message, HEADER_IN + 16)
@@ -226,7 +227,7 @@ class Rules:
             self.files.forget_name(to)
 
         def rename(_: Message) -> None:
-            self.ledger.change(-self.files.rename(was, to))
+            self.ledger.remove(self.files.rename(was, to))
 
         self._await(head, exchange if u32_at(message, HEADER_IN + 8) & EXCHANGE else rename)
 

@@ -11,11 +11,14 @@ import select
 import socket
 import sys
 import traceback
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fanlight.agent.gate.ledger import Room
 from fanlight.agent.gate.rules import Rules
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # A write of 128 KiB with what stands before it; the kernel refuses to be read with less than the largest it may say.
 LARGEST_MESSAGE = 1 << 18
@@ -46,7 +49,7 @@ def begin(device: int, room: Room, news: Path) -> int:
             os.dup2(log, output)
         _keep_only(device, ours.fileno(), ear.fileno())
         Gate(device, ours, ear, Rules(room)).run()
-    except Exception:
+    except Exception:  # noqa: BLE001 - nobody else would say it
         traceback.print_exc()
     finally:
         os._exit(0)
@@ -62,7 +65,7 @@ class Gate:
         self._held: memoryview | None = None  # what rclone has not taken yet; nothing more is read meanwhile
         self._poll = select.poll()
         os.set_blocking(device, False)
-        rclone.setblocking(False)
+        rclone.setblocking(False)  # noqa: FBT003 - the standard library's signature
         self._poll.register(device, select.POLLIN)
         self._poll.register(rclone, select.POLLIN)
         self._poll.register(ear, select.POLLIN)
@@ -165,9 +168,9 @@ class GateNews:
         self._send(b"%b %b %d %d %d" % (LOOK, limit.encode(), room.used, unsent_files, unsent))
 
     def _send(self, what: bytes) -> None:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as voice:
-            with contextlib.suppress(OSError):  # there is none, or it hears the next one
-                voice.sendto(what, self._path)
+        voice = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        with voice, contextlib.suppress(OSError):  # there is none, or it hears the next one
+            voice.sendto(what, self._path)
 
 
 def _keep_only(*descriptors: int) -> None:
