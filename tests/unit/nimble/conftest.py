@@ -1,6 +1,7 @@
 """The listener with Nimble Studio's services over a real SQLite file, and who settles what they are asked."""
 
-from collections.abc import AsyncIterator
+import tempfile
+from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -35,9 +36,19 @@ def writes_per_second() -> float:
 
 
 @pytest.fixture
-async def nimble(models: Path, tmp_path: Path, quotas: str, writes_per_second: float) -> AsyncIterator[Nimble]:
+def database() -> Iterator[Path]:
+    """Where the database is to be: in memory where that can be, for no test here asks what a disk keeps and each write waits for it."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(prefix="fl-", dir=memory if memory.is_dir() else None) as directory:
+        yield Path(directory) / "fanlight.db"
+
+
+@pytest.fixture
+async def nimble(
+    models: Path, tmp_path: Path, database: Path, quotas: str, writes_per_second: float
+) -> AsyncIterator[Nimble]:
     clock, portal, woken = Clock(), ["http://localhost:8080"], set[str]()
-    async with open_store(lay_database(tmp_path / "fanlight.db")) as store:
+    async with open_store(lay_database(database)) as store:
         services = AppStreamServices.build(
             transactions=store.transactions,
             clock=clock,

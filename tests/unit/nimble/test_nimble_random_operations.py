@@ -1,10 +1,12 @@
-"""Random sequences over studios and what stands in them, each step foretold: the code that answers, and every state after it.
+"""Random sequences over studios, what stands in them, their members and what they accepted, each step foretold: the code that
+answers, and every state after it.
 
 The oracle is a few lines over the states of a dictionary; it knows nothing of tokens, units of work or SQL. A sequence that
 fails is printed and comes again with its seed.
 """
 
 import json
+import os
 import random
 from collections.abc import Mapping
 from typing import Any
@@ -17,16 +19,25 @@ from fanlight.api.protocol.errors import WireError
 from fanlight.api.protocol.operations import REST
 from fanlight.api.protocol.rest_json import RestRequest
 from fanlight.domain.access_keys import Caller
-from nimble_rig import KEY, NEW_STUDIO, Nimble, new_profile
+from fanlight.domain.images import Image, Visibility
+from fanlight.domain.nimble.streaming_images import provided_id
+from fanlight.domain.places import Scope
+from nimble_rig import EULAS, KEY, NEW_STUDIO, Nimble, new_profile
 
-SEEDS = range(200)
-STEPS = 15
+# A tenth of what AppStream's has: as many for each kind of resource.
+SEEDS = range(int(os.environ.get("FANLIGHT_RANDOM_SEQUENCES", "400")) // 10)
+STEPS = 20
 CALLER = Caller(KEY.access_key_id, KEY.account_id, "us-east-1", "r-1")
 USABLE = {"READY", "UPDATE_IN_PROGRESS", "UPDATE_FAILED", "DELETE_FAILED"}
 CHANGEABLE = {"READY", "UPDATE_FAILED", "DELETE_FAILED"}
 ABSENT = {"DELETED", "CREATE_FAILED"}
 NAMES = {"studio": "Studio", "component": "StudioComponent", "profile": "LaunchProfile"}
 IDS = {"studio": "studioId", "component": "studioComponentId", "profile": "launchProfileId"}
+PERSONAS = {"studio": "ADMINISTRATOR", "profile": "USER"}
+PRINCIPALS = ("ada", "bob")
+EULA_IDS = [eula.eula_id for eula in EULAS[:3]]
+IMAGE_ID = "0123456789abcdef0123456789abcdef"
+STREAMABLE, MISSING = provided_id(IMAGE_ID), "missing"
 
 
 class World:
@@ -41,6 +52,10 @@ class World:
         self.kinds: dict[str, str] = {}
         self.studio_of: dict[str, str] = {}
         self.components_of: dict[str, str] = {}  # launch profile → its component
+        self.images_of: dict[str, str] = {}  # launch profile → its streaming image
+        self.members: dict[str, set[str]] = {}  # of a studio or launch profile
+        self.accepted: dict[str, dict[str, str]] = {}  # studio → EULA → acceptance
+        self.names: dict[str, str] = {}  # of studios
         self.directories: set[str] = set()
         self.story: list[str] = []
 
@@ -100,7 +115,8 @@ class World:
     async def make_profile(self) -> None:
         if (component := self.some("component")) is None or (studio := self.some("studio")) is None:
             return
-        answer = await self.call("CreateLaunchProfile", new_profile(component, "nothing"), studioId=studio)
+        image = self.random.choice([STREAMABLE, STREAMABLE, MISSING])
+        answer = await self.call("CreateLaunchProfile", new_profile(component, image), studioId=studio)
         expected = self.entry_to(studio)
         if expected is None and self.studio_of[component] != studio:
             expected = "ResourceNotFoundException"
@@ -111,10 +127,48 @@ class World:
             return
         profile_id = answer["launchProfile"]["launchProfileId"]
         self.add("profile", profile_id, studio)
-        self.components_of[profile_id] = component
+        self.components_of[profile_id], self.images_of[profile_id] = component, image
+
+    async def put_member(self) -> None:
+        if (one := self.some(*PERSONAS)) is None:
+            return
+        member = {"principalId": self.random.choice(PRINCIPALS), "persona": PERSONAS[self.kinds[one]]}
+        body = {"identityStoreId": "d-1", "members": [member]}
+        answer = await self.call(f"Put{self.noun_of_members(one)}Members", body, **self.labels(one))
+        if self.kinds[one] == "studio":
+            expected = self.entry_to(one)
+        else:
+            expected = "ResourceNotFoundException" if self.states[one] in ABSENT else None
+        assert answer == (expected or {})
+        if expected is None:
+            self.members[one].add(member["principalId"])
+
+    async def remove_member(self) -> None:
+        if (one := self.some(*PERSONAS)) is None:
+            return
+        principal = self.random.choice(PRINCIPALS)
+        operation = f"Delete{self.noun_of_members(one)}Member"
+        answer = await self.call(operation, **self.labels(one), principalId=principal)
+        assert answer == ({} if principal in self.members[one] else "ResourceNotFoundException")
+        self.members[one].discard(principal)
+
+    async def accept(self) -> None:
+        if (studio := self.some("studio")) is None:
+            return
+        wanted = self.random.sample([*EULA_IDS, "unknown"], self.random.randint(0, 2))
+        answer = await self.call("AcceptEulas", {"eulaIds": wanted}, studioId=studio)
+        expected = "ValidationException" if not wanted else self.entry_to(studio)
+        if expected is None and "unknown" in wanted:
+            expected = "ResourceNotFoundException"
+        if expected is not None:
+            assert answer == expected
+            return
+        for one in answer["eulaAcceptances"]:
+            assert self.accepted[studio].setdefault(one["eulaId"], one["eulaAcceptanceId"]) == one["eulaAcceptanceId"]
+        assert set(wanted) <= set(self.accepted[studio])
 
     async def update(self) -> None:
-        if (one := self.some("studio", "component")) is None:
+        if (one := self.some(*NAMES)) is None:
             return
         body = {"displayName": "n"} if self.kinds[one] == "studio" else {"name": "n"}
         answer = await self.call(f"Update{NAMES[self.kinds[one]]}", body, **self.labels(one))
@@ -124,7 +178,7 @@ class World:
             assert answer == "ConflictException"
 
     async def delete(self) -> None:
-        if (one := self.some("studio", "component", "profile")) is None:
+        if (one := self.some(*NAMES)) is None:
             return
         answer = await self.call(f"Delete{NAMES[self.kinds[one]]}", **self.labels(one))
         if self.states[one] in ("DELETE_IN_PROGRESS", "DELETED"):
@@ -140,21 +194,36 @@ class World:
             (shown,) = answer.values()
             assert shown["state"] == state, one
             self.story.pop()
+        for one, members in self.members.items():
+            answer = await self.call(f"List{self.noun_of_members(one)}Members", **self.labels(one))
+            assert {member["principalId"] for member in answer["members"]} == members, one
+        for studio, accepted in self.accepted.items():
+            answer = await self.call("ListEulaAcceptances", studioId=studio)
+            shown = {each["eulaId"]: each["eulaAcceptanceId"] for each in answer["eulaAcceptances"]}
+            assert shown == accepted, studio
 
     async def settle(self) -> None:
         """Settle one after the other, in the order of the oracle: what is deleted frees what it used."""
         for one in [one for one, state in self.states.items() if state.endswith("_IN_PROGRESS")]:
             self.states[one] = self.end_of(one)
+            if self.states[one] == "DELETED":
+                self.members.get(one, set()).clear()
+                self.accepted.get(one, {}).clear()
             await self.nimble.settle_one(one)
         self.story.append("settled")
 
     # ── The oracle ────────────────────────────────────────────────────────────────────────────────────────────────
 
-    names: dict[str, str]
-
     def add(self, kind: str, resource_id: str, studio: str) -> None:
         self.states[resource_id], self.kinds[resource_id] = "CREATE_IN_PROGRESS", kind
         self.studio_of[resource_id] = studio
+        if kind in PERSONAS:
+            self.members[resource_id] = set()
+        if kind == "studio":
+            self.accepted[resource_id] = {}
+
+    def noun_of_members(self, one: str) -> str:
+        return NAMES[self.kinds[one]]
 
     def entry_to(self, studio: str) -> str | None:
         """Return the code that answers to a creation in a studio, None when it is let in."""
@@ -179,7 +248,7 @@ class World:
             ]
             return "DELETE_FAILED" if kind == "studio" and inside else "DELETED"
         if kind == "profile":
-            return "CREATE_FAILED"  # its image does not exist
+            return "READY" if self.images_of[one] == STREAMABLE else "CREATE_FAILED"
         settled = USABLE | {"DELETE_IN_PROGRESS"}
         rivals = [
             other
@@ -189,16 +258,31 @@ class World:
         return "CREATE_FAILED" if one in self.directories and rivals else "READY"
 
 
+async def add_image(nimble: Nimble) -> None:
+    """Add the image that everybody may stream."""
+    async with nimble.store.transactions.begin(write=True) as work:
+        await work.images.add(
+            Image(
+                image_id=IMAGE_ID, scope=Scope("", ""), name="sample", store_ref="sample", visibility=Visibility.PUBLIC,
+                created_at=nimble.clock.now(),
+            )
+        )  # fmt: skip
+        await work.commit()
+
+
 @pytest.mark.parametrize("part", range(4))
 async def test_every_step_of_random_sequences_answers_as_foretold(nimble: Nimble, part: int) -> None:
+    await add_image(nimble)
     for seed in SEEDS[part::4]:
         world = World(nimble, seed)
-        world.names = {}
         steps = [
             world.make_studio,
             world.make_component,
             world.make_component,
             world.make_profile,
+            world.put_member,
+            world.remove_member,
+            world.accept,
             world.update,
             world.delete,
             world.settle,
