@@ -99,7 +99,8 @@ is signed for, or by the path. Where no source settles it, we chose:
 - Lists leave out what is DELETED unless `states` asks for it. An empty id is ValidationException.
 - A change of something that is `..._IN_PROGRESS` is ConflictException. UPDATE_FAILED and DELETE_FAILED become READY after 10
   minutes; DELETED and CREATE_FAILED vanish after `nimble_deleted_kept_in_seconds`.
-- `createdBy`, `updatedBy` and the owner of what nobody was named for are the id of the access key that called.
+- `createdBy`, `updatedBy` and the owner of what nobody was named for are the id of the access key that called, or of the member whose key
+  it is (`fanlight keys create --nimble-principal`): what he may do is told by memberships alone, as by the managed policies.
 """
 
 

@@ -46,6 +46,14 @@ def create(
         Path | None,
         typer.Option("--policy", help="File with an IAM JSON policy that limits the key.", show_default=False),
     ] = None,
+    nimble_principal: Annotated[
+        str | None,
+        typer.Option(
+            "--nimble-principal",
+            help="Member of Nimble studios whose key it is: it may do what he may there, and nothing else.",
+            show_default=False,
+        ),
+    ] = None,
     expires: Annotated[
         str | None,
         typer.Option("--expires", help="After 30m, 12h, 90d, 8w; or at 2027-01-31T18:00Z.", show_default=False),
@@ -59,7 +67,12 @@ def create(
         raise typer.BadParameter(f"{account_id!r} is not the number of an account: it has 12 digits.")
     rights = read_only_policy() if read_only else _read_policy(policy)
     ends = None if expires is None else _time(expires, _SystemClock().now())
-    key = _with_service(settings, lambda service: service.create(account_id, policy=rights, expires_at=ends))
+    person = nimble_principal
+    if person is not None and not re.fullmatch(r"[!-~]{1,128}", person):
+        raise typer.BadParameter("--nimble-principal has 1 to 128 characters, without spaces.")
+    key = _with_service(
+        settings, lambda service: service.create(account_id, policy=rights, expires_at=ends, person=person)
+    )
     typer.echo(f"aws_access_key_id = {key.access_key_id}\naws_secret_access_key = {key.secret_access_key}")
 
 
@@ -104,6 +117,8 @@ def show_policy(
 
 
 def _rights(key: AccessKey) -> str:
+    if key.person is not None:
+        return f"as {key.person}"
     if key.policy is None:
         return "everything"
     return "read only" if key.policy == read_only_policy() else "a policy"

@@ -545,6 +545,7 @@ class StoreContentsContract:
             expires_at=NOW,
             created_at=NOW,
             policy=read_only_policy(),
+            person="ada",
         )
         async with store.transactions.begin(write=True) as work:
             await work.access_keys.add(passing)

@@ -19,6 +19,10 @@ Demands = Callable[[str, Any, Caller, Any], Awaitable[Sequence[Demand]]]
 """(operation, typed request, caller, services) → what must be allowed."""
 
 
+PersonMay = Callable[[str, Any, Caller, Any], Awaitable[bool]]
+"""(operation, typed request, caller, services) → whether the person whose key it is may do that."""
+
+
 def plain_demands(prefix: str) -> Demands:
     """Return what a service demands whose operations name no resources: the action alone."""
 
@@ -26,6 +30,11 @@ def plain_demands(prefix: str) -> Demands:
         return ((f"{prefix}:{operation}", NO_RESOURCE),)
 
     return demands
+
+
+async def nothing_for_people(operation: str, request: Any, caller: Caller, services: Any) -> bool:  # noqa: ARG001
+    """For services that know nobody by name."""
+    return False
 
 
 def refusal(policy: Policy, caller: Caller, demands: Iterable[Demand]) -> str | None:
@@ -40,3 +49,12 @@ def refusal(policy: Policy, caller: Caller, demands: Iterable[Demand]) -> str | 
             )
             return f"User: {caller.arn} is not authorized to perform: {action} on resource: {resource} {why}"
     return None
+
+
+def refusal_of_person(caller: Caller, demands: Iterable[Demand]) -> str:
+    """Return why the person whose key it is may not do this."""
+    action, resource = next(iter(demands))
+    return (
+        f"User: {caller.arn} is not authorized to perform: {action} on resource: {resource} because it is the key of "
+        f"{caller.person}, whose memberships of studios and launch profiles do not allow it"
+    )

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 
 from botocore.model import ServiceModel
 
-from fanlight.api.authorization import Demands
+from fanlight.api.authorization import Demands, PersonMay, nothing_for_people
 from fanlight.api.errors import COMMON_CODES, WireCodes
 from fanlight.api.protocol.errors import COMMON_STATUS, WireError
 from fanlight.api.protocol.operations import (
@@ -70,6 +70,7 @@ class AwsService(Generic[ServicesT]):
     registry: Registry[ServicesT]
     types: ModuleType
     demands: Demands  # what policies of keys must allow
+    person_may: PersonMay = nothing_for_people  # what keys of people may do
     namespace: str  # what full shape ids start with on the CBOR wire
     codes: WireCodes = field(default_factory=lambda: COMMON_CODES)
     modelled_status: int | None = None

@@ -9,7 +9,7 @@ import logging
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from fanlight.api.authorization import refusal
+from fanlight.api.authorization import refusal, refusal_of_person
 from fanlight.api.aws_services import AwsService
 from fanlight.api.errors import ALWAYS_ANSWERED, OUTAGES, wire_code
 from fanlight.api.kept import Revision, UntilChanged, unknown_revision
@@ -18,7 +18,6 @@ from fanlight.api.protocol.operations import Payload, Wire
 from fanlight.api.registry import NotBuilt, Operation
 from fanlight.domain.access_keys import Caller
 from fanlight.domain.errors import DomainError
-from fanlight.domain.policies import Policy
 
 log = logging.getLogger(__name__)
 ServicesT = TypeVar("ServicesT")
@@ -60,8 +59,8 @@ class Dispatcher(Generic[ServicesT]):
         if (not_built := self.service.registry.not_built.get(name)) is not None:
             raise self._refuse_unbuilt(not_built)
         operation = self.service.registry.built[name]
-        if caller.policy is not None:
-            await self._authorize(caller.policy, wire, operation, body, caller, outcome)
+        if caller.policy is not None or caller.person is not None:
+            await self._authorize(wire, operation, body, caller, outcome)
         if operation.is_pure_read and len(body) <= LARGEST_KEPT_REQUEST:
             key = (wire.NAME, name, caller.account_id, caller.region, body)
             outcome.request, answer = await self._answers.get(
@@ -71,20 +70,18 @@ class Dispatcher(Generic[ServicesT]):
             _, answer = await self._call(wire, operation, body, caller, outcome)
         return self._codecs[wire.NAME][name].seal(answer, caller.request_id)
 
-    async def _authorize(  # noqa: PLR0917 - private, called in one place
-        self,
-        policy: Policy,
-        wire: Wire,
-        operation: Operation[Any, ServicesT, Any],
-        body: Payload,
-        caller: Caller,
-        outcome: Outcome,
+    async def _authorize(
+        self, wire: Wire, operation: Operation[Any, ServicesT, Any], body: Payload, caller: Caller, outcome: Outcome
     ) -> None:
-        """Raise WireError (AccessDeniedException) unless the policy of the key allows what the request asks."""
+        """Raise WireError (AccessDeniedException) unless the policy of the key, and whose it is, allow what is asked."""
         request = outcome.request = self._codecs[wire.NAME][operation.name].read_request(body)
         demands = await self.service.demands(operation.name, request, caller, self._services)
-        if why := refusal(policy, caller, demands):
+        if caller.policy is not None and (why := refusal(caller.policy, caller, demands)):
             raise self.service.error("AccessDeniedException", why)
+        if caller.person is not None and not await self.service.person_may(
+            operation.name, request, caller, self._services
+        ):
+            raise self.service.error("AccessDeniedException", refusal_of_person(caller, demands))
 
     async def _call(
         self, wire: Wire, operation: Operation[Any, ServicesT, Any], body: Payload, caller: Caller, outcome: Outcome

@@ -220,6 +220,7 @@ class _Listener:
             exchange.request_id,
             exchange.source_address,
             verified.key.policy,
+            verified.key.person,
         )
 
     def _source_address(self, request: web.Request) -> str:

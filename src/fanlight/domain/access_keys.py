@@ -19,6 +19,8 @@ class AccessKey:
     created_at: datetime
     policy: Policy | None = None
     """What the key may do in its account; None: everything."""
+    person: str | None = None
+    """Whose it is, as members of Nimble studios are called: it may do what that member may, there alone. None: nobody's."""
 
     def __repr__(self) -> str:
         return f"AccessKey({self.access_key_id!r}, account_id={self.account_id!r})"
@@ -34,6 +36,12 @@ class Caller:
     request_id: str
     source_address: str = ""
     policy: Policy | None = None
+    person: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Who asked, as Nimble Studio shows it: the person whose key it is, else the key."""
+        return self.person or self.access_key_id
 
     @property
     def scope(self) -> Scope:

@@ -19,7 +19,12 @@ class AccessKeyService:
         self._transactions, self._clock = transactions, clock
 
     async def create(
-        self, account_id: str, *, policy: Policy | None = None, expires_at: datetime | None = None
+        self,
+        account_id: str,
+        *,
+        policy: Policy | None = None,
+        expires_at: datetime | None = None,
+        person: str | None = None,
     ) -> AccessKey:
         """Make a key with a random id and secret of the usual shapes. Raises InvalidCombination (expires in the past)."""
         if expires_at is not None and expires_at <= self._clock.now():
@@ -31,6 +36,7 @@ class AccessKeyService:
             created_at=self._clock.now(),
             policy=policy,
             expires_at=expires_at,
+            person=person,
         )
         async with self._transactions.begin(write=True) as work:
             await work.access_keys.add(key)

@@ -30,6 +30,7 @@ class SqlAccessKeys:
             "expires_at": key.expires_at,
             "created_at": key.created_at,
             "policy": None if key.policy is None else key.policy.document,
+            "person": key.person,
         }
         if await self._door.change(_INSERTS[self._door.dialect], row) == 0:
             raise AlreadyExists("access key", key.access_key_id)
@@ -55,4 +56,5 @@ def _from_row(row: AnyRow) -> AccessKey:
         created_at=row.created_at,
         # What cannot be read must not become a key that may do everything: the error ends the request.
         policy=None if row.policy is None else parse_policy(row.policy),
+        person=row.person,
     )

@@ -302,4 +302,5 @@ access_keys = Table(
     Column("expires_at", UtcDateTime),
     Column("created_at", UtcDateTime, nullable=False),
     Column("policy", LongText),
+    Column("person", String),
 )

@@ -17,7 +17,7 @@ def call_of(operation: str, request: Any, caller: Caller) -> Call:
     return Call(
         scope=caller.scope,
         operation=operation,
-        caller=caller.access_key_id,
+        caller=caller.name,
         fingerprint=hashlib.sha256(text.encode()).hexdigest(),
         token=token,
     )

@@ -1,4 +1,4 @@
-"""Which resources a request to Nimble Studio names, so that policies of access keys can speak of them."""
+"""Which resources a request to Nimble Studio names, so that policies of access keys, and memberships, can speak of them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,7 +6,9 @@ from typing import Any
 from fanlight.api.authorization import NO_RESOURCE, Demand
 from fanlight.domain.access_keys import Caller
 from fanlight.domain.nimble.identifiers import ResourceKind, arn_of
+from fanlight.domain.nimble.personas import Wish
 from fanlight.services import AppStreamServices
+from fanlight.services.nimble.personas import Named
 
 # Attribute of a request → what it names. The innermost resource is the one that something is done to.
 _NAMING = {
@@ -34,3 +36,19 @@ async def nimble_demands(
         if resource_id := getattr(request, member, None):
             return ((action, arn_of(caller.scope, kind, resource_id)),)
     return ((action, NO_RESOURCE),)
+
+
+async def person_may(operation: str, request: Any, caller: Caller, services: AppStreamServices) -> bool:
+    """Return whether the person whose key it is may have what the request asks for."""
+
+    def said(member: str) -> str | None:
+        return getattr(request, member, None)
+
+    wish = Wish(operation=operation, owned_by=said("owned_by"), principal_id=said("principal_id"))
+    named = Named(
+        studio_id=said("studio_id"),
+        launch_profile_id=said("launch_profile_id"),
+        session_id=said("session_id"),
+        backup_id=said("backup_id"),
+    )
+    return await services.nimble.personas.may(caller.scope, caller.person or "", wish, named)

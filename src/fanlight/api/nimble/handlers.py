@@ -12,7 +12,7 @@ from fanlight.api.nimble import (
     studios,
     tags,
 )
-from fanlight.api.nimble.demands import nimble_demands
+from fanlight.api.nimble.demands import nimble_demands, person_may
 from fanlight.api.nimble.errors import RESPELLED, WIRE_CODES, context_of
 from fanlight.api.registry import Registry
 from fanlight.api.spec.nimble_model import NIMBLE
@@ -37,6 +37,7 @@ def nimble_service() -> AwsService[AppStreamServices]:
         ),
         types=types,
         demands=nimble_demands,
+        person_may=person_may,
         namespace="com.amazonaws.nimble",
         codes=WIRE_CODES,
         respelled=RESPELLED,

@@ -13,6 +13,7 @@ from fanlight.services.nimble.eulas import EulaService
 from fanlight.services.nimble.ground import Ground
 from fanlight.services.nimble.launch_profiles import LaunchProfileService
 from fanlight.services.nimble.members import MemberService, check_profile, check_studio
+from fanlight.services.nimble.personas import PersonaService
 from fanlight.services.nimble.session_backups import SessionBackupService
 from fanlight.services.nimble.sessions import StudioSessionService
 from fanlight.services.nimble.streaming_images import StreamingImageService
@@ -38,6 +39,7 @@ class NimbleServices:
     streams: StreamService
     session_backups: SessionBackupService
     eulas: EulaService
+    personas: PersonaService
     tags: ResourceTags
 
     @classmethod
@@ -69,5 +71,6 @@ class NimbleServices:
             streams=StreamService(ground, urls),
             session_backups=SessionBackupService(ground),
             eulas=eula_service,
+            personas=PersonaService(transactions),
             tags=ResourceTags(transactions, check_taggable),
         )
