@@ -33,6 +33,7 @@ from fanlight.controlwire.messages import (
     to_json,
 )
 from fanlight.gateway.process import run_gateway
+from free_ports import free_port
 from gateway_guests import PictureGuest
 
 PAGE = {"X-Fanlight-Page": "1"}
@@ -43,12 +44,6 @@ ALL_FEATURES = (
     "FILE_DOWNLOAD",
     "PRINTING_TO_LOCAL_DEVICE",
 )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 ICON = b"\x89PNG\r\n\x1a\n" + b"rest"

@@ -13,10 +13,10 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from e2e.installation import free_port
 from fanlight.config import Settings
 from fanlight.storage.embedded_s3 import KeyPair, server_of
 from fanlight.storage.rclone import keep_serving
+from free_ports import free_port
 
 OPERATOR = KeyPair("AKIAOPERATOROPERATOR", 'a secret with a quote "')
 OWN = KeyPair("FANLIGHTSTORAGE00001", "another-secret")

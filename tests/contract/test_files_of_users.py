@@ -22,7 +22,6 @@ from botocore.exceptions import ClientError
 from moto.server import ThreadedMotoServer
 from yarl import URL
 
-from e2e.installation import free_port
 from fanlight.config import Settings
 from fanlight.domain.errors import StorageUnusable
 from fanlight.storage.buckets import Buckets
@@ -30,6 +29,7 @@ from fanlight.storage.embedded_s3 import KeyPair, server_of
 from fanlight.storage.files.app import SOCKET_NAME
 from fanlight.storage.rclone import keep_serving
 from fanlight.storage.sessions import on_s3
+from free_ports import free_port
 from home_rig import BUCKET, Home, serving_home
 
 KEY = KeyPair("FANLIGHTSTORAGE00001", "the-secret-of-storage")

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from e2e.installation import free_port
 from fanlight.config import Settings
 from fanlight.domain.errors import DriverUnavailable
 from fanlight.domain.objects import ObjectMissing, ObjectPlace, ObjectRefused
 from fanlight.drivers.s3 import PART_IN_BYTES, S3Objects
 from fanlight.storage.embedded_s3 import KeyPair, server_of
 from fanlight.storage.rclone import keep_serving
+from free_ports import free_port
 
 KEY = KeyPair("AKIAOPERATOROPERATOR", "a-secret")
 PLACE = ObjectPlace("archives", "000000000000/a name.tar")

@@ -16,7 +16,6 @@ import pytest_asyncio
 from moto.server import ThreadedMotoServer
 from yarl import URL
 
-from e2e.installation import free_port
 from fanlight.config import Settings
 from fanlight.domain.errors import StorageUnusable
 from fanlight.domain.user_storage import StorageDoor, StorageKind
@@ -25,6 +24,7 @@ from fanlight.storage.embedded_s3 import KeyPair, buckets_directory, server_of
 from fanlight.storage.front import USER
 from fanlight.storage.rclone import keep_serving
 from fanlight.storage.sessions import DIRECTORY, SessionDoors, on_s3, on_this_host
+from free_ports import free_port
 
 KEY = KeyPair("FANLIGHTSTORAGE00001", "the-secret-of-storage")
 BUCKET = "appstream2-36fb080bb8-us-east-1-000000000000"

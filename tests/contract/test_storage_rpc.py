@@ -14,7 +14,6 @@ import pytest
 import pytest_asyncio
 from moto.server import ThreadedMotoServer
 
-from e2e.installation import free_port
 from fanlight.domain.errors import StorageUnavailable, StorageUnusable
 from fanlight.domain.user_storage import RPC_SOCKET_NAME, StorageDoor, StorageKind, StorageUsage
 from fanlight.drivers.storage import StorageConnection
@@ -24,6 +23,7 @@ from fanlight.storage.embedded_s3 import KeyPair
 from fanlight.storage.front import USER
 from fanlight.storage.rpc import MalformedRequest, make_rpc, read_door, serve_rpc
 from fanlight.storage.sessions import DIRECTORY, Remote, SessionDoors, on_s3, on_this_host
+from free_ports import free_port
 
 BUCKET = "appstream2-36fb080bb8-us-east-1-000000000000"
 PREFIX = "user/custom/0123/"

@@ -13,7 +13,7 @@ from typing import Any
 from PIL import Image, ImageOps
 from playwright.sync_api import Browser, BrowserContext, Frame, Page, Playwright, sync_playwright
 
-from e2e.installation import PATIENCE_IN_SECONDS, wait_for
+from e2e.installation import wait_for
 from e2e.sounds import EAR_SCRIPT
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -125,8 +125,10 @@ class Visitor:
         return float(at) / 1000 - self.opened_at
 
     def click_stream(self, x: int = 640, y: int = 400) -> None:
-        """Click into the picture, as one does before typing."""
+        """Click into the picture, as one does before typing: nobody's first key follows within a few milliseconds."""
+        wait_for(lambda: self.state == "stream", what="the stream in sight")
         self.page.mouse.click(x, y)
+        self.page.wait_for_timeout(500)
 
     def type(self, text: str, *, delay_in_ms: int = 30) -> None:
         self.page.keyboard.type(text, delay=delay_in_ms)
@@ -140,16 +142,20 @@ class Visitor:
         """Return the text that is readable in the pixels of the page."""
         return read_pixels(self.screenshot())
 
-    def wait_for_text(self, text: str, timeout: float = 20.0) -> str:
+    def wait_for_text(self, text: str) -> str:
         """Wait until `text` can be read on the screen, in pixels alone."""
         seen = ""
-        deadline = time.monotonic() + max(timeout, PATIENCE_IN_SECONDS)
-        while time.monotonic() < deadline:
+
+        def is_there() -> bool:
+            nonlocal seen
             seen = self.read()
-            if _plain(text) in _plain(seen):
-                return seen
-            time.sleep(0.2)
-        raise AssertionError(f"{text!r} cannot be read on the screen within {timeout} s; there is: {seen[:800]!r}")
+            return _plain(text) in _plain(seen)
+
+        try:
+            wait_for(is_there, what=f"{text!r} on the screen", interval=0.2)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; there is: {seen[:800]!r}") from None
+        return seen
 
     def press_tool(self, action: str) -> None:
         """Press a button of the toolbar."""

@@ -14,8 +14,9 @@ from socket import create_connection
 from typing import Self
 from urllib.parse import unquote
 
-from e2e.installation import KEY_ID, SECRET, free_port, wait_for
+from e2e.installation import KEY_ID, SECRET, wait_for
 from fanlight.storage.rclone import PROGRAM
+from free_ports import free_port
 
 SKEWED = (
     b'<?xml version="1.0"?><Error><Code>RequestTimeTooSkewed</Code><Message>The difference between the request time '

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,15 +15,11 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
+from free_ports import free_port
+
 KEY_ID, SECRET = "AKIATESTTESTTESTTEST", "test-secret-that-is-no-secret"
 START_TIMEOUT_IN_SECONDS = 120.0
 PATIENCE_IN_SECONDS = 60.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_for(condition: Any, *, timeout: float = PATIENCE_IN_SECONDS, what: str, interval: float = 0.05) -> Any:

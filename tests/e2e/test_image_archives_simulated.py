@@ -15,13 +15,14 @@ import boto3
 import pytest
 import zstandard
 from botocore.exceptions import ClientError
-from installation import KEY_ID, SECRET, Installation, free_port, wait_for
+from installation import KEY_ID, SECRET, Installation, wait_for
 
 from archive_samples import ENTRY, PASSWD, directory, gzipped, member, oci, program, symlink, tar, usable
 from disk_samples import ext4, gpt, qcow2
 from fanlight.config import Settings
 from fanlight.storage.embedded_s3 import KeyPair, server_of
 from fanlight.storage.rclone import PROGRAM
+from free_ports import free_port
 
 pytestmark = pytest.mark.timeout(120)
 BUCKET, HOME = "fanlight-images", "000000000000/"

@@ -227,9 +227,8 @@ async def test_german_and_french_keys_type_the_right_characters(rig: IncusRig, t
         await viewer.type_text("\n")
         async with asyncio.timeout(60):
             while (said := await as_user(rig, made, "cat ~/typed")).output.strip() != typed:
+                assert not said.is_success or len(said.output.strip()) <= len(typed), said.output
                 await asyncio.sleep(0.2)
-                assert len(said.output.strip()) <= len(typed), said.output
-            assert said.output.strip() == typed
 
 
 async def test_end_stops_the_users_programs_also_those_that_do_not_want_to(rig: IncusRig) -> None:
@@ -274,7 +273,6 @@ async def test_sound_of_the_user_is_streamed(rig: IncusRig) -> None:
     async with in_session(rig, session()) as made, viewing(made.stream_socket) as viewer:
         await viewer.until_still()
         await viewer.send("START_AUDIO")
-        await asyncio.sleep(1.0)
         tone = "PULSE_SERVER=unix:/run/pulse/0/native timeout 120 pacat --format=s16le --rate=48000 --channels=2 /dev/urandom"
         playing = asyncio.create_task(as_user(rig, made, tone))
         async with asyncio.timeout(60):

@@ -16,7 +16,7 @@ from playwright.async_api import expect
 from fanlight.controlwire.messages import Refusal
 from gateway_guests import PictureGuest, serving_guest
 from gateway_pages import PHONE, link, state_becomes, streaming
-from gateway_rig import Rig, RunningGateway, SteerableControl, a_catalog, a_grant, serving_control, settings_for
+from gateway_rig import Rig, RunningGateway, SteerableControl, a_catalog, a_grant, serving_control, settings_for, until
 
 pytestmark = pytest.mark.browser
 
@@ -50,7 +50,7 @@ async def test_from_the_catalogue_to_the_stream_to_the_end(
     await page.get_by_role("button", name="Applications").click()
     await page.locator("#panels").get_by_role("button", name="Calculator").click()
     await expect(page.get_by_text("Starting Calculator…")).to_be_visible()
-    assert rig.control.launches == [("session-1", "calculator")]
+    await until(lambda: rig.control.launches == [("session-1", "calculator")])
 
     await page.get_by_role("button", name="End session").click()
     await expect(page.get_by_role("heading", name="End this session?")).to_be_visible()
