@@ -102,7 +102,7 @@ def write_model(directory: Path) -> Path:
 
 
 def nimble_client(url: str, key: AccessKey, models: Path, *, region: str = "us-east-1") -> Any:
-    return _session(models).client(
+    return model_session(models).client(
         "nimble",
         endpoint_url=url,
         config=Config(retries={"total_max_attempts": 1}),
@@ -114,7 +114,7 @@ def nimble_client(url: str, key: AccessKey, models: Path, *, region: str = "us-e
 
 
 @functools.cache
-def _session(models: Path) -> boto3.session.Session:
+def model_session(models: Path) -> boto3.session.Session:
     """Return one session for all clients: it reads the models once."""
     session = boto3.session.Session()
     session._loader.search_paths.append(str(models))

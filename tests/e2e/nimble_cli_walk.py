@@ -13,13 +13,14 @@ from awscli.clidriver import create_clidriver
 
 PATIENCE_IN_SECONDS = 60
 said = {}
+driver = create_clidriver()  # once: to make it takes longer than most commands
 
 
 def aws(*words, expect=0):
     """Run one command and return its answer, or what it complained of."""
     out, complaints = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(complaints):
-        code = create_clidriver().main(["nimble", *words, "--output", "json"])
+        code = driver.main(["nimble", *words, "--output", "json"])
     for stream in (out, complaints):
         stream.flush()
     printed, complained = out.buffer.getvalue().decode(), complaints.buffer.getvalue().decode()

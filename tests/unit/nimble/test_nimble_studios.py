@@ -1,6 +1,5 @@
 """Studios as their clients see them: all operations, all ways they end, waiters and tombstones."""
 
-import asyncio
 from datetime import timedelta
 from typing import Any
 
@@ -133,15 +132,6 @@ async def test_nothing_is_changed_while_a_change_is_in_progress(nimble: Nimble) 
         with pytest.raises(client.exceptions.ConflictException) as refused:
             await ask(change, studioId=studio_id)
         assert refused.value.response["context"] == {"resourceId": studio_id}
-
-
-async def test_a_hundred_identical_creates_with_one_token_make_one_studio(nimble: Nimble) -> None:
-    client = nimble.client()
-    made = await asyncio.gather(
-        *(ask(client.create_studio, **NEW_STUDIO, clientToken="t-1", tags={"a": "b"}) for _ in range(100))
-    )
-    assert len({answer["studio"]["studioId"] for answer in made}) == 1
-    assert len((await ask(client.list_studios))["studios"]) == 1
 
 
 async def test_a_token_that_comes_again_does_nothing_or_is_refused(studio: Studio) -> None:

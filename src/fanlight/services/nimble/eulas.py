@@ -54,9 +54,9 @@ class EulaService:
             raise InvalidCombination("eulaIds must name at least one EULA.")
         async with self._ground.transactions.begin(write=True) as work:
             await usable_studio(work, call.scope, studio_id)
-            await self._ground.client_tokens.recall(
-                work, call
-            )  # adding again changes nothing; another request is refused
+            if await self._ground.client_tokens.recall(work, call):
+                there = await work.nimble.acceptances.of_studio(call.scope, studio_id)
+                return [one for one in there if one.eula_id in eula_ids]
             accepted = [
                 await work.nimble.acceptances.add(
                     EulaAcceptance(

@@ -74,8 +74,9 @@ class MemberService:
         """Give a member the one persona that there is, which is what he has. Raises NotFound, NotAvailable, TokenReused."""
         async with self._ground.transactions.begin(write=True) as work:
             await self._check_owner(work, call.scope, studio_id, owner_id, True)  # noqa: FBT003
+            is_done = await self._ground.client_tokens.recall(work, call) is not None
             member = await _member(work, call.scope, owner_id, principal_id)
-            if await self._ground.client_tokens.recall(work, call) is None:
+            if not is_done:
                 await self._ground.client_tokens.remember(work, call, principal_id)
                 await work.commit()
         return member
