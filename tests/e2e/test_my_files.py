@@ -117,10 +117,13 @@ def manage_temporary_files(page: Page, instances: Instances, instance_id: str, t
 
     sent = tmp_path / "sent.txt"
     sent.write_bytes(b"sent")
-    with page.expect_file_chooser() as choosing:
-        panel.get_by_role("button", name="Upload").click()
-    choosing.value.set_files(sent)
+    panel.get_by_role("button", name="made", exact=True).click()
+    panel.get_by_role("row", name="Folder deep").wait_for()
+    panel.get_by_label("Files to upload").set_input_files(sent)
     panel.get_by_role("row", name="File sent.txt, 4 bytes").wait_for(timeout=60_000)
+    assert instances.run(instance_id, "mv", f"{FILES}/made/sent.txt", FILES, as_user=True).returncode == 0
+    panel.get_by_role("navigation").get_by_role("button", name="Temporary Files").click()
+    panel.get_by_role("row", name="File sent.txt, 4 bytes").wait_for()
     panel.get_by_role("button", name="New folder").click()
     page.get_by_label("Name").fill("from the page")
     page.get_by_role("button", name="Make folder").click()

@@ -12,6 +12,7 @@ import errno
 import json
 import logging
 import os
+import re
 import socket
 import socketserver
 import sys
@@ -22,6 +23,7 @@ from typing import Any
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from fanlight.agent.temporary_folder import MAX_ENTRIES, PIECE_IN_BYTES, Entry, Steps, TemporaryFolder, TooMuch
+from fanlight.agent.temporary_uploads import IsFolder, OtherFile, TemporaryUploads, TooLong, Wish, path_of
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +44,9 @@ _STATUS_OF = {
     errno.ENOSPC: 507,
     errno.EDQUOT: 507,
 }
-_NOT_ALLOWED, _TOO_MUCH, _BAD_PATH = 403, 413, 400
+_NOT_ALLOWED, _TOO_MUCH, _BAD_PATH, _OTHER_FILE, _TOO_LONG, _IS_FOLDER = 403, 413, 400, 412, 416, 422
+_UPLOAD_ID = re.compile(r"[A-Za-z0-9-]{8,64}")
+_NUMBER = re.compile(r"[0-9]{1,15}")
 
 
 class BadPath(Exception):
@@ -104,7 +108,12 @@ class _Request(BaseHTTPRequestHandler):
     timeout = SILENCE_IN_SECONDS
 
     def do_GET(self) -> None:
-        self._serve({"/folder": self._list, "/file": self._send_file, "/zip": self._send_zip})
+        self._serve(
+            {"/folder": self._list, "/file": self._send_file, "/zip": self._send_zip, "/uploads": self._list_uploads}
+        )
+
+    def do_PUT(self) -> None:
+        self._serve({"/uploads": self._receive})
 
     def do_POST(self) -> None:
         folder = self.server.folder
@@ -113,6 +122,7 @@ class _Request(BaseHTTPRequestHandler):
                 "/folder": lambda: self._change(lambda: folder.make_folder(self._steps(PATH))),
                 "/move": lambda: self._change(lambda: folder.move(self._steps(PATH), self._steps(TO))),
                 "/delete": lambda: self._change(lambda: folder.delete(self._steps(PATH))),
+                "/drop-upload": lambda: self._change(lambda: TemporaryUploads(folder).drop(self._upload_id())),
             }
         )
 
@@ -129,7 +139,7 @@ class _Request(BaseHTTPRequestHandler):
                 action()
         except (ConnectionError, TimeoutError):
             return
-        except (BadPath, TooMuch, OSError) as error:
+        except (BadPath, TooMuch, OtherFile, TooLong, IsFolder, OSError) as error:
             if not self._has_begun:  # or the answer ends here, too short for what it should be
                 self._say(_status_of(error))
 
@@ -155,6 +165,50 @@ class _Request(BaseHTTPRequestHandler):
 
         self.server.folder.write_zip(self._steps(PATH), write)
 
+    def _list_uploads(self) -> None:
+        found = TemporaryUploads(self.server.folder).unfinished()
+        body = json.dumps(
+            [
+                [one.upload_id, path_of(one.wish.steps), one.wish.size, one.received, one.wish.fingerprint]
+                for one in found
+            ]
+        ).encode()
+        self._say(200, len(body))
+        self.wfile.write(body)
+
+    def _receive(self) -> None:
+        wish = Wish(
+            self._steps(PATH),
+            self._number("X-Size"),
+            self.headers.get("X-Conflict", ""),
+            self.headers.get("X-Fingerprint", ""),
+        )
+        state, received = TemporaryUploads(self.server.folder).receive(
+            self._upload_id(), wish, self._number("X-Offset"), self._body()
+        )
+        body = json.dumps({"state": state, "received": received}).encode()
+        self._say(200, len(body))
+        self.wfile.write(body)
+
+    def _body(self) -> Iterator[bytes]:
+        """Yield what comes, also of a body that breaks off: it is gone on with."""
+        left = self._number("Content-Length")
+        while left and (piece := self.rfile.read1(min(PIECE_IN_BYTES, left))):
+            left -= len(piece)
+            yield piece
+
+    def _number(self, header: str) -> int:
+        text = self.headers.get(header, "")
+        if not _NUMBER.fullmatch(text):
+            raise BadPath
+        return int(text)
+
+    def _upload_id(self) -> str:
+        upload_id = self.headers.get("X-Upload-Id", "")
+        if not _UPLOAD_ID.fullmatch(upload_id):
+            raise BadPath
+        return str(upload_id)
+
     def _change(self, change: Callable[[], None]) -> None:
         change()
         self._say(200)
@@ -173,7 +227,9 @@ class _Request(BaseHTTPRequestHandler):
 def _status_of(error: Exception) -> int:
     if isinstance(error, OSError):
         return _NOT_ALLOWED if isinstance(error, PermissionError) else _STATUS_OF.get(error.errno or 0, 500)
-    return _BAD_PATH if isinstance(error, BadPath) else _TOO_MUCH
+    return {BadPath: _BAD_PATH, OtherFile: _OTHER_FILE, TooLong: _TOO_LONG, IsFolder: _IS_FOLDER}.get(
+        type(error), _TOO_MUCH
+    )
 
 
 def _lines(entries: list[Entry]) -> Iterator[bytes]:

@@ -26,7 +26,8 @@ MAX_ZIP_MEMBERS = 100_000
 MAX_DEPTH = 64
 PIECE_IN_BYTES = 256 * 1024
 NEW_FOLDER_MODE = 0o770  # the stream server, which is in the folder's group, may put uploads there
-_STAGING = b".selkies-upload-"  # what the stream server has not received whole yet
+UPLOADS_FOLDER = b".fanlight-uploads"  # in the root: what has not come whole yet
+_STAGING = (b".selkies-upload-", UPLOADS_FOLDER)  # the former is the stream server's
 _LEVEL = 1  # of many small files, quick rather than small
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # nobody waits for the other end of a pipe
@@ -77,25 +78,23 @@ class TemporaryFolder:
     @contextlib.contextmanager
     def file(self, steps: Steps) -> Iterator[tuple[IO[bytes], int]]:
         """Open a plain file; give it and its size."""
-        with self._parent(steps) as (directory, name):
+        with self.parent(steps) as (directory, name):
             descriptor = _open_file(name, directory)
         with os.fdopen(descriptor, "rb", buffering=0) as file:
             yield cast("IO[bytes]", file), os.fstat(descriptor).st_size
 
     def make_folder(self, steps: Steps) -> None:
-        with self._parent(steps) as (directory, name):
+        with self.parent(steps) as (directory, name):
             os.mkdir(name, NEW_FOLDER_MODE, dir_fd=directory)
 
     def move(self, steps: Steps, to: Steps) -> None:
         """Give another name or place. Raises FileExistsError when there is something already."""
-        with self._parent(steps) as (directory, name), self._parent(to) as (target, new_name):
-            if _libc.renameat2(directory, name, target, new_name, _RENAME_NOREPLACE):
-                code = ctypes.get_errno()
-                raise OSError(code, os.strerror(code))
+        with self.parent(steps) as (directory, name), self.parent(to) as (target, new_name):
+            move_without_replacing(directory, name, target, new_name)
 
     def delete(self, steps: Steps) -> None:
         """Remove a file, or a folder with all that is in it. What is gone already is fine."""
-        with self._parent(steps) as (directory, name), contextlib.suppress(FileNotFoundError):
+        with self.parent(steps) as (directory, name), contextlib.suppress(FileNotFoundError):
             _remove(directory, name, os.fstat(directory).st_dev, 0)
 
     def write_zip(self, steps: Steps, write: Callable[[bytes], object]) -> None:
@@ -129,7 +128,7 @@ class TemporaryFolder:
             os.close(descriptor)
 
     @contextlib.contextmanager
-    def _parent(self, steps: Steps) -> Iterator[tuple[int, bytes]]:
+    def parent(self, steps: Steps) -> Iterator[tuple[int, bytes]]:
         """Open the folder that something is in, or will be; give it and the name there."""
         if not steps:
             raise PermissionError(errno.EPERM, "the folder itself stays")
@@ -137,6 +136,21 @@ class TemporaryFolder:
             if len(steps) == 1 and self._is_others(steps[0], directory):
                 raise PermissionError(errno.EPERM, "not one of the temporary files")
             yield directory, steps[-1]
+
+    @contextlib.contextmanager
+    def uploads(self, *, make: bool) -> Iterator[int]:
+        """Open the hidden folder for what is being received."""
+        with self._directory(()) as root:
+            if make:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(UPLOADS_FOLDER, 0o700, dir_fd=root)
+            descriptor = os.open(UPLOADS_FOLDER, _DIRECTORY, dir_fd=root)
+            try:
+                if os.fstat(descriptor).st_dev != os.fstat(root).st_dev:
+                    raise FileNotFoundError(errno.ENOENT, "not one of the temporary files")
+                yield descriptor
+            finally:
+                os.close(descriptor)
 
     def _is_others(self, name: bytes, root: int) -> bool:
         """Return whether this is a folder of the user's that is mounted in ours, or root's that stands for one.
@@ -150,6 +164,13 @@ class TemporaryFolder:
         except OSError:
             return False
         return owner == 0 and os.geteuid() != 0
+
+
+def move_without_replacing(directory: int, name: bytes, target: int, new_name: bytes) -> None:
+    """Raises FileExistsError when there is something already, OSError."""
+    if _libc.renameat2(directory, name, target, new_name, _RENAME_NOREPLACE):
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
 
 
 def mounted_in(root: bytes, mounts: Path = Path("/proc/self/mountinfo")) -> set[bytes]:

@@ -15,8 +15,9 @@ from urllib.parse import unquote, unquote_to_bytes
 from aiohttp import web
 
 from fanlight.agentwire import files_socket_beside
+from fanlight.gateway.bodies import body_pieces
 from fanlight.gateway.context import GATEWAY, RunningSession, refuse_cross_site, require_own_origin, running_session
-from fanlight.gateway.guest_files import UNTRUSTED
+from fanlight.gateway.guest_files import MAX_UPLOAD_PIECE_IN_BYTES, UNTRUSTED
 from fanlight.gateway.guest_http import GuestAnswer, ask_guest
 from fanlight.gateway.home_files import CHANGES, NO_CHANGES, browsing, require_page, saved_as
 from fanlight.gateway.listings import is_plain_name
@@ -35,6 +36,11 @@ _OK = 200
 # As the page encodes it; what a step means is the instance's to find out, whose files they are.
 _PATH = re.compile(r"[A-Za-z0-9_.~%/-]{0,8192}")
 _KEY = re.compile(r"[A-Za-z0-9_.~%-]{1,765}")
+_UPLOAD_ID = re.compile(r"[A-Za-z0-9-]{8,64}")
+_NUMBER = re.compile(r"[0-9]{1,15}")
+_CONFLICT = re.compile(r"ask|replace|keep-both")
+_FINGERPRINT = re.compile(r"([0-9a-f]{64})?")
+_MAX_UPLOADS, _MAX_UPLOADS_IN_BYTES, _MAX_PROGRESS_IN_BYTES = 20, 256 * 1024, 1024
 # What a zip file ends with; one that is cut off does not.
 _END_OF_ZIP, _END_OF_ZIP_IN_BYTES = b"PK\x05\x06", 22
 _REFUSALS = {
@@ -42,7 +48,11 @@ _REFUSALS = {
     403: ("FORBIDDEN", "The session does not let this be changed."),
     404: ("NOT_FOUND", "There is no such file or folder."),
     409: ("EXISTS", "There is something with this name already."),
+    412: ("OTHER_FILE", "Another file is being sent under this id."),
     413: ("TOO_MANY", "There are too many files, or folders in each other."),
+    416: ("TOO_LONG", "The file is longer than was said. Did it change meanwhile?"),
+    422: ("IS_FOLDER", "There is a folder with this name."),
+    501: ("NOT_OFFERED", "This session began before an update. Drop the file on the application instead."),
     507: ("NO_SPACE", "The session has no room left."),
 }
 
@@ -84,6 +94,83 @@ async def rename(request: web.Request) -> web.StreamResponse:
 async def delete(request: web.Request) -> web.StreamResponse:
     """POST api/temporary/delete?path: a file, or a folder with all that is in it."""
     return await _change(request, "/delete", {"X-Path": _path(request)})
+
+
+async def list_uploads(request: web.Request) -> web.StreamResponse:
+    """GET api/temporary/uploads: what was begun to be sent and can be gone on with, as for the home folder."""
+    require_page(request)
+    session = await running_session(request, feature=CHANGES)
+    async with _ask(session, "GET", "/uploads", {}) as answer:
+        if answer.status != _OK:
+            return _refusal(answer.status)
+        body = await answer.whole(_MAX_UPLOADS_IN_BYTES)
+    return json_answer({"uploads": checked_uploads(body)})
+
+
+async def upload(request: web.Request) -> web.StreamResponse:
+    """PUT api/temporary/uploads/<id>?path&size&offset&conflict&fingerprint: as for the home folder."""
+    require_page(request)
+    require_own_origin(request)
+    session = await running_session(request, feature=CHANGES)
+    length = request.content_length
+    if length is None:
+        return json_error(411, "LENGTH_REQUIRED", "The size of the piece must be said.")
+    if length > MAX_UPLOAD_PIECE_IN_BYTES:
+        return json_error(413, "TOO_LARGE", f"A piece has at most {MAX_UPLOAD_PIECE_IN_BYTES} bytes.")
+    size = int(_checked(request, "size", _NUMBER))
+    headers = {
+        "Content-Length": str(length),
+        "X-Path": _new_path(request, "path"),
+        "X-Upload-Id": _upload_id(request),
+        "X-Size": str(size),
+        "X-Offset": _checked(request, "offset", _NUMBER),
+        "X-Conflict": _checked(request, "conflict", _CONFLICT),
+        "X-Fingerprint": _checked(request, "fingerprint", _FINGERPRINT),
+    }
+    files = files_socket_beside(session.socket)
+    async with ask_guest(
+        files, session.stream_uid, "PUT", "/uploads", headers=headers, body=body_pieces(request)
+    ) as answer:
+        if answer.status != _OK:
+            return _refusal(answer.status)
+        said = await answer.whole(_MAX_PROGRESS_IN_BYTES)
+    return json_answer(checked_progress(said, size))
+
+
+async def drop_upload(request: web.Request) -> web.StreamResponse:
+    """DELETE api/temporary/uploads/<id>: forget what came of it."""
+    return await _change(request, "/drop-upload", {"X-Upload-Id": _upload_id(request)})
+
+
+def checked_progress(said: bytes, size: int) -> dict[str, Any]:
+    """Raises GuestMisbehaves."""
+    try:
+        match json.loads(said):
+            case {"state": "RECEIVING" | "SAVED" as state, "received": int(received)} if 0 <= received <= size:
+                return {"state": state, "received": int(received)}
+    except (ValueError, RecursionError):
+        pass
+    raise GuestMisbehaves("the progress of an upload is malformed")
+
+
+def checked_uploads(body: bytes) -> list[dict[str, Any]]:
+    """Return those that can be what they seem. Raises GuestMisbehaves."""
+    try:
+        said = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise GuestMisbehaves("the list of uploads is malformed") from error
+    rows = (_upload_row(each) for each in (said if isinstance(said, list) else ()))
+    return [row for row in rows if row is not None][:_MAX_UPLOADS]
+
+
+def _upload_row(said: object) -> dict[str, Any] | None:
+    match said:
+        case [str(upload_id), str(path), int(size), int(received), str(fingerprint)]:
+            is_sound = _UPLOAD_ID.fullmatch(upload_id) and path and _PATH.fullmatch(path)
+            if is_sound and _FINGERPRINT.fullmatch(fingerprint) and 0 <= received <= size <= _LARGEST:
+                row = {"id": upload_id, "path": path, "size": int(size), "received": int(received)}
+                return row | {"fingerprint": fingerprint, "isComing": False}
+    return None
 
 
 def checked_listing(body: bytes) -> tuple[list[list[Any]], bool]:
@@ -178,6 +265,20 @@ def _path(request: web.Request, name: str = "path") -> str:
     if not _PATH.fullmatch(path):
         raise BadRequest("The path is malformed.")
     return path
+
+
+def _checked(request: web.Request, name: str, form: re.Pattern[str]) -> str:
+    text = request.query.get(name, "")
+    if not form.fullmatch(text):
+        raise BadRequest(f"{name} is malformed.")
+    return text
+
+
+def _upload_id(request: web.Request) -> str:
+    upload_id = request.match_info["upload_id"]
+    if not _UPLOAD_ID.fullmatch(upload_id):
+        raise BadRequest("The id of an upload has 8 to 64 letters, digits or dashes.")
+    return upload_id
 
 
 def _new_path(request: web.Request, name: str) -> str:

@@ -26,7 +26,15 @@ if TYPE_CHECKING:
 
     from playwright.async_api import Page
 
-CHANGES = (("folder?path=new", "POST"), ("move?path=a.txt&to=b.txt", "POST"), ("delete?path=a.txt", "POST"))
+MARK = "0123456789abcdef" * 4
+SENDING = f"uploads/upload-1?path=sent.txt&size=4&offset=0&conflict=ask&fingerprint={MARK}"
+CHANGES = (
+    (SENDING, "PUT"),
+    ("uploads/upload-1", "DELETE"),
+    ("folder?path=new", "POST"),
+    ("move?path=a.txt&to=b.txt", "POST"),
+    ("delete?path=a.txt", "POST"),
+)
 FETCHES = (("file?path=a.txt", "GET"), ("zip?path=", "GET"))
 
 
@@ -69,8 +77,11 @@ async def open_session(rig: Rig, http: aiohttp.ClientSession) -> tuple[str, dict
         return f"{page}api/temporary/", (await answer.json())
 
 
-async def asked(rig: Rig, http: aiohttp.ClientSession, method: str, url: str, **headers: str) -> tuple[int, bytes]:
-    async with http.request(method, url, headers={**PAGE, "Origin": rig.url, **headers}) as answer:
+async def asked(
+    rig: Rig, http: aiohttp.ClientSession, method: str, url: str, data: bytes | None = None, **headers: str
+) -> tuple[int, bytes]:
+    data = b"" if data is None and method == "PUT" else data
+    async with http.request(method, url, data=data, headers={**PAGE, "Origin": rig.url, **headers}) as answer:
         return answer.status, await answer.read()
 
 
@@ -92,6 +103,87 @@ async def test_files_are_listed_made_renamed_fetched_and_removed(
     assert zipfile.ZipFile(io.BytesIO(zipped)).read("new folder/b.txt") == b"text"
     assert (await asked(rig, http, "POST", f"{base}delete?path=new%2520folder"))[0] == 200
     assert list(temporary.iterdir()) == []
+
+
+async def test_a_file_is_sent_into_any_folder_and_gone_on_with(
+    rig: Rig, http: aiohttp.ClientSession, temporary: Path
+) -> None:
+    base, _ = await open_session(rig, http)
+    (temporary / "new folder").mkdir()
+    upload = f"{base}uploads/upload-1?path=new%2520folder/b.txt&size=8&fingerprint={MARK}"
+
+    status, said = await asked(rig, http, "PUT", f"{upload}&offset=0&conflict=ask", b"four")
+    assert (status, json.loads(said)) == (200, {"state": "RECEIVING", "received": 4})
+    _, said = await asked(rig, http, "GET", f"{base}uploads")
+    begun = {"id": "upload-1", "path": "new%20folder/b.txt", "size": 8, "received": 4}
+    assert json.loads(said)["uploads"] == [begun | {"fingerprint": MARK, "isComing": False}]
+    (temporary / "new folder" / "b.txt").write_bytes(b"old")
+    status, said = await asked(rig, http, "PUT", f"{upload}&offset=4&conflict=ask", b"more")
+    assert (status, json.loads(said)["code"]) == (409, "EXISTS")
+    status, said = await asked(rig, http, "PUT", f"{upload}&offset=0&conflict=replace")
+    assert (status, json.loads(said)) == (200, {"state": "SAVED", "received": 8})
+    assert (temporary / "new folder" / "b.txt").read_bytes() == b"fourmore"
+    for code, query in (
+        ("IS_FOLDER", f"upload-2?path=new%2520folder&size=0&offset=0&conflict=replace&fingerprint={MARK}"),
+        ("OTHER_FILE", f"upload-1?path=c.txt&size=8&offset=0&conflict=ask&fingerprint={MARK}"),
+        ("NOT_FOUND", f"upload-3?path=gone/c.txt&size=8&offset=0&conflict=ask&fingerprint={MARK}"),
+    ):
+        assert json.loads((await asked(rig, http, "PUT", f"{base}uploads/{query}"))[1])["code"] == code
+    assert (await asked(rig, http, "DELETE", f"{base}uploads/upload-1"))[0] == 200
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        "path=..%252fx",
+        "path=a%2509",
+        "size=-1",
+        "size=1e3",
+        "offset=",
+        "conflict=maybe",
+        "fingerprint=x",
+        "size=%0d%0aX: y",
+    ],
+)
+async def test_odd_wishes_are_refused(rig: Rig, http: aiohttp.ClientSession, temporary: Path, changed: str) -> None:
+    base, _ = await open_session(rig, http)
+    query = dict(each.split("=") for each in SENDING.partition("?")[2].split("&"))
+    query[changed.partition("=")[0]] = changed.partition("=")[2]
+    address = f"{base}uploads/upload-1?{'&'.join(f'{name}={value}' for name, value in query.items())}"
+    assert (await asked(rig, http, "PUT", address, b"text"))[0] == 400
+    assert (await asked(rig, http, "PUT", f"{base}uploads/short?{SENDING.partition('?')[2]}"))[0] == 400
+    assert [each.name for each in temporary.iterdir()] == ["a.txt"]
+
+
+@pytest.mark.parametrize(
+    ("method", "what", "body"),
+    [
+        ("PUT", SENDING, b""), ("PUT", SENDING, b"{}"), ("PUT", SENDING, b'{"state": "SAVED", "received": 5}'),
+        ("PUT", SENDING, b'{"state": "DONE", "received": 1}'), ("PUT", SENDING, b" " * 2000), ("GET", "uploads", b"{"),
+        ("GET", "uploads", b"[" * 100_000), ("GET", "uploads", b" " * (1 << 20)),
+    ],
+)  # fmt: skip
+async def test_odd_words_about_uploads_are_a_502(
+    rig: Rig, http: aiohttp.ClientSession, method: str, what: str, body: bytes
+) -> None:
+    async with speaking(rig.socket.with_name("files.sock"), _saying(b"HTTP/1.0 200 OK\r\n\r\n" + body)):
+        base, _ = await open_session(rig, http)
+        assert (await asked(rig, http, method, base + what))[0] == 502
+
+
+async def test_odd_uploads_are_left_out(rig: Rig, http: aiohttp.ClientSession) -> None:
+    good = ["upload-1", "a%20b", 9, 4, MARK]
+    odd: list[Any] = [
+        ["../../etc", "a", 9, 4, MARK], ["upload-2", "<b>", 9, 4, MARK], ["upload-2", "", 9, 4, MARK], ["upload-2", "a", 9, 10, MARK],
+        ["upload-2", "a", -1, -1, MARK], ["upload-2", "a", 9, 4, "<img>"], ["upload-2", "a", 9], "text", None,
+    ]  # fmt: skip
+    body = json.dumps([*odd, good, *[good] * 50]).encode()
+    async with speaking(rig.socket.with_name("files.sock"), _saying(b"HTTP/1.0 200 OK\r\n\r\n" + body)):
+        base, _ = await open_session(rig, http)
+        _, said = await asked(rig, http, "GET", f"{base}uploads")
+    found = json.loads(said)["uploads"]
+    assert len(found) == 20
+    assert {one["path"] for one in found} == {"a%20b"}
 
 
 @pytest.mark.parametrize(
@@ -213,6 +305,57 @@ def _saying(words: bytes) -> Any:
         await writer.drain()
 
     return converse
+
+
+@pytest.mark.browser
+async def test_a_person_sends_files_into_the_folder_that_is_shown(  # noqa: PLR0917 - fixtures
+    rig: Rig,
+    temporary: Path,
+    new_page: "Callable[..., Awaitable[Page]]",
+    keep: "Callable[[Page, str], Awaitable[Path]]",
+    troubles: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("fanlight.agent.temporary_folder.MAX_ENTRIES", 3)
+    monkeypatch.setattr("fanlight.agent.files_server.MAX_ENTRIES", 3)
+    for number in range(4):
+        (temporary / "Reports" / f"{number}").mkdir(parents=True)
+    sent = tmp_path / "sent <b>.bin"
+    sent.write_bytes(b"0123456789abcdef" * (1024 * 1024))
+    page = await new_page()
+    await page.goto(link(rig, "app"))
+    await streaming(page)
+
+    async def cut(route: Any) -> None:
+        await route.abort("connectionreset")
+
+    async def open_reports() -> None:
+        await page.get_by_role("toolbar").get_by_role("button", name="My Files").click()
+        await panel.get_by_role("button", name="Reports", exact=True).click()
+        await expect(panel.get_by_text("There are more than these 3.")).to_be_visible()
+
+    panel = page.locator('[data-panel="files"]')
+    await open_reports()
+    await page.route("**/api/temporary/uploads/**offset=8388608**", cut)
+    await panel.get_by_label("Files to upload").set_input_files(sent)
+    await expect(panel.get_by_text("No connection. It goes on by itself.")).to_be_visible(timeout=30_000)
+    page.on("dialog", lambda dialog: dialog.accept())
+    await page.reload()
+    await streaming(page)
+    await page.unroute("**/api/temporary/uploads/**offset=8388608**")
+    await open_reports()
+    begun = panel.get_by_role("list", name="Unfinished uploads").get_by_role("listitem")
+    await expect(begun).to_contain_text("Reports/sent <b>.bin")
+    await keep(page, "temporary-unfinished")
+    offsets: list[str] = []
+    page.on("request", lambda request: offsets.extend(request.url.partition("offset=")[2].split("&")[:1]))
+    await panel.get_by_label("Files to upload").set_input_files(sent)
+    await expect(panel.locator(".upload .words")).to_contain_text("Saved", timeout=30_000)
+    assert [offset for offset in offsets if offset] == ["0", "8388608"], "asked once, and nothing is sent twice"
+    assert (temporary / "Reports" / sent.name).read_bytes() == sent.read_bytes()
+    await expect(begun).to_have_count(0)
+    assert troubles == []
 
 
 @pytest.mark.browser

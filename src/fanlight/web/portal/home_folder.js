@@ -22,19 +22,19 @@ const TEMPORARY = { api: temporary, title: "Temporary Files", away: "The tempora
 
 export const homeFolder = (features) => new Folder(HOME, features).element;
 
-/** The stream client sends what is uploaded; it goes to the top, for the stream server knows no other place. */
-export const temporaryFolder = (stream, features) => new Folder(TEMPORARY, features, stream).element;
+/** What is dropped on the application is the stream client's to send: it goes to the top. */
+export const temporaryFolder = (features) => new Folder(TEMPORARY, features).element;
 
 class Folder {
-  constructor(kind, features, stream = null) {
+  constructor(kind, features) {
     this.kind = kind;
     this.api = kind.api;
-    this.stream = stream;
     this.mayChange = features.has("FILE_UPLOAD");
     this.mayFetch = features.has("FILE_DOWNLOAD");
     this.steps = kind.lastPath;
     this.crumbs = h("nav.crumbs", { "aria-label": "Folder" });
     this.status = h("p.detail", { role: "status" });
+    this.cut = h("p.cut", { role: "note", hidden: true });
     this.room = h("div.room", { hidden: true });
     this.list = new FileList({
       open: (entry) => this.open(entry),
@@ -45,26 +45,19 @@ class Folder {
     this.middle = h("div.middle", {}, this.list.element);
     this.picker = h("input", { type: "file", multiple: true, hidden: true, "aria-label": "Files to upload" });
     this.picker.onchange = () => { this.send([...this.picker.files]); this.picker.value = ""; };
-    this.element = h("div.home", {}, this.tools(), this.crumbs, this.status, this.middle, this.room, ...(stream || !this.mayChange ? [] : [uploadList(this.api, (upload) => this.saved(upload)), this.picker]));
-    if (this.mayChange && !stream) this.takeDrops();
-    if (stream) this.followUploads();
+    this.element = h("div.home", {}, this.tools(), this.crumbs, this.status, this.cut, this.middle, this.room, ...(!this.mayChange ? [] : [uploadList(this.api, (upload) => this.saved(upload)), this.picker]));
+    if (this.mayChange) this.takeDrops();
+    if (kind === TEMPORARY) this.followUploads();
     this.go(this.steps);
   }
 
   tools() {
     const tool = (label, picture, run, kind = "button") => h(kind, { type: "button", onclick: run, "data-action": label.toLowerCase().replaceAll(" ", "-") }, icon(picture), label);
     return h("div.actions.home-tools", {},
-      this.mayUpload && tool("Upload", "upload", () => this.chooseUploads(), "button.primary"),
+      this.mayChange && tool("Upload", "upload", () => this.picker.click(), "button.primary"),
       this.mayChange && tool("New folder", "newFolder", () => this.makeFolder()),
       this.mayFetch && tool("Download all", "download", () => fetchFile(this.api.zipAddress(this.path), `${this.steps.at(-1)?.name ?? this.kind.title}.zip`)),
       tool("Refresh", "refresh", () => this.refresh()));
-  }
-
-  get mayUpload() { return this.mayChange && (!this.stream || Boolean(this.stream.inside?.canUpload)); }
-
-  chooseUploads() {
-    if (this.stream) this.stream.inside?.chooseUploads();
-    else this.picker.click();
   }
 
   get path() { return this.steps.map(({ key }) => key).join("/"); }
@@ -100,13 +93,15 @@ class Folder {
     const folders = entries.filter(({ isFolder }) => isFolder).length;
     const files = entries.length - folders;
     const count = (number, one, many) => (number === 0 ? null : number === 1 ? `1 ${one}` : `${number.toLocaleString()} ${many}`);
-    this.status.textContent = [count(folders, "folder", "folders"), count(files, "file", "files")].filter(Boolean).join(", ") + (entries.isCut ? "; there are more, which are not shown" : "");
+    this.status.textContent = [count(folders, "folder", "folders"), count(files, "file", "files")].filter(Boolean).join(", ");
+    this.cut.hidden = !entries.isCut;
+    this.cut.textContent = entries.isCut ? `There are more than these ${entries.length.toLocaleString()}. The rest is not shown here; applications show all of it.` : "";
     if (entries.length) {
       if (!this.list.element.isConnected) this.middle.replaceChildren(this.list.element);
       this.list.show(entries, focusKey, isQuiet);
       return;
     }
-    const words = this.mayUpload ? (this.stream ? "Choose Upload, or drop files on the application." : "Drop files here, or choose Upload.") : "Files that you save in the folder appear here.";
+    const words = this.mayChange ? "Drop files here, or choose Upload." : "Files that you save in the folder appear here.";
     this.middle.replaceChildren(h("div.empty-folder", {}, icon("folder"), h("p", {}, h("strong", {}, "This folder is empty.")), h("p.detail", {}, words)));
   }
 
@@ -117,6 +112,7 @@ class Folder {
       return;
     }
     this.status.textContent = "";
+    this.cut.hidden = true;
     const retry = h("button", { type: "button", onclick: () => this.go(this.steps) }, "Try again");
     const words = error.status >= 500 ? this.kind.why : error.message;
     this.middle.replaceChildren(h("div.empty-folder", { role: "alert" }, icon("offline"), h("p", {}, h("strong", {}, this.kind.away)), h("p.detail", {}, words), h("div.actions", {}, retry)));

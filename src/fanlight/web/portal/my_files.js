@@ -14,7 +14,7 @@ tellUploads(() => document.querySelector(".uploads-box")?.checkVisibility() ?? f
 export function myFilesPanel(stream, features, session) {
   const folders = session.folders ?? [];
   const mayPass = features.has("FILE_UPLOAD") || features.has("FILE_DOWNLOAD");
-  const temporary = () => (session.hasTemporaryFolder ? temporaryFolder : temporaryFiles)(stream, features);
+  const temporary = () => (session.hasTemporaryFolder ? temporaryFolder(features) : temporaryFiles(stream, features));
   const tabs = [
     mayPass && folders.some(({ kind }) => kind === "HOMEFOLDERS") && { id: "home", label: "Home Folder", make: () => homeFolder(features) },
     folders.some(({ kind }) => kind in DRIVES) && { id: "drives", label: "Drives", make: drivesPanel },

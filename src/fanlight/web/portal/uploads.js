@@ -12,7 +12,7 @@ const FIRST_PAUSE_IN_MS = 500;
 const LONGEST_PAUSE_IN_MS = 8000;
 const RATE_OVER_MS = 4000;
 // What the server will not change its mind about, unless somebody does something.
-const FINAL = new Set(["QUOTA", "NO_SPACE", "BAD_PATH", "NOT_FOUND", "TOO_LONG", "OTHER_FILE", "IS_FOLDER", "FORBIDDEN", "NO_SESSION", "NOT_SIGNED_IN", "BAD_REQUEST", "TOO_LARGE"]);
+const FINAL = new Set(["QUOTA", "NO_SPACE", "BAD_PATH", "NOT_FOUND", "TOO_LONG", "OTHER_FILE", "IS_FOLDER", "FORBIDDEN", "NO_SESSION", "NOT_SIGNED_IN", "BAD_REQUEST", "TOO_LARGE", "NOT_OFFERED"]);
 
 const END_IN_BYTES = 64 * 1024;
 
