@@ -14,7 +14,7 @@ from typing import Any
 
 from aiohttp import web
 
-from fanlight.api.audit import AuditLog, Connection, FilesLost
+from fanlight.api.audit import AuditLog, Connection, FilesLost, SettingsLost
 from fanlight.api.catalogue import aws_services
 from fanlight.api.listener import ApiSettings, make_api_app, make_api_runner
 from fanlight.api.metrics_page import add_metrics_page
@@ -33,7 +33,7 @@ from fanlight.domain.objects import ObjectStore
 from fanlight.domain.ports import ImageStore, InstanceDriver, UserStorage
 from fanlight.domain.quotas import Quotas, UnknownQuota, read_quotas
 from fanlight.domain.streaming_sessions import StreamingSession
-from fanlight.domain.unsent_files import UnsentFiles
+from fanlight.domain.unsent_files import SettingsLoss
 from fanlight.domain.user_storage import StorageKind
 from fanlight.drivers.agents import AgentSockets
 from fanlight.drivers.s3 import S3Objects
@@ -47,6 +47,7 @@ from fanlight.reconcilers.activities import Activities
 from fanlight.reconcilers.autoscaler import Autoscaler, AutoscalerSettings
 from fanlight.reconcilers.image_imports import ArchiveTools
 from fanlight.reconcilers.image_requests import answer_image_requests
+from fanlight.reconcilers.losses import Loss
 from fanlight.services.agent_versions import AgentVersions
 from fanlight.services.bundle import AppStreamServices
 from fanlight.services.door_tokens import DoorTokens
@@ -185,7 +186,19 @@ async def _assemble(settings: Settings, stack: AsyncExitStack) -> _Parts:
     return _Parts(store, services, reconcilers, autoscaler, agents, audit, changes)
 
 
-def _record_loss(audit: AuditLog, session: StreamingSession, lost: UnsentFiles) -> None:
+def _record_loss(audit: AuditLog, session: StreamingSession, lost: Loss) -> None:
+    if isinstance(lost, SettingsLoss):
+        audit.record_settings_loss(
+            SettingsLost(
+                session_id=session.session_id,
+                account_id=session.scope.account_id,
+                region=session.scope.region,
+                stack_name=session.stack_name,
+                user_id=session.user_id,
+                why=lost,
+            )
+        )
+        return
     audit.record_loss(
         FilesLost(
             session_id=session.session_id,

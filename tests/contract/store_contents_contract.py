@@ -41,7 +41,7 @@ from fanlight.domain.policies import read_only_policy
 from fanlight.domain.ports import Transactions
 from fanlight.domain.stacks import PreferredProtocol, UrlRedirection, UserAction, UserSettings
 from fanlight.domain.streaming_sessions import EndReason, SessionEvent, SessionState
-from fanlight.domain.unsent_files import UnsentFiles
+from fanlight.domain.unsent_files import SettingsLoss, UnsentFiles
 from fanlight.domain.user_storage import StorageConnector, StorageKind
 from fanlight.store import Store, open_store
 from fanlight.store.door import PART_SIZE
@@ -501,7 +501,14 @@ class StoreContentsContract:
         await put(
             store.transactions,
             session("s-1", **expired, unsent=UNSENT),
-            session("s-2", **expired, unsent=LOST, stack_name="other", lost_before=LOST),
+            session(
+                "s-2",
+                **expired,
+                unsent=LOST,
+                stack_name="other",
+                lost_before=LOST,
+                settings_loss=SettingsLoss.TOO_LARGE,
+            ),
             session("s-3", **expired),
             session("s-4", **expired | {"user_id": "bob"}, unsent=UNSENT),
             session("s-5", **expired, unsent=UNSENT, authentication_type="SAML"),
@@ -513,6 +520,7 @@ class StoreContentsContract:
         assert sorted(found) == ["s-1", "s-2"]
         assert found["s-1"].unsent == UNSENT
         assert (found["s-2"].unsent, found["s-2"].lost_before) == (LOST, LOST)
+        assert (found["s-2"].settings_loss, found["s-1"].settings_loss) == (SettingsLoss.TOO_LARGE, None)
 
     # ── Tags and keys ─────────────────────────────────────────────────────────────────────────────────────────────
 

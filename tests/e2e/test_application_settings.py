@@ -3,6 +3,7 @@
 One story in the order of its chapters: each test goes on where the one before it stopped.
 """
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from e2e.browsers import visitor
 from e2e.conftest import SETTINGS_LIMIT_IN_MIB
 from e2e.installation import KEY_ID, SECRET, Installation, wait_for
 from e2e.instances import USER_ID, Instances
+from fanlight.agentwire import SETTINGS_TOO_LARGE
 
 pytestmark = [pytest.mark.incus, pytest.mark.browser]
 
@@ -66,8 +68,11 @@ class Story:
             return sorted(found.get("Contents", ()), key=lambda each: str(each["Key"]), reverse=True)
         return []
 
-    def session(self, do: Callable[[str], None]) -> str:
-        """Have the user come, something done in the instance, and the user leave; return the instance."""
+    def session(self, do: Callable[[str], None], *, told: str | None = None) -> str:
+        """Have the user come, something done in the instance, and the user leave; return the instance.
+
+        `told` is what the page says at the end.
+        """
         client = self.administrator.client
         self.administrator.wait_for_capacity(self.fleet)
         url = client.create_streaming_url(
@@ -80,6 +85,8 @@ class Story:
             (session,) = (each for each in client.describe_sessions(**wished)["Sessions"] if each["State"] == "ACTIVE")
             do(session["InstanceId"])
             client.expire_session(SessionId=session["Id"])
+            if told is not None:
+                ada.page.get_by_text(told).wait_for(timeout=60_000)
         wait_for(
             lambda: session["InstanceId"] not in self.instances.names(), timeout=60, what="the end of the instance"
         )
@@ -135,7 +142,7 @@ def test_a_version_that_did_not_arrive_whole_gives_way_to_the_one_before(story: 
     story.session(third)
 
 
-def test_settings_that_are_too_large_are_not_kept_and_the_log_says_so(story: Story) -> None:
+def test_settings_that_are_too_large_are_not_kept_and_that_is_told(story: Story) -> None:
     before = [each["Key"] for each in story.versions()]
 
     def fourth(instance_id: str) -> None:
@@ -143,6 +150,9 @@ def test_settings_that_are_too_large_are_not_kept_and_the_log_says_so(story: Sto
         done = story.instances.run(instance_id, "head", "-c", str(size), "/dev/zero", as_user=True)
         story.write(instance_id, "/home/user/.huge", done.stdout)
 
-    story.session(fourth)
+    story.session(fourth, told="Your settings were not saved: they are larger than your administrator allows.")
     assert [each["Key"] for each in story.versions()] == before
-    assert "The settings of your applications were not kept: they are larger than" in story.installation.log()
+    assert SETTINGS_TOO_LARGE in story.installation.log()
+    audit = (story.installation.data_dir / "audit" / "audit.jsonl").read_text()
+    lost = [line for line in map(json.loads, audit.splitlines()) if line["kind"] == "settings-lost"]
+    assert [(line["stack_name"], line["user_id"], line["why"]) for line in lost] == [(STACK, USER, "TOO_LARGE")]

@@ -2,16 +2,20 @@
 
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from simulated_system import SCOPE, System, running_system, stopped_system, until
 
+from fanlight.control.views import SessionViews
+from fanlight.controlwire.messages import FilesView
 from fanlight.domain.fleets import FleetState
 from fanlight.domain.instances import Instance, InstanceState
 from fanlight.domain.streaming_sessions import EndReason, SessionState, StreamingSession
 from fanlight.domain.unsent_files import UnsentFiles
+from fanlight.domain.user_storage import StorageConnector, StorageKind
 from fanlight.drivers.simulated import Faults
 
 pytestmark = pytest.mark.timeout(60)
@@ -87,6 +91,32 @@ async def test_another_instance_takes_its_place_meanwhile_and_the_user_may_come_
     capacity = (await system.services.fleets.describe(SCOPE, names=["cad"]))[0][0].capacity
     assert (capacity.running, capacity.in_use, capacity.available) == (1, 1, 0)
     await instance_becomes(system, session.instance_id, InstanceState.FLUSHING)
+
+
+async def test_who_comes_again_is_told_what_is_still_being_saved_until_it_is(system: System, tmp_path: Path) -> None:
+    views = SessionViews(system.transactions, system.agents, system.clock, tmp_path, lambda _instance_id, _seat: 1001)
+    session = await flushing_session(system)
+    async with system.transactions.begin(write=True) as work:
+        stack = await work.stacks.get(SCOPE, "cad")
+        await work.stacks.save(replace(stack, storage_connectors=(StorageConnector(kind=StorageKind.HOMEFOLDERS),)))
+        await work.commit()
+    again = await working_session(system)
+    view = await views.of(again)
+    assert view.saving_before == FilesView(count=3, size_in_bytes=3_000)
+    assert [folder.state for folder in view.folders] == ["MOUNTED"]
+    assert (await views.of(await system.session(session.session_id))).saving_before is None, (
+        "that one has its own words"
+    )
+    send(system, 0, 0)
+    await system.session_becomes(session.session_id, lambda one: one.unsent is None)
+    assert (await views.of(again)).saving_before is None
+
+    # A connector that the stack has lost is no fault.
+    async with system.transactions.begin(write=True) as work:
+        stack = await work.stacks.get(SCOPE, "cad")
+        await work.stacks.save(replace(stack, storage_connectors=()))
+        await work.commit()
+    assert [folder.state for folder in (await views.of(again)).folders] == ["DISABLED"]
 
 
 async def test_a_fleet_stops_and_goes_while_files_are_sent(system: System) -> None:

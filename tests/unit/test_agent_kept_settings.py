@@ -14,6 +14,7 @@ from fanlight.agent.application_settings import ApplicationSettings
 from fanlight.agent.commands import Commands
 from fanlight.agent.kept_settings.transfers import DONE, LOST, ORDER_VARIABLE, UNFIT, UNREACHABLE, Order
 from fanlight.agent.processes import ExitHandler, Program
+from fanlight.agentwire import SETTINGS_TOO_LARGE
 from fanlight.agentwire.messages import StorageMount, StorageReport
 
 SETTINGS = StorageMount(kind="APPLICATION_SETTINGS", socket="a.sock", token="the-token", max_bytes=7)
@@ -127,14 +128,21 @@ async def test_settings_that_were_broken_are_told_and_kept_anew(bench: Bench) ->
     assert [order.action for order in bench.program.orders] == ["restore", "save"]
 
 
-async def test_settings_that_cannot_be_kept_are_told(bench: Bench) -> None:
-    bench.program.outcomes["save"] = (UNFIT, "they are larger than 7 bytes")
+@pytest.mark.parametrize(
+    ("words", "detail"),
+    [
+        ("they are larger than 7 bytes", SETTINGS_TOO_LARGE),
+        ("there is no room", "The settings of your applications were not kept: there is no room."),
+    ],
+)
+async def test_settings_that_cannot_be_kept_are_told(bench: Bench, words: str, detail: str) -> None:
+    bench.program.outcomes["save"] = (UNFIT, words)
     await bench.settings.restore([SETTINGS])
     await bench.settings.save(nothing)
     assert bench.settings.report == StorageReport(
         kind="APPLICATION_SETTINGS",
         state="MOUNTED",
-        detail="The settings of your applications were not kept: they are larger than 7 bytes.",
+        detail=detail,
     )
 
 

@@ -36,7 +36,7 @@ from fanlight.domain.ports import (
     StorageState,
 )
 from fanlight.domain.streaming_sessions import SessionState, StreamingSession
-from fanlight.domain.unsent_files import UnsentFiles
+from fanlight.domain.unsent_files import SettingsLoss, UnsentFiles
 from fanlight.domain.user_storage import StorageKind
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -168,6 +168,24 @@ def test_the_next_steps_of_an_instance_with_unsent_files(
     of: Instance, session: StreamingSession, seen: Sight, steps: list[object]
 ) -> None:
     assert plan(of, session, seen=seen) == steps
+
+
+@pytest.mark.parametrize(
+    ("said", "loss"),
+    [
+        ({}, None),
+        ({"detail": "larger than allowed", "is_full": True}, SettingsLoss.TOO_LARGE),
+        ({"detail": "they could not be packed"}, SettingsLoss.NOT_SAVED),
+        # Out of reach from the beginning: its user was told then, and nothing was to be kept.
+        ({"detail": "out of reach", "state": StorageState.OFFLINE}, None),
+    ],
+)
+def test_settings_that_were_not_kept_are_written_down_at_the_end(
+    said: dict[str, Any], loss: SettingsLoss | None
+) -> None:
+    settings: dict[str, Any] = {"kind": StorageKind.APPLICATION_SETTINGS, "state": StorageState.MOUNTED}
+    over_now = replace(ENDED, storage=(StorageReport(**settings | said),))
+    assert plan(ASIDE, over(), seen=sight(over_now))[0] == NoteUnsent("s-1", None, loss)
 
 
 AT_WORK = report(SessionPhase.IN_SESSION, NONE, "s-2")

@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 
 from fanlight.agent.accounts import Seat
 from fanlight.agent.commands import CommandFailed, Commands
+from fanlight.agent.kept_settings.archives import too_large
 from fanlight.agent.kept_settings.transfers import DONE, LOST, ORDER_VARIABLE, RESTORE, SAVE, Order
-from fanlight.agentwire import RUNTIME_DIRECTORY, STORAGE_SOCKETS
+from fanlight.agentwire import RUNTIME_DIRECTORY, SETTINGS_TOO_LARGE, STORAGE_SOCKETS
 from fanlight.agentwire.messages import StorageMount, StorageReport
 
 log = logging.getLogger(__name__)
@@ -69,10 +70,12 @@ class ApplicationSettings:
             self._tell(StorageReport(kind=KIND, state=MOUNTED, unsent_files=1))
             on_unsent()
             outcome = await self._run(SAVE, SAVE_LIMIT_IN_SECONDS)
-            self._mount = None
             failed = (
                 "" if outcome.name == DONE else f"The settings of your applications were not kept: {outcome.detail}."
             )
+            if failed and outcome.detail == too_large(self._mount.max_bytes):
+                failed = SETTINGS_TOO_LARGE
+            self._mount = None
             self._tell(StorageReport(kind=KIND, state=MOUNTED, detail=failed))
 
     async def _run(self, action: str, limit_in_seconds: float) -> _Outcome:

@@ -25,6 +25,7 @@ RUNTIME_DIRECTORY = "/opt/fanlight/runtime"  # read-only mount of the pinned run
 AGENT_SOCKET_NAME = "agent.sock"
 KEPT_SETTINGS_VERSIONS = 3  # of a user's settings of applications, whole ones; the door has room for one more
 # What a StorageReport says of a folder whose user may keep no more.
+SETTINGS_TOO_LARGE = "the settings of the applications are larger than allowed and were not kept"
 QUOTA_USED_UP = "the storage quota is used up: what is saved is not sent until there is room"
 STORAGE_SOCKETS = f"{HOST_SOCKETS}/storage"  # where the storage process listens for the sessions of the instance
 

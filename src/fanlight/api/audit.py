@@ -111,6 +111,18 @@ class FilesLost:
     size_in_bytes: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingsLost:
+    """Settings of applications that were not kept at the end of a session; `why` is a `SettingsLoss`."""
+
+    session_id: str
+    account_id: str
+    region: str
+    stack_name: str
+    user_id: str
+    why: str
+
+
 def recorded_members(request: Any) -> dict[str, Any]:
     """Return what the log may know of a typed request: short names and ids by their wire names."""
     if request is None:
@@ -149,11 +161,14 @@ class AuditLog:
     def record_loss(self, loss: FilesLost) -> None:
         self._write("files-lost", loss)
 
+    def record_settings_loss(self, loss: SettingsLost) -> None:
+        self._write("settings-lost", loss)
+
     def close(self) -> None:
         self._sum_up(self._strangers.ended(math.inf))
         self._handler.close()
 
-    def _write(self, kind: str, entry: ApiCall | Connection | FilesLost) -> None:
+    def _write(self, kind: str, entry: ApiCall | Connection | FilesLost | SettingsLost) -> None:
         self._append(kind, {field: getattr(entry, field) for field in entry.__slots__})
 
     def _sum_up(self, summary: Mapping[str, Any] | None) -> None:

@@ -1,7 +1,8 @@
 """What the gateway sees of a session and of a catalogue."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -18,14 +19,16 @@ from fanlight.domain.errors import DriverUnavailable, NotFound
 from fanlight.domain.fleets import StreamView
 from fanlight.domain.flush_plan import SHOWN_FLUSH
 from fanlight.domain.own_desktops import OwnDesktop
-from fanlight.domain.ports import AgentChannel, AgentStatus, Clock, SessionReport, Transactions
+from fanlight.domain.ports import AgentChannel, AgentStatus, Clock, SessionReport, Transactions, UnitOfWork
 from fanlight.domain.session_plan import idle_disconnect_at, whole_minutes
 from fanlight.domain.streaming_sessions import SessionState, StreamingGrant, StreamingSession
-from fanlight.domain.unsent_files import UnsentFiles
+from fanlight.domain.unsent_files import UnsentFiles, in_all
+from fanlight.domain.user_storage import StorageKind
 from fanlight.services.icon_urls import IconUrls
 from fanlight.services.own_desktops import DesktopCatalog, find_desktop
 from fanlight.services.streaming_sessions import SessionCatalog
 
+DISABLED = "DISABLED"
 _VERSION = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -47,6 +50,8 @@ class SessionViews:
         """Raises DriverUnavailable while an ACTIVE session cannot be reached: its engine or agent has not been seen yet."""
         async with self._transactions.begin() as work:
             fleet = await work.fleets.find(session.fleet_id)
+            disabled = await _disabled_kinds(work, session)
+            saving_before = await _saving_before(work, session)
         is_active = session.state is SessionState.ACTIVE and session.instance_id is not None
         agent = self._agents.status(session.instance_id) if session.instance_id else None
         report = agent.session(session.session_id) if agent else None
@@ -71,9 +76,11 @@ class SessionViews:
             runtime_version=_runtime_of(agent),
             has_script_failed=report is not None and report.has_script_failed,
             has_folders=bool(session.storage_connectors) and session.started_at is not None,
-            folders=_folders_of(report) if is_active else (),
+            folders=_folders_of(report, disabled) if is_active else (),
             unsent=_unsent_of(session, self._clock.now()),
             lost_before=_files_view(session.lost_before),
+            saving_before=_files_view(saving_before),
+            settings_loss=session.settings_loss,
         )
 
     async def rules_of(self, grant: StreamingGrant) -> StackRules:
@@ -122,11 +129,33 @@ def _seat_of(report: SessionReport | None) -> int:
     return report.seat
 
 
-def _folders_of(report: SessionReport | None) -> tuple[FolderView, ...]:
+async def _disabled_kinds(work: UnitOfWork, session: StreamingSession) -> Collection[StorageKind]:
+    """Return the connectors that a live session has and its stack has no more; settings stay as they were."""
+    kinds = {connector.kind for connector in session.storage_connectors}
+    if not kinds or not session.is_live:
+        return ()
+    try:
+        stack = await work.stacks.get(session.scope, session.stack_name)
+    except NotFound:
+        return kinds
+    return kinds - {connector.kind for connector in stack.storage_connectors}
+
+
+async def _saving_before(work: UnitOfWork, session: StreamingSession) -> UnsentFiles | None:
+    """Return what earlier sessions of the user are still sending, for one that may have missed those files."""
+    if not session.storage_kinds or session.state is not SessionState.ACTIVE:
+        return None
+    earlier = await work.sessions.unsent_of_user(session.scope, session.user_id, session.authentication_type)
+    unsent = [one.unsent for one in earlier if one.unsent is not None and one.unsent.files and not one.unsent.are_lost]
+    found = in_all(unsent)
+    return replace(found, are_lost=False) if found is not None else None
+
+
+def _folders_of(report: SessionReport | None, disabled: Collection[StorageKind]) -> tuple[FolderView, ...]:
     return tuple(
         FolderView(
             kind=one.kind,
-            state=one.state,
+            state=DISABLED if one.kind in disabled else one.state,
             unsent_files=one.unsent_files,
             unsent_bytes=one.unsent_bytes,
             is_full=one.is_full,

@@ -51,7 +51,7 @@ class Catalog:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FolderView:
     """One place of the user's files in a session: `kind` is a connector or APPLICATION_SETTINGS, `state` MOUNTING,
-    MOUNTED or OFFLINE. Unsent is what was saved there and has not arrived yet; `is_full` while the user may keep no more.
+    MOUNTED, OFFLINE, or DISABLED when the stack has lost its connector since. Unsent is what was saved there and has not arrived yet; `is_full` while the user may keep no more.
     `has_trouble` when its agent has something to tell of it, in words for the log alone: they come from the instance.
     """
 
@@ -85,7 +85,8 @@ class SessionView:
     `is_idle_disconnected` while the session waits for a user whose stream was cut because nothing was typed or clicked.
     `has_script_failed` when a script that the image runs at the start of a session failed.
     `folders` are what an ACTIVE session has of its user's, `unsent` what an EXPIRED one has still to send (None: all has
-    arrived, or there was nothing; `has_folders` tells), `lost_before` what earlier sessions of the user lost.
+    arrived, or there was nothing; `has_folders` tells), `lost_before` what earlier sessions of the user lost, `saving_before`
+    what they are still sending. `settings_loss` is a `SettingsLoss` when the settings of applications were not kept.
     """
 
     session_id: str
@@ -109,6 +110,8 @@ class SessionView:
     folders: tuple[FolderView, ...] = field(default=())
     unsent: FilesView | None = None
     lost_before: FilesView | None = None
+    saving_before: FilesView | None = None
+    settings_loss: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,9 +9,18 @@ from datetime import datetime, timedelta
 from typing import TypeAlias
 
 from fanlight.domain.instances import Instance
-from fanlight.domain.ports import AgentPhase, AgentStatus, ObservedInstance, Power, SessionPhase, SessionReport
+from fanlight.domain.ports import (
+    AgentPhase,
+    AgentStatus,
+    ObservedInstance,
+    Power,
+    SessionPhase,
+    SessionReport,
+    StorageState,
+)
 from fanlight.domain.streaming_sessions import StreamingSession
-from fanlight.domain.unsent_files import UnsentFiles
+from fanlight.domain.unsent_files import SettingsLoss, UnsentFiles
+from fanlight.domain.user_storage import StorageKind
 
 # How long the agent may be silent while it stops the programs of an ended session.
 END_GRACE = timedelta(seconds=10)
@@ -75,6 +84,7 @@ class NoteUnsent:
 
     session_id: str
     unsent: UnsentFiles | None
+    settings_loss: SettingsLoss | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +130,17 @@ def unsent_of(report: SessionReport | None) -> UnsentFiles | None:
         files=sum(one.unsent_files for one in report.storage),
         size_in_bytes=sum(one.unsent_bytes for one in report.storage),
     )
+
+
+def settings_loss_of(report: SessionReport) -> SettingsLoss | None:
+    """Return why the settings of applications were not kept, as the agent says it once all is over; None when they were.
+
+    Settings that it could not fetch at the beginning it does not keep, and the user was told then.
+    """
+    said = next((one for one in report.storage if one.kind is StorageKind.APPLICATION_SETTINGS), None)
+    if said is None or not said.detail or said.state is not StorageState.MOUNTED:
+        return None
+    return SettingsLoss.TOO_LARGE if said.is_full else SettingsLoss.NOT_SAVED
 
 
 def unsent_at_end(session: StreamingSession, report: SessionReport | None, *, is_held: bool) -> UnsentFiles | None:
@@ -187,7 +208,7 @@ def _end(ending: Ending, ended_at: datetime) -> list[EndStep]:
 def _flush(ending: Ending, ended_at: datetime, unsent: UnsentFiles) -> list[EndStep]:
     instance, session_id, report = ending.instance, ending.session_id, ending.report
     if report is not None and report.phase is SessionPhase.ENDED:
-        return [NoteUnsent(session_id, None), Release(session_id)]
+        return [NoteUnsent(session_id, None, settings_loss_of(report)), Release(session_id)]
     # A report counts what was there when it was made; none was missed while it goes on.
     count = unsent_of(report) or unsent
     if why := _why_lost(ending, ended_at, count):

@@ -13,7 +13,7 @@ from fanlight.domain.networks import NetworkInterface
 from fanlight.domain.nimble.sessions import studio_session_id
 from fanlight.domain.places import Scope
 from fanlight.domain.stacks import UserSettings
-from fanlight.domain.unsent_files import UnsentFiles
+from fanlight.domain.unsent_files import SettingsLoss, UnsentFiles
 from fanlight.domain.user_storage import StorageConnector, StorageKind
 
 
@@ -82,7 +82,8 @@ class StreamingSession:
     `time_zone` is the browser's, by its IANA name; None unless the stack redirects time zones and the browser knew it.
     A session on an own desktop has the id of its image builder or studio session as `fleet_id`.
     `unsent` is set while it has folders of its user's: what was saved there and is not known to have arrived. It stays
-    over the end until everything was sent, or is lost. `lost_before` is what earlier sessions of this user lost.
+    over the end until everything was sent, or is lost. `lost_before` is what earlier sessions of this user lost. `settings_loss`
+    is why the settings of its applications were not kept at its end.
     `is_idle_disconnected` from the moment the stream was cut because nobody used it, until the user comes back.
     """
 
@@ -116,6 +117,7 @@ class StreamingSession:
     network_interface: NetworkInterface | None = None  # of its instance, known once it is ACTIVE; None: it has none
     unsent: UnsentFiles | None = None
     lost_before: UnsentFiles | None = None
+    settings_loss: SettingsLoss | None = None
 
     @property
     def storage_kinds(self) -> frozenset[StorageKind]:

@@ -2,6 +2,14 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from enum import StrEnum
+
+
+class SettingsLoss(StrEnum):
+    """Why the settings of a user's applications were not kept at the end of a session; those of before stay."""
+
+    TOO_LARGE = "TOO_LARGE"
+    NOT_SAVED = "NOT_SAVED"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -169,6 +169,7 @@ def _view(body: Mapping[str, Any]) -> SessionView:
         "folders": tuple(FolderView(**_known(FolderView, folder)) for folder in fields.get("folders", ())),
         "unsent": _files(fields.get("unsent")),
         "lost_before": _files(fields.get("lost_before")),
+        "saving_before": _files(fields.get("saving_before")),
     }
     return SessionView(**fields | parts)
 

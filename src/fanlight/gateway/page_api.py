@@ -245,6 +245,8 @@ def _session(gateway: Gateway, ref: str, session: SessionView) -> dict[str, Any]
         ],
         "unsent": _files(session.unsent),
         "lostBefore": _files(session.lost_before),
+        "savingBefore": _files(session.saving_before),
+        "settingsLoss": session.settings_loss,
     }
 
 

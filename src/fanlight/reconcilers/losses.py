@@ -7,14 +7,15 @@ from typing import TypeAlias
 
 from fanlight.domain.ports import UnitOfWork
 from fanlight.domain.streaming_sessions import StreamingSession
-from fanlight.domain.unsent_files import UnsentFiles, in_all
+from fanlight.domain.unsent_files import SettingsLoss, UnsentFiles, in_all
 
 log = logging.getLogger(__name__)
 
-FilesLost: TypeAlias = Callable[[StreamingSession, UnsentFiles], None]
+Loss: TypeAlias = UnsentFiles | SettingsLoss
+FilesLost: TypeAlias = Callable[[StreamingSession, Loss], None]
 
 
-def tell_nobody(_session: StreamingSession, _lost: UnsentFiles) -> None:
+def tell_nobody(_session: StreamingSession, _lost: Loss) -> None:
     pass
 
 
@@ -31,6 +32,15 @@ def report_loss(session: StreamingSession, lost: UnsentFiles, why: str, files_lo
         },
     )
     files_lost(session, lost)
+
+
+def report_settings_loss(session: StreamingSession, loss: SettingsLoss, files_lost: FilesLost) -> None:
+    """Call it once the loss is written. The agent's own words about it stand in the log already."""
+    log.warning(
+        "settings of applications were not kept",
+        extra={"streaming_session_id": session.session_id, "instance_id": session.instance_id, "why": loss},
+    )
+    files_lost(session, loss)
 
 
 async def take_losses(work: UnitOfWork, session: StreamingSession) -> UnsentFiles | None:

@@ -16,8 +16,8 @@ from fanlight.domain.instance_plan import Drain, EndLost, Lose, NoteUnsent, Rele
 from fanlight.domain.instances import Instance, InstanceEvent, InstanceState
 from fanlight.domain.ports import AgentChannel, Transactions, Wake
 from fanlight.domain.streaming_sessions import EndReason, StreamingSession
-from fanlight.domain.unsent_files import UnsentFiles
-from fanlight.reconcilers.losses import FilesLost, report_loss
+from fanlight.domain.unsent_files import SettingsLoss, UnsentFiles
+from fanlight.reconcilers.losses import FilesLost, report_loss, report_settings_loss
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +43,10 @@ class Occupancy:
                 await self._release(instance, session_id)
             case Drain(why):
                 await self._drain(instance, why)
-            case NoteUnsent(session_id, unsent):
-                await self._note(session_id, unsent)
+            case NoteUnsent(session_id, unsent, loss):
+                noted = await self._note(session_id, unsent, loss)
+                if noted is not None and loss is not None:
+                    report_settings_loss(noted, loss, self.files_lost)
             case Lose(session_id, unsent, why):
                 await self._lose(session_id, unsent, why)
             case EndLost(session_id):
@@ -86,13 +88,15 @@ class Occupancy:
         log.warning("instance drains", extra={"instance_id": instance.instance_id, "why": why})
         self.changed(drained)
 
-    async def _note(self, session_id: str, unsent: UnsentFiles | None) -> StreamingSession | None:
+    async def _note(
+        self, session_id: str, unsent: UnsentFiles | None, settings_loss: SettingsLoss | None = None
+    ) -> StreamingSession | None:
         """Return the session, None when it does not wait for its files any more."""
         async with self.transactions.begin(write=True) as work:
             session = await work.sessions.find(session_id)
             if session is None or session.is_live or session.unsent == unsent:
                 return None
-            noted = await work.sessions.save(replace(session, unsent=unsent))
+            noted = await work.sessions.save(replace(session, unsent=unsent, settings_loss=settings_loss))
             await work.commit()
         if unsent is None:
             log.info("files of a session are saved", extra={"streaming_session_id": session_id})

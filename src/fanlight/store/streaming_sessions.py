@@ -11,7 +11,7 @@ from fanlight.domain.networks import NetworkInterface
 from fanlight.domain.places import Scope
 from fanlight.domain.stacks import UserAction, UserSettings
 from fanlight.domain.streaming_sessions import SESSION, EndReason, SessionState, StreamingSession
-from fanlight.domain.unsent_files import UnsentFiles
+from fanlight.domain.unsent_files import SettingsLoss, UnsentFiles
 from fanlight.store.door import AnyRow, Door
 from fanlight.store.rows import Kind, Rows, Statements
 from fanlight.store.storage_connectors import connectors_of_json, connectors_to_json
@@ -52,6 +52,7 @@ def _to_row(session: StreamingSession) -> dict[str, Any]:
         "network_interface": asdict(session.network_interface) if session.network_interface else None,
         "storage_connectors": connectors_to_json(session.storage_connectors),
         "unsent": asdict(session.unsent) if session.unsent else None,
+        "settings_loss": session.settings_loss,
         "lost_before": asdict(session.lost_before) if session.lost_before else None,
         "settings_group": session.settings_group,
     }
@@ -87,6 +88,7 @@ def _from_row(row: AnyRow) -> StreamingSession:
         network_interface=NetworkInterface(**row.network_interface) if row.network_interface else None,
         storage_connectors=connectors_of_json(row.storage_connectors),
         unsent=UnsentFiles(**row.unsent) if row.unsent else None,
+        settings_loss=SettingsLoss(row.settings_loss) if row.settings_loss else None,
         lost_before=UnsentFiles(**row.lost_before) if row.lost_before else None,
         settings_group=row.settings_group,
     )

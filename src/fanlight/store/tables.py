@@ -256,6 +256,7 @@ streaming_sessions = Table(
     Column("storage_connectors", MaybeJson),
     Column("unsent", MaybeJson),
     Column("lost_before", MaybeJson),
+    Column("settings_loss", String(32)),
     Column("settings_group", String),
     one_of("state", SessionState),
     one_of("end_requested", EndReason),

@@ -125,6 +125,55 @@ async def test_what_takes_long_goes_on_without_the_page(rig: Rig, new_page: Any,
     await expect(page.get_by_text("2 files (4.9\u00a0GB) could not be saved.")).to_be_visible()
 
 
+@pytest.mark.parametrize("look", LOOKS)
+async def test_a_folder_that_was_switched_off_is_no_fault(
+    rig: Rig, new_page: Any, keep: Any, troubles: list[str], look: str
+) -> None:
+    page = await page_with_folders(rig, new_page, look, folder())
+    await rig.control.change("session-1", folders=(folder("DISABLED", files=1, size=1_500),))
+    await expect(page.get_by_text("Your home folder was switched off by your administrator.")).to_be_visible()
+    chip = page.locator("#bar .folders")
+    words = "Switched off by your administrator. 1 file, 1.5\u00a0kB to be saved."
+    await expect(chip).to_have_attribute("aria-label", words)
+    if look == "phone-dark":
+        await page.get_by_role("button", name="More").click()
+    await page.get_by_role("button", name="My Files").click()
+    panel = page.locator('[data-panel="files"]')
+    await panel.get_by_role("tab", name="Home Folder").click()
+    await expect(panel.get_by_text("Your administrator has switched the home folder off.")).to_be_visible()
+    await keep(page, f"folders-{look}-disabled")
+    assert troubles == []
+
+
+async def test_what_the_last_session_is_still_saving_is_told_until_it_is_there(
+    rig: Rig, new_page: Any, keep: Any
+) -> None:
+    page = await page_with_folders(rig, new_page, "laptop-light", folder())
+    await rig.control.change("session-1", saving_before=left(2, 3_000))
+    words = page.get_by_text("2 files (3.0\u00a0kB) of your last session are still being saved")
+    await expect(words).to_be_visible(timeout=30_000)
+    await keep(page, "folders-saving-before")
+    await rig.control.change("session-1", saving_before=None)
+    await expect(words).to_be_hidden(timeout=30_000)
+
+
+@pytest.mark.parametrize(
+    ("loss", "why"), [("TOO_LARGE", "larger than your administrator allows"), ("NOT_SAVED", "went wrong")]
+)
+async def test_settings_that_were_not_saved_are_told_at_the_end(
+    rig: Rig, new_page: Any, keep: Any, loss: str, why: str
+) -> None:
+    rig.control.catalog = a_catalog(redirect_url="https://intranet.example.org/apps")
+    page = await page_with_folders(rig, new_page, "phone-dark", folder(kind="APPLICATION_SETTINGS"))
+    unsent = left(1, 1_000, is_waited_for=True)
+    await rig.control.change("session-1", state="EXPIRED", end_reason="USER", folders=(), unsent=unsent)
+    await expect(page.get_by_text("Saving your files: 1 file, 1.0\u00a0kB left")).to_be_visible(timeout=30_000)
+    await rig.control.change("session-1", unsent=None, settings_loss=loss)
+    await expect(page.get_by_text("Your settings were not saved: ")).to_contain_text(why, timeout=30_000)
+    await expect(page.get_by_text("You are taken to")).to_be_hidden()  # who has something to read stays
+    await keep(page, f"settings-{loss.lower()}")
+
+
 async def test_what_an_earlier_session_lost_is_told_in_the_next(rig: Rig, new_page: Any, keep: Any) -> None:
     page = await page_with_folders(rig, new_page, "laptop-light")
     await rig.control.change("session-1", lost_before=left(2, 3_000, are_lost=True))

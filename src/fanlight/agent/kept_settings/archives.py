@@ -50,6 +50,10 @@ class Unpacked:
     refused: int
 
 
+def too_large(max_bytes: int) -> str:
+    return f"they are larger than {max_bytes} bytes"
+
+
 def states_in(home: Path) -> dict[str, State]:
     """Return what there is, before the user comes."""
     return {name: _state_of(status) for name, status in _entries(home)}
@@ -181,7 +185,7 @@ def _check_bounds(entries: int, total: int, max_bytes: int) -> None:
     if entries > MAX_ENTRIES:
         raise Unfit(f"there are more than {MAX_ENTRIES} files")
     if max_bytes and total > max_bytes:
-        raise Unfit(f"they are larger than {max_bytes} bytes")
+        raise Unfit(too_large(max_bytes))
 
 
 def _opened(path: Path) -> IO[bytes]:

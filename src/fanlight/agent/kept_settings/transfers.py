@@ -210,7 +210,7 @@ def _pack(order: Order, before: Mapping[str, State], target: IO[bytes]) -> tuple
         nonlocal size
         size += len(chunk)
         if order.max_bytes and size > order.max_bytes:
-            raise Unfit(f"they are larger than {order.max_bytes} bytes")
+            raise Unfit(archives.too_large(order.max_bytes))
         digest.update(chunk)
         target.write(chunk)
 

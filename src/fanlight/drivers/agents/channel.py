@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from fanlight.agentwire import AGENT_SOCKET_NAME, MAX_MESSAGES_PER_SECOND, QUOTA_USED_UP
+from fanlight.agentwire import AGENT_SOCKET_NAME, MAX_MESSAGES_PER_SECOND, QUOTA_USED_UP, SETTINGS_TOO_LARGE
 from fanlight.agentwire import messages as wire
 from fanlight.agentwire.image_requests import ImageRequest as WireImageRequest
 from fanlight.agentwire.messages import Status, decode, encode
@@ -292,7 +292,7 @@ def _storage_of(said: wire.StorageReport) -> StorageReport:
         unsent_files=said.unsent_files,
         unsent_bytes=said.unsent_bytes,
         detail=_printable(said.detail[:_MAX_DETAIL]),
-        is_full=said.detail == QUOTA_USED_UP,
+        is_full=said.detail in (QUOTA_USED_UP, SETTINGS_TOO_LARGE),
     )
 
 

@@ -1,6 +1,6 @@
 // My Files: the home folder and drives, where there are some, and the session's temporary files.
 
-import { h } from "./dom.js";
+import { h, icon } from "./dom.js";
 import { DRIVES, drivesPanel } from "./drives.js";
 import { homeFolder, temporaryFolder } from "./home_folder.js";
 import { temporaryFiles } from "./panels.js";
@@ -10,13 +10,17 @@ let lastTab = "home";
 
 tellUploads(() => document.querySelector(".uploads-box")?.checkVisibility() ?? false);
 
+const isDisabled = (folders, kind) => folders.some((folder) => folder.kind === kind && folder.state === "DISABLED");
+
+const switchedOff = () => h("div.empty-folder", {}, icon("offline"), h("p", {}, h("strong", {}, "Your administrator has switched the home folder off.")), h("p.detail", {}, "Your files are kept. What programs save there in this session is sent when it ends."));
+
 /** `session` is as the server says it. */
 export function myFilesPanel(stream, features, session) {
   const folders = session.folders ?? [];
   const mayPass = features.has("FILE_UPLOAD") || features.has("FILE_DOWNLOAD");
   const temporary = () => (session.hasTemporaryFolder ? temporaryFolder(features) : temporaryFiles(stream, features));
   const tabs = [
-    mayPass && folders.some(({ kind }) => kind === "HOMEFOLDERS") && { id: "home", label: "Home Folder", make: () => homeFolder(features) },
+    mayPass && folders.some(({ kind }) => kind === "HOMEFOLDERS") && { id: "home", label: "Home Folder", make: () => (isDisabled(folders, "HOMEFOLDERS") ? switchedOff() : homeFolder(features)) },
     folders.some(({ kind }) => kind in DRIVES) && { id: "drives", label: "Drives", make: drivesPanel },
     mayPass && { id: "temporary", label: "Temporary Files", make: temporary },
   ].filter(Boolean);

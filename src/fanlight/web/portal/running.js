@@ -54,6 +54,7 @@ export class Running {
     this.hasToldOfScripts = session.hasScriptFailed;
     this.clockOffset = now - Date.now() / 1000;
     this.tellOfSettings();
+    this.tellOfSaving();
     if (this.toolbar) this.showFolders();
   }
 
@@ -70,8 +71,10 @@ export class Running {
     const named = (some) => some.map(({ kind }) => FOLDERS[kind]).join(" and ");
     const full = named(folders.filter(({ isFull }) => isFull));
     const offline = named(folders.filter(({ state, isFull }) => state === "OFFLINE" && !isFull));
+    const disabled = named(folders.filter(({ state }) => state === "DISABLED"));
     const words = [
       full && `${full} is full. Remove something there: your changes are sent when there is room.`,
+      disabled && `${disabled} was switched off by your administrator. What you save there now is kept in this session, and sent when it ends.`,
       offline && `${offline} cannot be reached. Your changes are kept and sent later.`,
     ].filter(Boolean).join(" ");
     if (words === (this.offlineWords ?? "")) return;
@@ -91,6 +94,20 @@ export class Running {
       toast("This session can show your own drive: connect it under My Files.");
     }
     return true;
+  }
+
+  /** Who comes back early may miss files that are still on their way; it goes when they are there. */
+  tellOfSaving() {
+    const left = this.session.savingBefore;
+    if (!left) {
+      this.savingWarning?.close();
+      this.savingWarning = null;
+      this.hidesSaving = false;
+      return;
+    }
+    if (this.hidesSaving) return;
+    this.savingWarning ??= notice(() => { this.savingWarning = null; this.hidesSaving = true; });
+    this.savingWarning.say(`${inFiles(left.count)} (${inSize(left.size)}) of your last session ${left.count === 1 ? "is" : "are"} still being saved, and will appear by ${left.count === 1 ? "itself" : "themselves"}.`);
   }
 
   /** What an earlier session could not save is told in the next one, until the user has read it. */
@@ -272,6 +289,7 @@ export class Running {
     this.endWarning?.close();
     this.offlineWarning?.close();
     this.lossWarning?.close();
+    this.savingWarning?.close();
     closePanel();
     this.toolbar.close();
     this.stream.close();

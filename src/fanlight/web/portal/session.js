@@ -259,7 +259,7 @@ async function ended(reason, session = null) {
   let shown = showEnded(reason, world.catalog, null, session);
   followSaving(session, () => mine === turn, (newer) => {
     last = newer;
-    shown.saving(newer.unsent);
+    shown.saving(newer.unsent, newer.settingsLoss);
   });
   try {
     world = await untilAnswered(api.state);

@@ -94,15 +94,16 @@ export class Toolbar {
     const unsent = folders.reduce((sum, { unsentFiles }) => sum + unsentFiles, 0);
     const size = folders.reduce((sum, { unsentBytes }) => sum + unsentBytes, 0);
     const isFull = folders.some((folder) => folder.isFull);
-    const isOffline = isFull || folders.some(({ state }) => state === "OFFLINE");
+    const isDisabled = folders.some(({ state }) => state === "DISABLED");
+    const isOffline = isFull || isDisabled || folders.some(({ state }) => state === "OFFLINE");
     const isBusy = unsent > 0 || folders.some(({ state }) => state === "MOUNTING");
     const left = unsent ? `${inFiles(unsent)}, ${inSize(size)} to be saved` : "Everything in your folders is saved";
     this.folders.hidden = folders.length === 0;
     this.folders.dataset.level = isOffline ? "offline" : isBusy ? "busy" : "saved";
-    const why = isFull ? "There is no room left. " : isOffline ? "Your folders cannot be reached. " : "";
+    const why = isFull ? "There is no room left. " : isDisabled ? "Switched off by your administrator. " : isOffline ? "Your folders cannot be reached. " : "";
     this.folders.title = `${why}${left}.`;
     this.folders.setAttribute("aria-label", this.folders.title);
-    const words = isFull ? "Full" : isOffline ? "Offline" : unsent ? `Saving ${unsent}` : isBusy ? "Opening" : "Saved";
+    const words = isFull ? "Full" : isDisabled ? "Off" : isOffline ? "Offline" : unsent ? `Saving ${unsent}` : isBusy ? "Opening" : "Saved";
     if (this.folders.lastElementChild.textContent !== words) this.folders.lastElementChild.textContent = words;
   }
 

@@ -114,6 +114,11 @@ const REDIRECT_IN_SECONDS = 10;
 const KEPT = "You ended it. What you saved in your home folder is kept; the rest is gone with the instance.";
 const WITHOUT_FILES = new Set(["NO_CAPACITY", "START_FAILED"]);
 
+const SETTINGS_LOSSES = {
+  TOO_LARGE: "Your settings were not saved: they are larger than your administrator allows. Those of before this session are kept.",
+  NOT_SAVED: "Your settings were not saved: something went wrong. Those of before this session are kept.",
+};
+
 /** What becomes of what the user saved; `files` is null when everything has arrived. */
 function savingWords(files) {
   if (!files) return "All your files are saved.";
@@ -124,7 +129,7 @@ function savingWords(files) {
 }
 
 /** `startAgain` is null when the link allows no new session. `session` is as the server told of it last, null when it
- *  knows it no more. Returns {saving(files)}: say what is left to be saved. Nobody is sent away before that is known. */
+ *  knows it no more. Returns {saving(files, loss)}: say what is left to be saved, and why settings were not. Nobody is sent away before that is known. */
 export function showEnded(reason, catalog, startAgain, session = null) {
   const ends = catalog?.isImageBuilder ? BUILDER_ENDS : catalog?.isStudioSession ? STUDIO_ENDS : ENDS;
   const [title, usual] = ends[reason] ?? ENDS[reason] ?? ["Your session has ended", "It is no longer running."];
@@ -133,9 +138,11 @@ export function showEnded(reason, catalog, startAgain, session = null) {
   const saving = hasFiles ? h("p.saving-files", { role: "status" }) : null;
   const target = REDIRECTS_AFTER.has(reason) ? catalog?.redirectUrl : null;
   const going = target ? h("p.detail", { role: "status" }) : null;
+  const settings = h("p.saving-files", { role: "status", hidden: true });
   let isStaying = false;
   card(title, h("p", {}, text),
     saving,
+    settings,
     startAgain ? null : h("p", {}, "To start again, open a new streaming link."),
     buttons(
       startAgain ? [reason === "NO_CAPACITY" || reason === "START_FAILED" ? "Try again" : "Start again", startAgain] : null,
@@ -143,18 +150,21 @@ export function showEnded(reason, catalog, startAgain, session = null) {
     going,
     links(catalog, target));
   let isGoing = false;
-  const say = (files) => {
+  const say = (files, loss) => {
+    settings.hidden = !(loss in SETTINGS_LOSSES);
+    settings.dataset.level = "lost";
+    settings.textContent = SETTINGS_LOSSES[loss] ?? "";
     if (saving) {
       const words = savingWords(files);
       if (saving.textContent !== words) saving.textContent = words;
       saving.dataset.level = files?.areLost ? "lost" : files?.isWaitedFor ? "busy" : files ? "later" : "done";
     }
-    if (target && !isGoing && !files?.isWaitedFor) {
+    if (target && !isGoing && !files?.isWaitedFor && settings.hidden) { // who has to read something is not sent away
       isGoing = true;
       countDown(going, target, () => isStaying);
     }
   };
-  say(session?.unsent ?? null);
+  say(session?.unsent ?? null, session?.settingsLoss);
   return { saving: say };
 }
 
