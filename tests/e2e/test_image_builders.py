@@ -134,6 +134,26 @@ def test_its_desktop_opens_in_the_browser(story: Story) -> None:
     assert story.visitor.state == "stream"
 
 
+def test_it_has_temporary_files_and_no_home_folder(story: Story, tmp_path: Path) -> None:
+    page = story.visitor.page
+    page.get_by_role("toolbar").get_by_role("button", name="My Files").click()
+    panel = page.locator('[data-panel="files"]')
+    panel.get_by_role("navigation").get_by_role("button", name="Temporary Files").wait_for()
+    assert panel.get_by_role("tab").count() == 0, "there is nothing else to choose"
+    panel.get_by_role("button", name="New folder").click()
+    page.get_by_label("Name").fill("packages")
+    page.get_by_role("button", name="Make folder").click()
+    panel.get_by_role("button", name="packages", exact=True).click()
+    panel.get_by_text("This folder is empty.").wait_for()
+    sent = tmp_path / "sent.deb"
+    sent.write_bytes(b"a package")
+    panel.get_by_label("Files to upload").set_input_files(sent)
+    panel.get_by_role("row", name="File sent.deb, 9 bytes").wait_for(timeout=60_000)
+    found = story.instances.run(story.instance_id, "find", "/home", "-name", "sent.deb", "-printf", "%h %U")
+    assert found.stdout.decode().endswith("MyFiles/packages 50110")
+    page.keyboard.press("Escape")
+
+
 def test_closing_the_page_takes_nothing_away(story: Story) -> None:
     story.visitor.page.goto("about:blank")
     story.open()

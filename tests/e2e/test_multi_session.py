@@ -48,6 +48,16 @@ class Person:
         headers = {"Cookie": cookie or self.cookie, "X-Fanlight-Page": "1"}
         return ask("GET", f"{self.portal}/s/{of.ref}/{path}", headers)
 
+    def sends(self, name: str, content: bytes, *, kind: str, to: "Person", cookie: str | None = None) -> int:
+        """Send a file as My Files does; `kind` is "home" or "temporary"."""
+        headers = {"Cookie": cookie or self.cookie, "Origin": self.portal, "X-Fanlight-Page": "1"}
+        query = f"path={name}&size={len(content)}&offset=0&conflict=replace&fingerprint="
+        return ask("PUT", f"{self.portal}/s/{to.ref}/api/{kind}/uploads/{name}-upload?{query}", headers, content).status
+
+    def finds(self, *, kind: str) -> set[str]:
+        lines = self.asks(f"api/{kind}/folder?path=", of=self).body.splitlines()
+        return {row[0] for line in lines for row in json.loads(line).get("entries", ())}
+
     def uploads(self, name: str, content: bytes, *, to: "Person", cookie: str | None = None) -> int:
         headers = {"Cookie": cookie or self.cookie, "Origin": self.portal, "X-Upload-Path": name}
         return ask("POST", f"{self.portal}/s/{to.ref}/stream/api/upload", headers, content).status
@@ -93,7 +103,7 @@ class Story:
             return self.administrator.fleet(NAME)["ComputeCapacityStatus"]
 
         try:
-            wait_for(lambda: status() == wanted, timeout=10, what="the status")
+            wait_for(lambda: status() == wanted, timeout=60, what="the status")
         except AssertionError:
             assert status() == wanted
 
@@ -102,7 +112,7 @@ class Story:
 def story(real_installation: Installation, browser: Browser) -> Iterator[Story]:
     administrator = Administrator(real_installation.client())
     client = administrator.client
-    client.create_stack(Name=NAME)
+    client.create_stack(Name=NAME, StorageConnectors=[{"ConnectorType": "HOMEFOLDERS"}])
     client.create_fleet(
         Name=NAME,
         ImageName="Fanlight-Sample-Debian13",
@@ -172,6 +182,31 @@ def test_no_cookie_of_one_opens_stream_or_files_of_the_other(story: Story) -> No
         ]
         answer = person.asks("stream/api/files/note.txt", of=person)
         assert (answer.status, answer.body) == (200, content)
+
+
+def test_each_has_their_own_folders_in_my_files(story: Story) -> None:
+    ada, bob = story.ada, story.bob
+    for kind in ("home", "temporary"):
+        for person in (ada, bob):
+            name = f"of-{person.name}"
+
+            def is_sent(person: Person = person, name: str = name, kind: str = kind) -> bool:
+                return person.sends(name, name.encode(), kind=kind, to=person) == 200
+
+            wait_for(is_sent, timeout=60, what=f"{name} in {kind}")
+        for person, other in ((ada, bob), (bob, ada)):
+            assert {name for name in person.finds(kind=kind) if name.startswith("of-")} == {f"of-{person.name}"}
+            assert person.asks(f"api/{kind}/file?path=of-{person.name}", of=person).body == f"of-{person.name}".encode()
+            for path in (f"of-{other.name}", f"../of-{other.name}", f"..%2F..%2F{other.name}"):
+                assert person.asks(f"api/{kind}/file?path={path}", of=person).status in (400, 404), path
+            for path in ("folder?path=", "uploads", f"file?path=of-{other.name}", "zip?path="):
+                assert person.asks(f"api/{kind}/{path}", of=other).status in (403, 404), path
+            assert person.sends("mine", b"x", kind=kind, to=other) == 403
+    # The same in the instance: as the other, not even its name is to be seen.
+    found = story.instances.run(story.instance_id, "find", "/home", "-xdev", "-name", "of-seat-*", "-printf", "%f %u\n")
+    rows = sorted(line.split() for line in found.stdout.decode().splitlines())
+    assert [name for name, _ in rows] == ["of-seat-ada", "of-seat-bob"]
+    assert len({owner for _, owner in rows}) == 2
 
 
 def test_a_third_user_waits_while_both_places_are_taken(story: Story) -> None:

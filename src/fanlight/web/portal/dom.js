@@ -76,10 +76,10 @@ const TOAST_IN_MS = 6000;
 
 /** A toast that stays, and whose words may change: {say(text), close()}. Screen readers hear each change.
  *  With `onHide` it has a button that takes it away. */
-export function notice(onHide) {
+export function notice(onHide, kind = "warning") {
   const words = h("span", {});
   const hide = onHide ? h("button.hide", { type: "button", onclick: () => { note.remove(); onHide(); } }, "Hide") : null;
-  const note = h("div.toast.warning", {}, words, hide);
+  const note = h(`div.toast.${kind}`, {}, words, hide);
   document.getElementById("toasts").append(note);
   return { say(text) { if (words.textContent !== text) words.textContent = text; }, close: () => note.remove() };
 }

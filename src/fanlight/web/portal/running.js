@@ -106,7 +106,7 @@ export class Running {
       return;
     }
     if (this.hidesSaving) return;
-    this.savingWarning ??= notice(() => { this.savingWarning = null; this.hidesSaving = true; });
+    this.savingWarning ??= notice(() => { this.savingWarning = null; this.hidesSaving = true; }, "note");
     this.savingWarning.say(`${inFiles(left.count)} (${inSize(left.size)}) of your last session ${left.count === 1 ? "is" : "are"} still being saved, and will appear by ${left.count === 1 ? "itself" : "themselves"}.`);
   }
 

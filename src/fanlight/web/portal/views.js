@@ -114,6 +114,7 @@ const REDIRECT_IN_SECONDS = 10;
 const KEPT = "You ended it. What you saved in your home folder is kept; the rest is gone with the instance.";
 const WITHOUT_FILES = new Set(["NO_CAPACITY", "START_FAILED"]);
 
+const STAY = "Stay here";
 const SETTINGS_LOSSES = {
   TOO_LARGE: "Your settings were not saved: they are larger than your administrator allows. Those of before this session are kept.",
   NOT_SAVED: "Your settings were not saved: something went wrong. Those of before this session are kept.",
@@ -138,7 +139,7 @@ export function showEnded(reason, catalog, startAgain, session = null) {
   const saving = hasFiles ? h("p.saving-files", { role: "status" }) : null;
   const target = REDIRECTS_AFTER.has(reason) ? catalog?.redirectUrl : null;
   const going = target ? h("p.detail", { role: "status" }) : null;
-  const settings = h("p.saving-files", { role: "status", hidden: true });
+  const settings = h("p.lost-settings", { role: "status", hidden: true });
   let isStaying = false;
   card(title, h("p", {}, text),
     saving,
@@ -146,14 +147,15 @@ export function showEnded(reason, catalog, startAgain, session = null) {
     startAgain ? null : h("p", {}, "To start again, open a new streaming link."),
     buttons(
       startAgain ? [reason === "NO_CAPACITY" || reason === "START_FAILED" ? "Try again" : "Start again", startAgain] : null,
-      target ? ["Stay here", () => { isStaying = true; going.remove(); }] : null),
+      target ? [STAY, () => { isStaying = true; going.remove(); }] : null),
     going,
     links(catalog, target));
+  const stay = [...view.querySelectorAll("button")].find((button) => button.textContent === STAY);
   let isGoing = false;
   const say = (files, loss) => {
     settings.hidden = !(loss in SETTINGS_LOSSES);
-    settings.dataset.level = "lost";
     settings.textContent = SETTINGS_LOSSES[loss] ?? "";
+    if (!settings.hidden) stay?.remove();
     if (saving) {
       const words = savingWords(files);
       if (saving.textContent !== words) saving.textContent = words;
