@@ -202,7 +202,9 @@ def test_each_has_their_own_folders_in_my_files(story: Story) -> None:
                 assert person.asks(f"api/{kind}/{path}", of=other).status in (403, 404), path
             assert person.sends("mine", b"x", kind=kind, to=other) == 403
     # The same in the instance: as the other, not even its name is to be seen.
-    found = story.instances.run(story.instance_id, "find", "/home", "-xdev", "-name", "of-seat-*", "-printf", "%f %u\n")
+    found = story.instances.run(
+        story.instance_id, "find", "/home", "-xdev", "-name", "of-seat-???", "-printf", "%f %u\n"
+    )
     rows = sorted(line.split() for line in found.stdout.decode().splitlines())
     assert [name for name, _ in rows] == ["of-seat-ada", "of-seat-bob"]
     assert len({owner for _, owner in rows}) == 2

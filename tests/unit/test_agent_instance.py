@@ -7,8 +7,10 @@ import pytest
 
 from fanlight.agent.instance import REMEMBERED_ENDS, InstanceLife
 from fanlight.agent.sessions import BOOTING, ENDED, FAILED, IN_SESSION, READY
-from fanlight.agentwire import MAX_LINE_BYTES
+from fanlight.agentwire import MAX_LINE_BYTES, SETTINGS_TOO_LARGE
 from fanlight.agentwire.messages import BeginSession, EndSession, Message, Status, StorageReport, encode
+
+TOO_LARGE = StorageReport(kind="APPLICATION_SETTINGS", state="MOUNTED", detail=SETTINGS_TOO_LARGE)
 
 
 class NotedSeat:
@@ -185,6 +187,16 @@ async def test_an_instance_that_has_no_number_left_takes_nobody_and_ends_nobody(
     assert await bench.told() == [("s1", 0, "ENDED"), ("s2", 1, "IN_SESSION")]
 
 
+async def test_the_last_word_of_a_session_has_what_became_of_its_settings() -> None:
+    bench = await Bench(1).booted()
+    await bench.begin("s1")
+    folder = StorageReport(kind="HOMEFOLDERS", state="OFFLINE", detail="it does not answer")
+    bench.seats[0].storage = (folder, TOO_LARGE)
+    await bench.end("s1")
+    (report,) = await bench.life.reports()
+    assert report.storage == (TOO_LARGE,)
+
+
 async def test_end_of_an_unknown_session_is_refused() -> None:
     bench = await Bench(2).booted()
     await bench.end("s9")
@@ -196,6 +208,9 @@ async def test_status_of_the_fullest_instance_fits_into_a_line() -> None:
     for number in range(REMEMBERED_ENDS + 60):
         await bench.begin(f"{number:0>36}")
         if number < REMEMBERED_ENDS + 10:
+            (seat,) = (seat for seat in bench.seats.values() if seat.session_id == f"{number:0>36}")
+            seat.storage = (TOO_LARGE,)
+            seat.detail = "d" * 500
             await bench.end(f"{number:0>36}")
     for seat in bench.seats.values():
         seat.detail = "d" * 500

@@ -9,8 +9,10 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import replace
 from typing import Protocol
 
+from fanlight.agent.application_settings import KIND as KEPT_SETTINGS
 from fanlight.agent.sessions import BOOTING, ENDED, FAILED, MAX_DETAIL, READY, STARTING_SESSION, Refused
 from fanlight.agentwire import MAX_SEATS
 from fanlight.agentwire.messages import (
@@ -29,6 +31,7 @@ PREPARED = "PREPARED"
 CLOSE_POLL_IN_SECONDS = 0.05
 REMEMBERED_ENDS = 50  # so many ended sessions stay in the status, which must fit into a line
 MAX_LAST_WORDS = 300
+MAX_SETTINGS_WORDS = 100  # the log has them whole
 
 
 class SeatedSession(Protocol):
@@ -154,8 +157,14 @@ class InstanceLife:
         for number, seat in list(self._seats.items()):
             if seat.phase == ENDED and seat.session_id is not None:
                 del self._seats[number]
+                # Files have arrived; settings may have been too large, which their user is told at the end.
+                settings = (report for report in seat.storage if report.kind == KEPT_SETTINGS and report.detail)
                 self._ended[seat.session_id] = SessionReport(
-                    session_id=seat.session_id, seat=number, phase=ENDED, detail=seat.detail[:MAX_LAST_WORDS]
+                    session_id=seat.session_id,
+                    seat=number,
+                    phase=ENDED,
+                    detail=seat.detail[:MAX_LAST_WORDS],
+                    storage=tuple(replace(report, detail=report.detail[:MAX_SETTINGS_WORDS]) for report in settings),
                 )
             elif seat.phase == FAILED and (seat.session_id is None or self.phase == BOOTING):
                 self.fail(seat.detail)
