@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import signal
 import ssl
 from collections.abc import Collection, Coroutine
@@ -323,7 +324,7 @@ def _objects(settings: Settings) -> ObjectStore | None:
         access_key_id=key_id,
         secret_access_key=secret,
         # Our own has the portal's certificate, which is for another name than this host's loopback address.
-        verify=not is_own,
+        verify=False if is_own else os.environ.get("SSL_CERT_FILE") or True,
     )
 
 

@@ -6,8 +6,11 @@ import io
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import aiohttp
@@ -23,7 +26,7 @@ from fanlight.storage.buckets import Buckets
 from fanlight.storage.embedded_s3 import KeyPair, buckets_directory, server_of
 from fanlight.storage.front import USER
 from fanlight.storage.rclone import keep_serving
-from fanlight.storage.sessions import DIRECTORY, SessionDoors, on_s3, on_this_host
+from fanlight.storage.sessions import DIRECTORY, Remote, SessionDoors, on_s3, on_this_host
 from free_ports import free_port
 
 KEY = KeyPair("FANLIGHTSTORAGE00001", "the-secret-of-storage")
@@ -39,6 +42,11 @@ ADA = StorageDoor(
     prefix=PREFIX,
 )
 
+
+TIME_OF_A_FILE = (
+    b'<?xml version="1.0"?><D:propertyupdate xmlns:D="DAV:"><D:set><D:prop>'
+    b'<lastmodified xmlns="DAV:">1000000000</lastmodified></D:prop></D:set></D:propertyupdate>'
+)
 
 # One loop for all, for the servers outlive a test.
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -296,49 +304,143 @@ async def test_a_bucket_is_made_in_the_region_of_the_endpoint(region: str) -> No
         await asyncio.to_thread(server.stop)
 
 
-async def test_behind_any_other_s3_endpoint_it_is_the_same(tmp_path: Path) -> None:
+@dataclass
+class Foreign:
+    """An endpoint of somebody else. `keeps_markers`: a key with a slash at its end is another than the one without."""
+
+    endpoint: str
+    stop: Callable[[], Awaitable[None]]
+    keeps_markers: bool
+
+
+@pytest_asyncio.fixture(loop_scope="module", params=["moto", "rclone"])
+async def foreign(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Foreign]:
+    if request.param == "moto":
+        server = ThreadedMotoServer(port=0, verbose=False)
+        server.start()
+        host, port = server.get_host_and_port()
+        made = Foreign(f"http://{host}:{port}", partial(asyncio.to_thread, server.stop), keeps_markers=True)
+    else:
+        settings = Settings(data_dir=tmp_path, s3_port=free_port())
+        (tmp_path / "storage" / "buckets").mkdir(parents=True)
+        serving = asyncio.create_task(keep_serving("s3", *server_of(settings, [KEY])))
+
+        async def stop() -> None:
+            serving.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await serving
+
+        made = Foreign(settings.effective_s3_endpoint_url, stop, keeps_markers=False)
+    yield made
+    await made.stop()
+
+
+async def becomes_usable(remote: Remote) -> None:
+    for _ in range(600):
+        try:
+            await remote.ensure(BUCKET)
+        except StorageUnusable:
+            await asyncio.sleep(0.05)
+        else:
+            return
+    pytest.fail("the endpoint cannot be used")
+
+
+async def test_behind_any_other_s3_endpoint_it_is_the_same(foreign: Foreign, tmp_path: Path) -> None:
     run = Path(tempfile.mkdtemp(prefix="fl-"))
     (run / "storage").mkdir()
     (run / "instances" / ADA.instance_id / "host" / DIRECTORY).mkdir(parents=True)
-    server = ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
-    buckets = Buckets(endpoint, "us-east-1", KEY)
-    doors = SessionDoors(run, on_s3(endpoint, "us-east-1", KEY))
+    buckets = Buckets(foreign.endpoint, "us-east-1", KEY)
+    remote = on_s3(foreign.endpoint, "us-east-1", KEY)
+    doors = SessionDoors(run, remote)
     rig = Rig(doors, buckets, run, tmp_path)
     try:
         doors.prepare()
-        await buckets.ensure(BUCKET)
-        await buckets.ensure(BUCKET)
+        await becomes_usable(remote)
+        await remote.ensure(BUCKET)
         await doors.open(replace(ADA, quota_in_bytes=1000))
-        assert (await rig.ask("PUT", "/a.txt", data=b"x" * 600))[0] == 201
+        assert (await rig.ask("PUT", "/a.txt", data=b"x" * 600, headers={"X-OC-Mtime": "1000000000"}))[0] == 201
         assert (await rig.ask("PUT", "/b.txt", data=b"x" * 600))[0] == 507
+        assert (await rig.ask("PROPPATCH", "/a.txt", data=TIME_OF_A_FILE))[0] == 207
+        assert (await rig.ask("MKCOL", "/folder"))[0] == 201
         assert (await rig.ask("MKCOL", "/empty"))[0] == 201
-        assert await buckets.size_of(BUCKET, PREFIX) == 600
+        assert (await rig.ask("PUT", "/folder/c.txt", data=b"x" * 200))[0] == 201
+        moved = await rig.ask("MOVE", "/folder/c.txt", headers={"Destination": "http://x/folder/d.txt"})
+        assert moved[0] == 201
+        assert await buckets.size_of(BUCKET, PREFIX) == 800
         await doors.open(replace(ADA, token="another"))  # as after a restart: nothing is remembered
         assert (await rig.ask("GET", "/a.txt", token="another"))[1] == b"x" * 600
-        assert (await rig.ask("PROPFIND", "/empty", token="another", headers={"Depth": "0"}))[0] == 207
-        await asyncio.to_thread(server.stop)
+        assert (await rig.ask("GET", "/folder/d.txt", token="another"))[1] == b"x" * 200
+        empty = await rig.ask("PROPFIND", "/empty", token="another", headers={"Depth": "0"})
+        assert empty[0] == (207 if foreign.keeps_markers else 404)
+        assert (await rig.ask("DELETE", "/folder", token="another"))[0] == 204
+        assert await buckets.size_of(BUCKET, PREFIX) == 600
+        await foreign.stop()
         status = (await rig.ask("PROPFIND", "/", token="another", headers={"Depth": "1"}))[0]
         assert status == 502, "what cannot be read is not shown as if it were empty"
+    finally:
+        await doors.close_all()
+        shutil.rmtree(run)
+
+
+async def test_a_door_that_was_opened_while_the_endpoint_was_away_wants_to_be_opened_anew(tmp_path: Path) -> None:
+    """Nobody knew then whether empty folders can be kept; the api process opens anew what is not among the open doors."""
+    run = Path(tempfile.mkdtemp(prefix="fl-"))
+    (run / "storage").mkdir()
+    (run / "instances" / ADA.instance_id / "host" / DIRECTORY).mkdir(parents=True)
+    port = free_port()
+    remote = on_s3(f"http://127.0.0.1:{port}", "us-east-1", KEY)
+    doors = SessionDoors(run, remote)
+    server = ThreadedMotoServer(port=port, verbose=False)
+    rig = Rig(doors, Buckets(f"http://127.0.0.1:{port}", "us-east-1", KEY), run, tmp_path)
+    try:
+        doors.prepare()
+        await doors.open(ADA)
+        assert doors.doors() == (ADA,)
+        server.start()
+        await becomes_usable(remote)
+        assert doors.doors() == ()
+        await doors.open(ADA)
+        assert doors.doors() == (ADA,)
+        assert (await rig.ask("MKCOL", "/empty"))[0] == 201
+        assert [one["Key"] for one in rig.buckets._objects(BUCKET, PREFIX)][-1] == f"{PREFIX}empty/"
     finally:
         await doors.close_all()
         await asyncio.to_thread(server.stop)
         shutil.rmtree(run)
 
 
-async def test_an_end_that_is_cancelled_says_so_and_shuts_the_door_all_the_same(rig: Rig) -> None:
-    await rig.doors.open(ADA)
-    closing = asyncio.create_task(rig.doors.close(ADA.session_id))
-    await asyncio.sleep(0)  # now it waits for the end of its server
-    closing.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await closing
-    with pytest.raises(aiohttp.ClientConnectorError):
-        await rig.ask("GET", "/")
-    await rig.doors.open(ADA)
-    assert (await rig.ask("PUT", "/letter", data=b"Dear Bob"))[0] == 201
+class _Refusing(BaseHTTPRequestHandler):
+    """A bucket that is there, for a key that may look at it and write nothing."""
+
+    def do_HEAD(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    def do_PUT(self) -> None:
+        body = b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>"
+        self.send_response(403)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - of the base class
+        pass
+
+
+async def test_a_key_that_may_not_write_is_told_before_anybody_saves_a_file() -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Refusing)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        buckets = Buckets(f"http://127.0.0.1:{server.server_address[1]}", "us-east-1", KEY)
+        for _ in range(2):
+            with pytest.raises(
+                StorageUnusable, match=r"refuses the bucket .*: AccessDenied to PutObject\. Look at the"
+            ):
+                await buckets.ensure(BUCKET)
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 async def test_links_planted_in_the_folder_lead_nowhere(rig: Rig) -> None:

@@ -12,7 +12,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from socket import create_connection
 from typing import Self
-from urllib.parse import unquote
 
 from e2e.installation import KEY_ID, SECRET, wait_for
 from fanlight.storage.rclone import PROGRAM
@@ -22,8 +21,6 @@ SKEWED = (
     b'<?xml version="1.0"?><Error><Code>RequestTimeTooSkewed</Code><Message>The difference between the request time '
     b"and the current time is too large.</Message></Error>"
 )
-
-MARK = {"ETag": '"d41d8cd98f00b204e9800998ecf8427e"', "Last-Modified": "Thu, 01 Jan 2026 00:00:00 GMT"}
 
 
 @dataclass
@@ -122,12 +119,6 @@ class ForeignS3:
             for _ in body:
                 pass
             _say(asked, 403, {"Content-Type": "application/xml"}, SKEWED)
-        elif asked.command in ("PUT", "HEAD") and asked.path.partition("?")[0].endswith("/"):
-            # The mark of an empty folder, which rclone's server would take for a file.
-            place = self.directory / unquote(asked.path.partition("?")[0]).strip("/")
-            if asked.command == "PUT":
-                place.mkdir(parents=True, exist_ok=True)
-            _say(asked, 200 if place.is_dir() else 404, MARK, b"")
         else:
             upstream = HTTPConnection("127.0.0.1", self._own_port, timeout=30)
             try:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -19,6 +20,9 @@ log = logging.getLogger(__name__)
 
 # A clock that is wrong by a quarter of an hour looks to the client like a wrong key.
 _DENIED = "Look at the access key, what it may do with that bucket, and this host's clock."
+# Of an empty folder, as S3 has it. There for a moment while a bucket is tried.
+_TRIED_KEY = ".fanlight/"
+_KNOWS_NO_SUCH_KEY = (400, 405, 501)
 
 
 class Buckets:
@@ -26,6 +30,9 @@ class Buckets:
 
     def __init__(self, endpoint_url: str, region: str, key: KeyPair) -> None:
         self._endpoint_url = endpoint_url
+        self._tried: set[str] = set()
+        self.keeps_markers: bool | None = None
+        """Whether keys that end with a slash are kept as they are; None while no bucket could be tried."""
         # The one region that may not be named.
         is_named = region != "us-east-1"
         self._location = {"CreateBucketConfiguration": {"LocationConstraint": region}} if is_named else {}
@@ -35,13 +42,23 @@ class Buckets:
             endpoint_url=endpoint_url,
             aws_access_key_id=key.access_key_id,
             aws_secret_access_key=key.secret_access_key,
+            verify=os.environ.get("SSL_CERT_FILE") or True,  # rclone knows that one only
             config=Config(
-                connect_timeout=3, read_timeout=20, retries={"total_max_attempts": 2}, s3={"addressing_style": "path"}
+                connect_timeout=3,
+                read_timeout=20,
+                retries={"total_max_attempts": 2},
+                s3={"addressing_style": "path"},
+                # Other endpoints than AWS do not all know the newer checksums.
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
             ),
         )
 
     async def ensure(self, bucket: str) -> None:
-        """Make the bucket if it is not there, with the policy that keeps people from deleting it. Raises StorageUnusable."""
+        """Make the bucket if it is not there, with the policy that keeps people from deleting it. Raises StorageUnusable.
+
+        The first time in the life of this process it is also tried whether objects can be written, listed, read and deleted.
+        """
         await asyncio.to_thread(self._explained, self._ensure, bucket)
 
     async def size_of(self, bucket: str, prefix: str) -> int:
@@ -67,6 +84,28 @@ class Buckets:
             yield from page.get("Contents", ())
 
     def _ensure(self, bucket: str) -> None:
+        self._make(bucket)
+        if bucket not in self._tried:
+            self._try(bucket)
+
+    def _try(self, bucket: str) -> None:
+        try:
+            self._client.put_object(Bucket=bucket, Key=_TRIED_KEY, Body=b"")
+        except ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] not in _KNOWS_NO_SUCH_KEY:
+                raise
+            self._client.put_object(Bucket=bucket, Key=_TRIED_KEY.rstrip("/"), Body=b"")
+        found = {one["Key"] for one in self._objects(bucket, _TRIED_KEY.rstrip("/"))}
+        for key in (_TRIED_KEY, _TRIED_KEY.rstrip("/")):
+            if key in found:
+                self._client.get_object(Bucket=bucket, Key=key)["Body"].read()
+                self._client.delete_object(Bucket=bucket, Key=key)
+        # It is not there if another node deletes it at the same moment: then the next look tells.
+        if found:
+            self.keeps_markers = _TRIED_KEY in found
+            self._tried.add(bucket)
+
+    def _make(self, bucket: str) -> None:
         try:
             self._client.head_bucket(Bucket=bucket)
         except ClientError as error:
@@ -96,7 +135,8 @@ class Buckets:
             code = error.response["Error"]["Code"]
             is_denied = error.response["ResponseMetadata"]["HTTPStatusCode"] == 403  # noqa: PLR2004
             raise StorageUnusable(
-                f"The S3 endpoint {self._endpoint_url} refuses the bucket {arguments[0]}: {code}. {_DENIED if is_denied else ''}".strip()
+                f"The S3 endpoint {self._endpoint_url} refuses the bucket {arguments[0]}: {code} to {error.operation_name}. "
+                f"{_DENIED if is_denied else ''}".strip()
             ) from error
         except (BotoCoreError, OSError) as error:
             raise StorageUnusable(f"The S3 endpoint {self._endpoint_url} does not answer.") from error

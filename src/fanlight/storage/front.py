@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
+from xml.sax.saxutils import escape
 
 import aiohttp
 from aiohttp import web
@@ -28,6 +29,7 @@ USER = "session"
 CHECK = "X-Fanlight-Check"  # on a PROPFIND: is the bucket there as well
 # Without COPY, which would grow past a quota unseen; no mount asks for it.
 METHODS = frozenset({"OPTIONS", "HEAD", "GET", "PUT", "DELETE", "PROPFIND", "PROPPATCH", "MKCOL", "MOVE"})
+_TIME = "x-oc-mtime"  # on a PUT: when the file was changed
 _UPSTREAM = "http://storage.invalid"
 _CHUNK_IN_BYTES = 256 * 1024
 # Of one connection, not of the message: each side has its own.
@@ -63,10 +65,12 @@ class Front:
         listings: Listings,
         check: Callable[[], Awaitable[None]],
         leads_away: LeadsAway = no_links,
+        keeps_times: bool = True,
     ) -> None:
+        """Where times are not kept, what a program wishes for a file's is not passed on: each wish would copy the object."""
         self._listings = listings
         self._upstream, self._first_uid, self._usage, self._leads_away = upstream, first_uid, usage, leads_away
-        self._check = check
+        self._check, self._keeps_times = check, keeps_times
         self._expected = f"Basic {b64encode(f'{USER}:{token}'.encode()).decode()}"
         self._http: aiohttp.ClientSession | None = None
         self.application = web.Application(handler_args={"auto_decompress": False})
@@ -88,22 +92,30 @@ class Front:
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         if (refusal := self._refusal_of(request)) is not None:
             return web.Response(status=refusal)
-        headers = {name: value for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP}
+        dropped = _HOP_BY_HOP if self._keeps_times else _HOP_BY_HOP | {_TIME}
+        headers = {name: value for name, value in request.headers.items() if name.lower() not in dropped}
         if request.method == "MOVE":
             headers["Destination"] = _UPSTREAM + _destination_of(request)
         try:
-            if request.method == "PUT":
-                return await self._put(request, headers)
-            if request.method == "PROPFIND":
-                return await self._find(request, headers)
-            if request.method in ("DELETE", "MOVE"):
-                return await self._pass_and_count_off(request, headers)
-            return await self._pass(request, headers)
+            return await self._answer(request, headers)
         except StorageUnusable as error:
             log.warning("users' files cannot be reached", extra={"why": str(error)})
         except (aiohttp.ClientError, TimeoutError, OSError):
             log.debug("a request for users' files broke off", exc_info=True)
         return web.Response(status=HTTPStatus.BAD_GATEWAY)
+
+    async def _answer(self, request: web.Request, headers: Mapping[str, str]) -> web.StreamResponse:
+        match request.method:
+            case "PUT":
+                return await self._put(request, headers)
+            case "PROPFIND":
+                return await self._find(request, headers)
+            case "DELETE" | "MOVE":
+                return await self._pass_and_count_off(request, headers)
+            case "PROPPATCH" if not self._keeps_times:
+                return _taken(_target_of(request))
+            case _:
+                return await self._pass(request, headers)
 
     async def _find(self, request: web.Request, headers: Mapping[str, str]) -> web.StreamResponse:
         if headers.get("Depth") != "0":
@@ -231,6 +243,16 @@ def _room(used: int, left: int) -> web.Response:
         f"<D:prop><D:quota-available-bytes>{left}</D:quota-available-bytes>"
         f"<D:quota-used-bytes>{used}</D:quota-used-bytes></D:prop><D:status>HTTP/1.1 200 OK</D:status>"
         "</D:propstat></D:response></D:multistatus>"
+    )
+    return web.Response(status=HTTPStatus.MULTI_STATUS, text=text, content_type="application/xml")
+
+
+def _taken(target: str) -> web.Response:
+    """Say that a file has the time that was asked for."""
+    text = (
+        f'<?xml version="1.0" encoding="UTF-8"?><D:multistatus xmlns:D="DAV:"><D:response><D:href>{escape(target)}</D:href>'
+        "<D:propstat><D:prop><D:lastmodified/></D:prop><D:status>HTTP/1.1 200 OK</D:status></D:propstat>"
+        "</D:response></D:multistatus>"
     )
     return web.Response(status=HTTPStatus.MULTI_STATUS, text=text, content_type="application/xml")
 

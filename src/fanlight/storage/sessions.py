@@ -45,7 +45,8 @@ class Remote:
 
     `size_of` returns the bytes stored under a prefix of a bucket, `ensure` makes a bucket that is not there, `usage`
     tells what each user has in the home folders; they raise StorageUnusable. `links_below` a prefix of a bucket.
-    `is_whole`: there are no buckets, all of `root` is one user's.
+    `is_whole`: there are no buckets, all of `root` is one user's. `keeps_times`: a file may have another time than that
+    of its arrival. `late_flags` are those of rclone that are known only once the endpoint was reached.
     """
 
     root: str
@@ -56,6 +57,8 @@ class Remote:
     flags: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     is_whole: bool = False
+    keeps_times: bool = True
+    late_flags: Callable[[], Sequence[str]] = tuple
 
     def __repr__(self) -> str:
         return f"Remote({self.root!r})"
@@ -83,14 +86,23 @@ def on_s3(endpoint_url: str, region: str, key: KeyPair) -> Remote:
     from fanlight.storage.buckets import Buckets  # with botocore, which only this needs
 
     buckets = Buckets(endpoint_url, region, key)
+
+    def late_flags() -> Sequence[str]:
+        # So that empty folders exist. An endpoint that takes such a key for that of a file would have a file in the place
+        # of each folder then: without this an empty folder is there as long as its session.
+        return ("--s3-directory-markers",) if buckets.keeps_markers else ()
+
     return Remote(
         root="home:",
         size_of=buckets.size_of,
         ensure=buckets.ensure,
         usage=buckets.usage,
+        keeps_times=False,
+        late_flags=late_flags,
         flags=(
             "--use-server-modtime",  # else each file of a listing costs a request
-            "--s3-directory-markers",  # so that empty folders exist
+            "--streaming-upload-cutoff",
+            "1M",  # up to that a file is one request, else at least three
             # An endpoint that is away is told within seconds; whoever asked asks again.
             "--low-level-retries",
             "3",
@@ -114,6 +126,7 @@ class _Open:
     door: StorageDoor
     runner: web.AppRunner
     serving: asyncio.Task[None]
+    late_flags: Sequence[str]
 
 
 class SessionDoors:
@@ -134,8 +147,8 @@ class SessionDoors:
         self._own.mkdir(mode=0o700)
 
     def doors(self) -> Sequence[StorageDoor]:
-        """Return those that are open."""
-        return tuple(there.door for there in self._open.values())
+        """Return those that are open, and that no flag is missing of: those want to be opened anew."""
+        return tuple(there.door for there in self._open.values() if there.late_flags == self._remote.late_flags())
 
     def way_to(self, session_id: str, kind: StorageKind) -> Way | None:
         """Return how this process itself reaches those files; None while their door is not open."""
@@ -162,7 +175,8 @@ class SessionDoors:
         async with self._turn_of(door.session_id):
             there = self._open.get(door.door_id)
             # An instance that was started again has fresh directories.
-            if there is not None and there.door == door and self._place_of(door).exists():
+            is_as_asked = there is not None and there.door == door and there.late_flags == self._remote.late_flags()
+            if is_as_asked and self._place_of(door).exists():
                 return
             if there is not None:
                 await self._close(there)
@@ -177,7 +191,7 @@ class SessionDoors:
                     await self._close(there)
 
     async def close_all(self) -> None:
-        for session_id in {door.session_id for door in self.doors()}:
+        for session_id in {there.door.session_id for there in self._open.values()}:
             await self.close(session_id)
 
     def _place_of(self, door: StorageDoor) -> Path:
@@ -188,7 +202,8 @@ class SessionDoors:
 
     async def _start(self, door: StorageDoor) -> None:
         upstream = self._upstream_of(door)
-        arguments, environment = self._server_of(door, upstream)
+        late_flags = self._remote.late_flags()
+        arguments, environment = self._server_of(door, upstream, late_flags)
         serving = asyncio.create_task(
             keep_serving(f"files of {door.door_id}", arguments, environment, self._sockets_of(door))
         )
@@ -200,6 +215,7 @@ class SessionDoors:
             listings=Listings(UserFolder(self._way_of(door)), self._readings_of(door)),
             check=self._check_of(door.bucket),
             leads_away=self._remote.links_below(door.bucket, door.prefix),
+            keeps_times=self._remote.keeps_times,
         )
         runner = web.AppRunner(front.application, access_log=None, shutdown_timeout=1.0, auto_decompress=False)
         try:
@@ -215,7 +231,7 @@ class SessionDoors:
             finally:
                 await runner.cleanup()
             raise
-        self._open[door.door_id] = _Open(door, runner, serving)
+        self._open[door.door_id] = _Open(door, runner, serving, late_flags)
         log.info("files of a session are open", extra=_about(door))
 
     async def _close(self, there: _Open) -> None:
@@ -254,7 +270,9 @@ class SessionDoors:
         usage.quota_in_bytes = door.quota_in_bytes
         return usage
 
-    def _server_of(self, door: StorageDoor, upstream: Path) -> tuple[Sequence[str], Mapping[str, str]]:
+    def _server_of(
+        self, door: StorageDoor, upstream: Path, late_flags: Sequence[str]
+    ) -> tuple[Sequence[str], Mapping[str, str]]:
         arguments = [
             "serve", "webdav", self._remote.root + ("" if self._remote.is_whole else f"{door.bucket}/{door.prefix}"),
             "--addr", f"unix://{upstream}",
@@ -264,7 +282,7 @@ class SessionDoors:
             # Longer than the largest folder takes: rclone reads a folder again as soon as this is over, also for each
             # name that it is about to hand out. Who lists a folder has it read anew before: see `listings`.
             "--dir-cache-time", "1h",
-            *self._remote.flags,
+            *self._remote.flags, *late_flags,
         ]  # fmt: skip
         return arguments, self._remote.environment
 

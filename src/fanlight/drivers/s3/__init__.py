@@ -22,10 +22,13 @@ T = TypeVar("T")
 
 
 class S3Objects:
-    """See `domain.objects.ObjectStore`. `verify` is botocore's: False for our own endpoint at the loopback address."""
+    """See `domain.objects.ObjectStore`.
+
+    `verify` is botocore's: False for our own endpoint at the loopback address, or a file of authorities.
+    """
 
     def __init__(
-        self, *, endpoint_url: str, region: str, access_key_id: str, secret_access_key: str, verify: bool = True
+        self, *, endpoint_url: str, region: str, access_key_id: str, secret_access_key: str, verify: bool | str = True
     ) -> None:
         self._endpoint_url, self._region, self._verify = endpoint_url, region, verify
         self._key = (access_key_id, secret_access_key)
