@@ -4,6 +4,8 @@ Files that share something are a group: they stay on one worker, in their order.
 the engine with its fleets, the sample image in a project of its own, or names of networks on this host. Each other file
 is a group of its own. Groups that need the engine or a browser go first, the longest of all at the very beginning, and
 before the others in the use of the processors.
+
+FANLIGHT_TESTS=unchecked leaves out what `scripts/check` runs, for who has just run it on the same tree.
 """
 
 import functools
@@ -22,6 +24,8 @@ _SHARED = (
     (SAMPLE, re.compile(r"\brig: IncusRig\b"), "def rig("),
     (NETWORKS, re.compile(r"^from isolation import", re.MULTILINE), "def neighbour("),
 )
+_CHECKED = ("tests/unit/", "tests/contract/", "tests/architecture/")
+_MORE_THAN_CHECKED = "tests/contract/test_random_operations.py"  # of which `scripts/test` wants more
 _LONG = re.compile(r"test_(random_operations|account_tools|store|gateway_browser)\.py")
 _ROOT = Path(__file__).parents[1]
 _NICENESS = 5  # of tests beside the engine's: what a person would wait for has patience of its own
@@ -71,8 +75,18 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return Groups(config, log)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def is_checked(item: pytest.Item) -> bool:
+    """Return whether `scripts/check` runs it as `scripts/test` does."""
+    path = _path(item.nodeid)
+    needs_more = any(item.get_closest_marker(name) for name in ("incus", "browser", "postgres"))
+    return path.startswith(_CHECKED) and path != _MORE_THAN_CHECKED and not needs_more
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The longest groups begin first; the order within a group stays."""
+    if os.environ.get("FANLIGHT_TESTS") == "unchecked":
+        config.hook.pytest_deselected(items=[item for item in items if is_checked(item)])
+        items[:] = [item for item in items if not is_checked(item)]
     for item in items:
         takes_it = "real_installation" in getattr(item, "fixturenames", ())
         if takes_it != (group_of(_path(item.nodeid)) == INSTALLATION):
