@@ -37,7 +37,7 @@ INCUS_SETTINGS = {
     "networks_file": str(TEST_DIR / "networks.toml"),
     "nimble_eulas_file": str(TEST_DIR / "eulas.toml"),
     "nimble_file_systems_file": str(TEST_DIR / "file-systems.toml"),
-    "capacity_wait_in_seconds": "20",
+    "capacity_wait_in_seconds": "60",
     "access_endpoints": json.dumps([f"vpce-e2e-office={OFFICE}", f"vpce-e2e-lab={LAB}"]),
 }
 SUBNET = ip_network(f"10.{214 + 2 * RUN_NUMBER}.0.0/24")

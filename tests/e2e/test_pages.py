@@ -28,10 +28,10 @@ def test_a_second_tab_takes_over_and_the_first_one_says_so(
 ) -> None:
     ada = new_visitor()
     ada.open(administrator.url(fleet, "tabs-ada", "text-editor"))
-    ada.wait_for_picture()
+    ada.wait_for_text("File")
     second = Visitor(ada.context, ada.context.new_page())
     second.open(ada.page.url)
-    second.wait_for_picture()
+    second.wait_for_text("File")
     ada.wait_for_state("superseded", timeout=10)
     assert "shown in another tab or on another device" in ada.words()
     # The one that was left must not fight for the display.
