@@ -18,7 +18,7 @@ from fanlight.domain.errors import (
     StoreUnavailable,
     UrlRefused,
 )
-from fanlight.unix_sockets import uid_of_peer
+from fanlight.http_peers import uid_of
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ def refusing(allowed_uids: Collection[int]) -> Middleware:
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        uid = uid_of_peer(request.transport.get_extra_info("socket") if request.transport else None)
+        uid = uid_of(request)
         if uid not in allowed_uids:
             log.warning("foreign uid at the control socket", extra={"uid": uid})
             return refusal(403, "FORBIDDEN", "This socket is the gateway's.")

@@ -18,10 +18,10 @@ from aiohttp import web
 from yarl import URL
 
 from fanlight.domain.errors import StorageUnusable
+from fanlight.http_peers import uid_of
 from fanlight.storage.links import LeadsAway, no_links
 from fanlight.storage.listings import WANTED, Listings
 from fanlight.storage.usage import Usage
-from fanlight.unix_sockets import uid_of_peer
 
 log = logging.getLogger(__name__)
 
@@ -135,7 +135,7 @@ class Front:
         return True
 
     def _refusal_of(self, request: web.Request) -> HTTPStatus | None:
-        peer = uid_of_peer(request.transport.get_extra_info("socket") if request.transport else None)
+        peer = uid_of(request)
         given = request.headers.get("Authorization", "")
         if peer != self._first_uid or not hmac.compare_digest(given.encode(), self._expected.encode()):
             log.warning("somebody without leave asked for a session's files", extra={"uid": peer})

@@ -16,9 +16,10 @@ from aiohttp import web
 
 from fanlight.domain.errors import StorageUnusable
 from fanlight.domain.user_storage import RPC_SOCKET_NAME, StorageDoor, StorageKind
+from fanlight.http_peers import admitting
 from fanlight.storage.drives.doors import DRIVES, DriveDoors
 from fanlight.storage.sessions import Remote, SessionDoors
-from fanlight.unix_sockets import listen_in, uid_of_peer
+from fanlight.unix_sockets import listen_in
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ def make_rpc(doors: SessionDoors, drives: DriveDoors, remote: Remote, allowed_ui
     """Return the application."""
     rpc = _Rpc(doors, drives, remote)
     app = web.Application(
-        middlewares=[_allowing(frozenset(allowed_uids)), _answering_errors], client_max_size=_MAX_BODY_BYTES
+        middlewares=[admitting(frozenset(allowed_uids), _turn_away), _answering_errors], client_max_size=_MAX_BODY_BYTES
     )
     app.router.add_get("/v1/doors", rpc.list)
     app.router.add_put("/v1/doors", rpc.open)
@@ -165,16 +166,9 @@ async def _json_of(request: web.Request) -> object:
         raise MalformedRequest("the body is not JSON") from None
 
 
-def _allowing(uids: frozenset[int]) -> Any:
-    @web.middleware
-    async def allow(request: web.Request, handler: _Handler) -> web.StreamResponse:
-        uid = uid_of_peer(request.transport.get_extra_info("socket") if request.transport else None)
-        if uid not in uids:
-            log.warning("a user without leave asked the storage process", extra={"uid": uid})
-            return _refusal(HTTPStatus.FORBIDDEN, "StorageUnavailable", "This user may not ask.")
-        return await handler(request)
-
-    return allow
+def _turn_away(uid: int | None) -> web.Response:
+    log.warning("a user without leave asked the storage process", extra={"uid": uid})
+    return _refusal(HTTPStatus.FORBIDDEN, "StorageUnavailable", "This user may not ask.")
 
 
 @web.middleware

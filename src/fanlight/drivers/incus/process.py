@@ -35,7 +35,8 @@ from fanlight.drivers.incus.image_routes import image_routes
 from fanlight.drivers.incus.snapshot_routes import snapshot_routes
 from fanlight.drivers.incus.snapshots import IncusSnapshots
 from fanlight.drivers.incus.upkeep import GUARD_CHECK_IN_SECONDS, keep_prepared
-from fanlight.unix_sockets import listen_in, uid_of_peer
+from fanlight.http_peers import admitting
+from fanlight.unix_sockets import listen_in
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +87,7 @@ class ComputeServer:
     async def __aenter__(self) -> Self:
         allowed = {0, os.geteuid(), _uid_of(self._settings.api_user)}
         application = web.Application(
-            middlewares=[_allowing(allowed), _answering_errors], client_max_size=wire.MAX_BODY_IN_BYTES
+            middlewares=[admitting(allowed, _turn_away), _answering_errors], client_max_size=wire.MAX_BODY_IN_BYTES
         )
         application.add_routes(
             [
@@ -187,16 +188,9 @@ async def _json_of(request: web.Request) -> Any:
         raise wire.MalformedRequest("The body is not JSON.") from error
 
 
-def _allowing(uids: set[int]) -> Any:
-    @web.middleware
-    async def allow(request: web.Request, handler: _Handler) -> web.StreamResponse:
-        uid = uid_of_peer(request.transport.get_extra_info("socket") if request.transport else None)
-        if uid not in uids:
-            log.warning("a user without leave asked the compute process", extra={"uid": uid})
-            return web.json_response({"error": "DriverUnavailable", "text": "This user may not ask."}, status=403)
-        return await handler(request)
-
-    return allow
+def _turn_away(uid: int | None) -> web.Response:
+    log.warning("a user without leave asked the compute process", extra={"uid": uid})
+    return web.json_response({"error": "DriverUnavailable", "text": "This user may not ask."}, status=403)
 
 
 @web.middleware

@@ -13,15 +13,15 @@ from typing import TypeAlias
 
 import aiohttp
 from aiohttp import web
-from aiohttp.typedefs import Middleware
 
 from fanlight.domain.errors import StorageUnusable
+from fanlight.http_peers import admitting
 from fanlight.storage.files.folders import PIECE_IN_BYTES, FolderAway, NothingThere, UserFolder, Way, to_line
 from fanlight.storage.files.paths import BadPath, Steps, new_steps_of, steps_of, target_of
 from fanlight.storage.files.spool import Conflict, Wish
 from fanlight.storage.files.uploads import UNFINISHED_KEPT_IN_SECONDS, Upload, UploadRefused, Uploads
 from fanlight.storage.files.zips import TooMuch, zip_of
-from fanlight.unix_sockets import listen_in, uid_of_peer
+from fanlight.unix_sockets import listen_in
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ def make_files_app(
     """Return the application. `way_to` finds the home folder of a session, None when it has none or it is closed."""
     handlers = _Handlers(way_to, uploads)
     app = web.Application(
-        middlewares=[_allowing(frozenset(allowed_uids)), _saying_refusals],
+        middlewares=[admitting(frozenset(allowed_uids), _turn_away), _saying_refusals],
         client_max_size=0,
         handler_args={"auto_decompress": False},
     )
@@ -263,16 +263,9 @@ def _upload_id(request: web.Request) -> str:
     return upload_id
 
 
-def _allowing(uids: frozenset[int]) -> Middleware:
-    @web.middleware
-    async def allow(request: web.Request, handler: _Handler) -> web.StreamResponse:
-        uid = uid_of_peer(request.transport.get_extra_info("socket") if request.transport else None)
-        if uid not in uids:
-            log.warning("a user without leave asked for users' files", extra={"uid": uid})
-            return web.json_response({"code": "FORBIDDEN", "message": "This socket is the gateway's."}, status=403)
-        return await handler(request)
-
-    return allow
+def _turn_away(uid: int | None) -> web.Response:
+    log.warning("a user without leave asked for users' files", extra={"uid": uid})
+    return web.json_response({"code": "FORBIDDEN", "message": "This socket is the gateway's."}, status=403)
 
 
 @web.middleware
