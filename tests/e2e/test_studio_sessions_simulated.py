@@ -19,6 +19,7 @@ from fanlight.domain.errors import (
     InvalidCombination,
     NotAvailable,
     NotFound,
+    SnapshotRefused,
     UrlRefused,
 )
 from fanlight.domain.file_systems import FileSystemWish, SharedDirectory
@@ -216,6 +217,45 @@ async def test_a_deleted_volume_is_not_started_again_but_its_backup_is(system: S
     assert restored.instance_id == session.instance_id
     await delete(system, session)
     assert await machines(system) == {}
+
+
+async def test_the_machine_of_a_deleted_volume_goes_with_its_last_backup(system: System) -> None:
+    session = await ready(system, replace(LASTING, backups_to_retain=1))
+    await stop(system, session, VolumeRetention.DELETE)
+    fresh = await start(system, session)
+    await stop(system, session)
+
+    async def only_the_fresh_one() -> bool:
+        await system.pass_time(timedelta(minutes=1))
+        return set(await machines(system)) == {fresh.instance_id}
+
+    await until(only_the_fresh_one, within=40, what="the machine without backups gone")
+    assert [one.instance_id for one in await backups(system, session)] == [fresh.instance_id]
+
+
+class Refusing:
+    """Lets no snapshot be made."""
+
+    def __init__(self, part: Any) -> None:
+        self._part = part
+
+    def __getattr__(self, name: str) -> Any:
+        async def refuse(*_: Any) -> None:
+            raise SnapshotRefused("the pool is full")
+
+        return refuse if name == "create" else getattr(self._part, name)
+
+
+async def test_a_volume_stays_when_its_backup_failed(data_dir: Path) -> None:
+    async with running_system(data_dir, around=Refusing) as system:
+        session = await ready(system)
+        stopped = await stop(system, session, VolumeRetention.DELETE)
+        assert (stopped.instance_id, stopped.volume_retention) == (session.instance_id, VolumeRetention.RETAIN)
+        assert await backups(system, session) == []
+        async with system.transactions.begin() as work:
+            kept = await work.session_backups.page(SCOPE, STUDIO, limit=9)
+        assert [(one.state, one.status.message) for one in kept] == [(_S.CREATE_FAILED, "the pool is full")]
+        assert (await start(system, session)).instance_id == session.instance_id
 
 
 async def test_a_deleted_volume_without_backups_leaves_no_machine(system: System) -> None:

@@ -245,13 +245,15 @@ class StudioSessionReconciler:
             case Restore(backup):
                 await self._restore(session, backup)
             case TakeBackup(backup):
-                await self._take(backup)
+                await self._take(session, backup)
             case MoveBackup(backup, event, why):
                 await self._save_backup(moved_backup(backup, event, self.clock.now(), why))
             case DropBackup(backup):
                 await self.snapshots.delete(backup.instance_id, backup.snapshot)
-                await self._save_backup(moved_backup(backup, BackupEvent.DELETED, self.clock.now()))
-                await self._drop_tags(backup.arn)
+                async with self.transactions.begin(write=True) as work:
+                    await work.session_backups.save(moved_backup(backup, BackupEvent.DELETED, self.clock.now()))
+                    await work.tags.drop(backup.arn)
+                    await work.commit()
             case ForgetVolume():
                 await self._forget_volume(session, backups)
 
@@ -266,15 +268,21 @@ class StudioSessionReconciler:
             await self._save(replace(session, restoring_backup_id=None, retry_at=None))
             log.info("backup restored", extra={**_about(session), "backup_id": backup.backup_id})
 
-    async def _take(self, backup: SessionBackup) -> None:
-        """Raises DriverUnavailable."""
+    async def _take(self, session: StudioSession, backup: SessionBackup) -> None:
+        """Make the snapshot. Where that fails the disk stays, also if it was to go: nobody has another copy of it.
+
+        Raises DriverUnavailable.
+        """
         try:
             await self.snapshots.create(backup.instance_id, backup.snapshot)
         except DriverUnavailable:
             raise
         except DriverError as error:
             failed = moved_backup(backup, BackupEvent.FAILED, self.clock.now(), str(error)[:_MAX_TEXT])
-            await self._save_backup(failed)
+            async with self.transactions.begin(write=True) as work:
+                await work.session_backups.save(failed)
+                await work.studio_sessions.save(replace(session, volume_retention=VolumeRetention.RETAIN))
+                await work.commit()
             log.warning("backup failed", extra={"backup_id": backup.backup_id, "why": str(error)})
         else:
             await self._save_backup(moved_backup(backup, BackupEvent.TAKEN, self.clock.now()))
@@ -386,11 +394,6 @@ class StudioSessionReconciler:
     async def _save_backup(self, backup: SessionBackup) -> None:
         async with self.transactions.begin(write=True) as work:
             await work.session_backups.save(backup)
-            await work.commit()
-
-    async def _drop_tags(self, arn: str) -> None:
-        async with self.transactions.begin(write=True) as work:
-            await work.tags.drop(arn)
             await work.commit()
 
     def _wake_sessions(self, session: StudioSession) -> None:

@@ -105,12 +105,11 @@ def up_again(session: StudioSession) -> StudioSession:
     return replace(session, status=status_of_ready(session, status))
 
 
-def become_stopped(session: StudioSession, now: datetime, message: str = "") -> StudioSession:
+def become_stopped(session: StudioSession, now: datetime) -> StudioSession:
     """Return the session that stands still; the time after which it is given up begins. Raises TransitionRefused."""
     settings = session.settings
-    status = replace(STOPPED, message=message) if message else STOPPED
     terminate_at = None if settings.may_stay_stopped else now + settings.max_stopped_length
-    return replace(session.after(StudioSessionEvent.STOPPED, status, now), terminate_at=terminate_at)
+    return replace(session.after(StudioSessionEvent.STOPPED, STOPPED, now), terminate_at=terminate_at)
 
 
 def with_past_times(session: StudioSession, now: datetime) -> StudioSession:
