@@ -105,7 +105,7 @@ class Artist:
         self.visitor.open(url)
         self.visitor.wait_for_picture(timeout=60)
         wait_for(lambda: self.runs("xfce4-terminal"), timeout=60, what="the terminal of the user's script")
-        self.visitor.wait_for_text("$", timeout=60)
+        self.visitor.wait_for_text("$")
 
     def runs(self, program: str) -> bool:
         return self.instances.run(self.instance_id, "pgrep", "-u", "1000", "-f", program).returncode == 0
