@@ -32,7 +32,7 @@ from fanlight.agentwire.messages import (
 )
 from fanlight.domain.errors import AgentUnreachable
 from fanlight.domain.image_requests import ImageAnswer
-from fanlight.domain.ports import AgentChannel, AgentPhase, AgentStatus, SessionPhase, StorageState, WorkPhase
+from fanlight.domain.ports import AgentChannel, AgentPhase, AgentStatus, Opening, SessionPhase, StorageState, WorkPhase
 from fanlight.domain.user_storage import StorageKind
 
 SocketOf = Callable[[str], Path]
@@ -145,7 +145,8 @@ class AgentChannelContract:
         hint = asyncio.create_task(anext(hints))
         await asyncio.sleep(0)
         peer = await connect(path)
-        home = stored(state="OFFLINE", unsent_files=2, unsent_bytes=5_000)
+        opening = wire.Opening(name="pho\ntos", files=43_000)
+        home = stored(state="OFFLINE", unsent_files=2, unsent_bytes=5_000, opening=opening)
         full = stored(kind="ONE_DRIVE", state="OFFLINE", detail=QUOTA_USED_UP)
         reports = (
             report(idle_seconds=7.0, detail="e" * 600, storage=(home, full)),
@@ -168,6 +169,7 @@ class AgentChannelContract:
             (StorageKind.HOMEFOLDERS, StorageState.OFFLINE, 2, 5_000, False),
             (StorageKind.ONE_DRIVE, StorageState.OFFLINE, 0, 0, True),
         ]
+        assert [one.opening for one in first.storage] == [Opening(name="pho tos", files=43_000, of=None), None]
         assert first.idle_since is not None
         assert round((said.reported_at - first.idle_since).total_seconds()) == 7
         assert second.idle_since is None
@@ -336,6 +338,8 @@ class AgentChannelContract:
             status(sessions=(report(storage=(stored(kind="FLOPPY"),)),)),
             status(sessions=(report(storage=(stored(state="LOST"),)),)),
             status(sessions=(report(storage=(stored(unsent_files=-1),)),)),
+            status(sessions=(report(storage=(stored(opening=wire.Opening(name="n" * 256)),)),)),
+            status(sessions=(report(storage=(stored(opening=wire.Opening(name="n", of=2**60)),)),)),
             status(sessions=(report(storage=(stored(), stored())),)),
             status(sessions=(report(seat=MAX_SEATS),)),
             status(sessions=(report(),)).replace(b"-1.0", b"1e999"),

@@ -17,17 +17,20 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 
+from fanlight.agent import folders
 from fanlight.agent.accounts import Account, Seat
 from fanlight.agent.bookmarks import add_bookmark
 from fanlight.agent.folder_mounts import NOTE, mounted_at
 from fanlight.agent.folders import MOUNTED, OFFLINE, Folder
 from fanlight.agent.processes import ExitHandler, Program
 from fanlight.agent.rclone import FolderPlace, unsent_in
-from fanlight.agentwire.messages import StorageMount
+from fanlight.agentwire.messages import Opening, StorageMount
 from fanlight.domain.errors import StorageUnusable
 from fanlight.domain.user_storage import StorageDoor, StorageKind
+from fanlight.storage.embedded_s3 import KeyPair
 from fanlight.storage.rclone import PROGRAM
-from fanlight.storage.sessions import DIRECTORY, SessionDoors, on_this_host
+from fanlight.storage.sessions import DIRECTORY, SessionDoors, on_s3, on_this_host
+from slow_s3 import SlowS3, serving
 
 if TYPE_CHECKING:
     from fanlight.agent.views import View
@@ -99,7 +102,7 @@ class Rig:
         self.files.mkdir(parents=True)
         os.chown(self.files, 1000, 1000)
         self.bucket_problem = ""
-        self.doors = SessionDoors(root, replace(on_this_host(root / "buckets"), ensure=self._ensure))
+        self.doors = SessionDoors(root, replace(on_this_host(root / "buckets"), ensure=self.ensure))
         self.doors.prepare()
         (root / "bin").mkdir()
         helper = root / "bin" / "fusermount3"
@@ -115,7 +118,7 @@ class Rig:
     def new_folder(self) -> Folder:
         return Folder(self.place, self.processes, on_change=self._changed)
 
-    async def _ensure(self, bucket: str) -> None:
+    async def ensure(self, bucket: str) -> None:
         assert bucket == DOOR.bucket
         if self.bucket_problem:
             raise StorageUnusable(self.bucket_problem)
@@ -185,6 +188,45 @@ async def test_what_is_saved_arrives_and_what_is_put_there_is_seen(rig: Rig) -> 
     await rig.until((rig.home / "from outside.txt").exists)
     assert await rig.end() == []
     assert mounted_at("HOMEFOLDERS") == []
+
+
+async def test_what_others_did_is_seen_at_once_when_somebody_asks_to_look_anew(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folders, "FORGET_IN_SECONDS", 3_600.0)  # by itself it would not look for as long
+    (rig.stored / "letters").mkdir()
+    (rig.stored / "letters" / "one.txt").write_text("first")
+    await rig.mounted()
+    listing = "import os; print(sorted(os.listdir('HomeFolder/letters')))"
+    assert await rig.as_user(listing) == "['one.txt']"
+    assert await rig.as_user("print(open('HomeFolder/letters/one.txt').read())") == "first"
+    (rig.stored / "letters" / "one.txt").write_text("the second")
+    (rig.stored / "letters" / "two.txt").write_text("x")
+    assert await rig.as_user(listing) == "['one.txt']", "nobody has asked"
+    rig.folder.refresh()
+    await rig.until((rig.home / "letters" / "two.txt").exists, seconds=60)
+    await rig.until(lambda: (rig.home / "letters" / "one.txt").read_text() == "the second", seconds=60)
+    await rig.end()
+
+
+async def test_while_a_folder_takes_long_to_open_that_is_told_and_all_others_can_be_used(rig: Rig) -> None:
+    files = [*(f"photos/{number}.jpg" for number in range(2_500)), "letters/one.txt"]
+    async with serving(SlowS3(DOOR.prefix, files, slow="photos")) as s3:
+        remote = on_s3(s3.endpoint, "us-east-1", KeyPair("FANLIGHTSTORAGE00001", "secret"))
+        rig.doors = SessionDoors(rig.root, replace(remote, ensure=rig.ensure))
+        await rig.mounted()
+        opening = asyncio.create_task(rig.as_user("import os; print(len(os.listdir('HomeFolder/photos')))"))
+        await rig.until(lambda: rig.folder.report.opening == Opening(name="photos", files=1_000), seconds=60)
+        assert rig.folder.report.state == MOUNTED
+        rig.folder.refresh()  # which waits for the end: what is being read cannot be forgotten
+        names = await asyncio.wait_for(rig.as_user("import os; print(os.listdir('HomeFolder/letters'))"), 60)
+        assert names == "['one.txt']"
+        assert not opening.done()
+        s3.go_on.set()
+        assert await opening == "2500"
+        await rig.until(lambda: rig.folder.report.opening is None, seconds=60)
+        await rig.end()
+        await rig.doors.close_all()
 
 
 async def test_file_choosers_offer_the_folder(rig: Rig) -> None:

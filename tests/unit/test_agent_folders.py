@@ -13,9 +13,9 @@ from fanlight.agent import folder_mounts
 from fanlight.agent.accounts import Seat
 from fanlight.agent.folder_mounts import ROOM, make_placeholder, mounted_at, opened
 from fanlight.agent.gate.ledger import Room
-from fanlight.agent.rclone import FolderPlace, RcloneControl, ask_door, mount_program, unsent_in
+from fanlight.agent.rclone import DoorWord, FolderPlace, RcloneControl, ask_door, mount_program, unsent_in
 from fanlight.agent.unix_http import ask
-from fanlight.agentwire.messages import StorageMount
+from fanlight.agentwire.messages import Opening, StorageMount
 
 MOUNT = StorageMount(kind="HOMEFOLDERS", socket="d.sock", token="the secret", folder="HomeFolder")
 
@@ -86,7 +86,7 @@ async def test_door_tells_how_much_room_there_is(
 ) -> None:
     async with serving(f"HTTP/1.0 207 x\r\n\r\n{said}".encode()) as (path, _):
         monkeypatch.setattr(FolderPlace, "door", path)
-        assert await ask_door(place) == Room(limit=room[0], used=room[1])
+        assert await ask_door(place) == DoorWord(Room(limit=room[0], used=room[1]))
 
 
 def test_cache_tells_what_has_not_arrived(place: FolderPlace) -> None:
@@ -138,6 +138,25 @@ async def test_door_answers_when_it_lists_its_uppermost_directory(
         monkeypatch.setattr(FolderPlace, "door", path)
         assert (await ask_door(place) is not None) is is_open
     assert await ask_door(place) is None, "nobody listens any more"
+
+
+@pytest.mark.parametrize(
+    ("said", "opening"),
+    [
+        ('{"name": "photos", "files": 43000, "of": -1}', Opening(name="photos", files=43_000)),
+        ('{"name": "photos"', None),
+        ('{"name": 1}', None),
+        ('{"other": "photos"}', None),
+        ("[]", None),
+    ],
+)
+async def test_door_says_which_folder_takes_long_to_open(
+    monkeypatch: pytest.MonkeyPatch, place: FolderPlace, said: str, opening: object
+) -> None:
+    head = f"HTTP/1.0 207 x\r\nx-fanlight-busy: 1\r\nX-Fanlight-Opening: {said}\r\n\r\n"
+    async with serving(head.encode()) as (path, _):
+        monkeypatch.setattr(FolderPlace, "door", path)
+        assert await ask_door(place) == DoorWord(Room(limit=None, used=0), is_busy=True, opening=opening)  # type: ignore[arg-type]
 
 
 def test_mounts_are_found_wherever_their_user_has_moved_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

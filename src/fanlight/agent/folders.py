@@ -19,6 +19,7 @@ from fanlight.agent.gate.ledger import Room
 from fanlight.agent.gate.serving import GateNews
 from fanlight.agent.processes import Processes
 from fanlight.agent.rclone import (
+    DoorWord,
     FolderPlace,
     RcloneControl,
     Unsent,
@@ -29,7 +30,7 @@ from fanlight.agent.rclone import (
 )
 from fanlight.agent.system import make_directory
 from fanlight.agentwire import QUOTA_USED_UP
-from fanlight.agentwire.messages import StorageReport
+from fanlight.agentwire.messages import Opening, StorageReport
 
 log = logging.getLogger(__name__)
 
@@ -42,12 +43,12 @@ NOT_RUNNING = "the folder is being connected again"
 
 STARTING_POLL_IN_SECONDS = 0.05
 WATCH_IN_SECONDS = 2.0
+OPENING_POLL_IN_SECONDS = 1.0  # while a listing takes long
 ENDING_POLL_IN_SECONDS = 0.2
 DOOR_RETRY_IN_SECONDS = 1.0
 FIRST_PAUSE_IN_SECONDS, LONGEST_PAUSE_IN_SECONDS = 0.2, 5.0  # before rclone is started again
 HEALTHY_AFTER_IN_SECONDS = 20.0
-FORGET_IN_SECONDS = 20.0  # what others change is seen after that, and the seconds that the host's side remembers
-HOST_REMEMBERS_IN_SECONDS = 6.0
+FORGET_IN_SECONDS = 20.0  # what others change is seen after that; the host's side looks anew whenever it is asked
 HURRY_IN_SECONDS = 5.0  # so often is tried again what failed, once the door answers
 HURRY_WITHOUT_ROOM_IN_SECONDS = 30.0  # the same while the quota is used up: each try sends the file
 QUIET_LOOKS = 2  # so often there must be nothing before the end: a file may be closed between two looks
@@ -63,6 +64,7 @@ class Folder:
         self._control = RcloneControl(place.control_socket)
         self._gate = GateNews(place.gate)
         self._state, self._detail = MOUNTING, ""
+        self._opening: Opening | None = None
         self._unsent: tuple[int, int] = (0, 0)
         self._woken = asyncio.Event()
         self._is_ending = False
@@ -79,7 +81,12 @@ class Folder:
     def report(self) -> StorageReport:
         count, size = self._unsent
         return StorageReport(
-            kind=self._place.mount.kind, state=self._state, unsent_files=count, unsent_bytes=size, detail=self._detail
+            kind=self._place.mount.kind,
+            state=self._state,
+            unsent_files=count,
+            unsent_bytes=size,
+            detail=self._detail,
+            opening=self._opening,
         )
 
     def begin(self, *, has_user: bool = True) -> None:
@@ -102,7 +109,7 @@ class Folder:
             log.info("no bookmark of a folder", extra={"kind": self._place.mount.kind, "why": str(error)})
 
     def refresh(self) -> None:
-        """Somebody else has changed the files: look at once, and when the host's side must have seen it too."""
+        """Somebody else has changed the files: look at once."""
         self._is_asked_to_look = True
         self._woken.set()
 
@@ -123,11 +130,12 @@ class Folder:
             if self._is_ending and not self._unsent[0]:
                 return
             if not self._unsent[0]:
-                room = await ask_door(self._place)
-                if room is None:
+                door = await ask_door(self._place)
+                if door is None:
                     self._tell(OFFLINE, NO_DOOR)
                     await self._pause(DOOR_RETRY_IN_SECONDS)
                     continue
+                room = door.room
             began_at = time.monotonic()
             try:
                 await self._serve(room)
@@ -165,6 +173,7 @@ class Folder:
                 await self._pause(self._rhythm())
             log.warning("rclone ended", extra={"kind": self._place.mount.kind, "status": ended.result()})
         finally:
+            self._tell_opening(None)
             await self._stop(pid, ended)
 
     async def _stop(self, pid: int, ended: asyncio.Future[int]) -> None:
@@ -187,6 +196,8 @@ class Folder:
             return ENDING_POLL_IN_SECONDS
         if self._state == OFFLINE:
             return DOOR_RETRY_IN_SECONDS
+        if self._opening is not None or self._is_asked_to_look:
+            return OPENING_POLL_IN_SECONDS
         return WATCH_IN_SECONDS if self._has_listed else STARTING_POLL_IN_SECONDS
 
     async def _look(self, pid: int) -> bool:
@@ -201,7 +212,9 @@ class Folder:
         if self._is_only_sending and not unsent:
             return True
         has_failed = any(one.tries > 0 for one in unsent)
-        is_open = await self._is_door_open()
+        door = await ask_door(self._place)
+        is_open = door is not None
+        self._hear(door)
         with contextlib.suppress(OSError):
             await self._hurry(unsent, is_open=is_open, has_failed=has_failed)
             if not places:
@@ -218,15 +231,14 @@ class Folder:
                 self._tell(MOUNTING, READING)
             else:
                 self._tell(MOUNTED)
-            if is_open and not has_failed:
+            if door and not has_failed and not door.is_busy:
                 await self._look_anew()
         return not unsent
 
-    async def _is_door_open(self) -> bool:
-        room = await ask_door(self._place)
-        if room is not None:
-            self._gate.look(room, unsent_files=self._unsent[0], unsent=self._unsent[1])
-        return room is not None
+    def _hear(self, door: DoorWord | None) -> None:
+        if door is not None:
+            self._gate.look(door.room, unsent_files=self._unsent[0], unsent=self._unsent[1])
+        self._tell_opening(door.opening if door and not self._is_only_sending else None)
 
     async def _is_read(self) -> bool:
         """Whether the folder was listed once. Until then a door that goes away leaves nothing of it in sight."""
@@ -238,13 +250,10 @@ class Folder:
 
     async def _look_anew(self) -> None:
         now = time.monotonic()
-        if self._is_asked_to_look:
-            self._is_asked_to_look = False
-            self._forgot_at = now - FORGET_IN_SECONDS + HOST_REMEMBERS_IN_SECONDS
-        elif now - self._forgot_at < FORGET_IN_SECONDS:
+        if not self._is_asked_to_look and now - self._forgot_at < FORGET_IN_SECONDS:
             return
-        else:
-            self._forgot_at = now
+        self._is_asked_to_look = False
+        self._forgot_at = now
         await self._control.forget_listings()
 
     async def _hurry(self, unsent: list[Unsent], *, is_open: bool, has_failed: bool) -> None:
@@ -277,6 +286,13 @@ class Folder:
                 extra={"kind": self._place.mount.kind, "before": self._state, "after": state, "detail": detail},
             )
             self._state, self._detail = state, detail
+            self._on_change()
+
+    def _tell_opening(self, opening: Opening | None) -> None:
+        if opening != self._opening:
+            if opening is None:
+                self._forgot_at = time.monotonic()  # what took so long to read is good for a while
+            self._opening = opening
             self._on_change()
 
     async def _pause(self, seconds: float) -> None:

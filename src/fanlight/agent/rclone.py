@@ -22,12 +22,14 @@ from fanlight.agent.processes import Program
 from fanlight.agent.session_scripts import ROOT
 from fanlight.agent.unix_http import ask
 from fanlight.agentwire import RUNTIME_DIRECTORY, STORAGE_SOCKETS
-from fanlight.agentwire.messages import StorageMount
+from fanlight.agentwire.messages import MalformedMessage, Opening, StorageMount, read
 
 CACHES = "/var/cache/fanlight"
 REMOTE = "files"  # a name of its own: the cache is found again under it
 DOOR_USER = "session"  # whom the door expects
 DOOR_CHECK = "X-Fanlight-Check"  # on a PROPFIND: also whether the bucket can be used
+DOOR_BUSY = "X-Fanlight-Busy"  # on the answer: a folder is being read
+DOOR_OPENING = "X-Fanlight-Opening"  # on the answer: the folder whose names are being read
 # Long enough for a program that saves in two steps, short enough that little is lost with an instance.
 WRITE_BACK_IN_SECONDS = 1
 TRANSFERS = 8  # at a time: an endpoint may answer late. Each takes some 20 MB of the host's memory for a large file
@@ -213,8 +215,20 @@ class RcloneControl:
             raise OSError(f"rclone's answer to {command} is not understood") from error
 
 
-async def ask_door(place: FolderPlace) -> Room | None:
-    """Return how much room there is, or None when it does not answer or has no bucket behind it that can be used."""
+@dataclass(frozen=True, slots=True)
+class DoorWord:
+    """What a door says that answers: how much room there is, and the listing that takes long, if one does.
+
+    While it `is_busy` with a listing rclone must not be told to forget: all folders would wait for the end of that one.
+    """
+
+    room: Room
+    is_busy: bool = False
+    opening: Opening | None = None
+
+
+async def ask_door(place: FolderPlace) -> DoorWord | None:
+    """Return None when it does not answer or has no bucket behind it that can be used."""
     headers = {"Authorization": place.authorization, "Depth": "0", DOOR_CHECK: "1", "Content-Type": "application/xml"}
     try:
         answer = await ask(
@@ -222,7 +236,10 @@ async def ask_door(place: FolderPlace) -> Room | None:
         )
     except OSError:
         return None
-    return _room_in(answer.body) if answer.status == HTTPStatus.MULTI_STATUS else None
+    if answer.status != HTTPStatus.MULTI_STATUS:
+        return None
+    is_busy = answer.header(DOOR_BUSY) is not None
+    return DoorWord(_room_in(answer.body), is_busy=is_busy, opening=_opening_of(answer.header(DOOR_OPENING)))
 
 
 def _room_in(answer: bytes) -> Room:
@@ -230,6 +247,13 @@ def _room_in(answer: bytes) -> Room:
     if available is None or used is None:
         return Room(limit=None, used=0)
     return Room(limit=int(available[1]) + int(used[1]), used=int(used[1]))
+
+
+def _opening_of(said: str | None) -> Opening | None:
+    try:
+        return read(Opening, json.loads(said)) if said else None
+    except (ValueError, MalformedMessage):
+        return None
 
 
 def unsent_in(cache: Path) -> tuple[int, int]:

@@ -11,6 +11,15 @@ LARGEST_ANSWER = 64 << 20
 class Answer:
     status: int
     body: bytes
+    head: bytes = b""
+
+    def header(self, name: str) -> str | None:
+        """Return the first of that name, whatever its capitals."""
+        for line in self.head.split(b"\r\n")[1:]:
+            each, _, value = line.partition(b":")
+            if each.decode("latin-1").strip().lower() == name.lower():
+                return value.decode("latin-1").strip()
+        return None
 
 
 async def ask(
@@ -42,4 +51,4 @@ async def ask(
     version, _, rest = head.partition(b" ")
     if not version.startswith(b"HTTP/1.") or not rest[:3].isdigit():
         raise OSError(f"{socket_path} gives no answer of HTTP")
-    return Answer(int(rest[:3]), content)
+    return Answer(int(rest[:3]), content, head)

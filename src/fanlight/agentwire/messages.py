@@ -171,6 +171,18 @@ class ImageAnswer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """A folder whose names are being read, for so long already that its user wonders: `name`, empty for the uppermost one.
+
+    `files` of them are there so far, -1 when that is not known; `of` are all, -1 while those are not known.
+    """
+
+    name: str
+    files: int = -1
+    of: int = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StorageReport:
     """`state` is MOUNTING, MOUNTED, or OFFLINE (it does not answer, or what is saved cannot be sent; tried again).
 
@@ -182,6 +194,7 @@ class StorageReport:
     unsent_files: int = 0
     unsent_bytes: int = 0
     detail: str = ""
+    opening: Opening | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -282,6 +295,7 @@ _PARTS: dict[Any, Callable[[Any], Any]] = {
     ),
     tuple[str, ...]: lambda value: tuple(_checked_text(each) for each in _checked_list(value)),
     WorkReport | None: lambda value: None if value is None else read(WorkReport, value),
+    Opening | None: lambda value: None if value is None else read(Opening, value),
     tuple[StorageMount, ...]: lambda value: tuple(read(StorageMount, each) for each in _checked_list(value)),
     tuple[StorageReport, ...]: lambda value: tuple(read(StorageReport, each) for each in _checked_list(value)),
     tuple[SessionReport, ...]: lambda value: tuple(read(SessionReport, each) for each in _checked_list(value)),

@@ -160,6 +160,9 @@ def _folders_of(report: SessionReport | None, disabled: Collection[StorageKind])
             unsent_bytes=one.unsent_bytes,
             is_full=one.is_full,
             has_trouble=bool(one.detail),
+            opening=one.opening.name if one.opening else None,
+            opening_files=one.opening.files if one.opening else None,
+            opening_of=one.opening.of if one.opening else None,
         )
         for one in (report.storage if report else ())
     )

@@ -53,6 +53,7 @@ class FolderView:
     """One place of the user's files in a session: `kind` is a connector or APPLICATION_SETTINGS, `state` MOUNTING,
     MOUNTED, OFFLINE, or DISABLED when the stack has lost its connector since. Unsent is what was saved there and has not arrived yet; `is_full` while the user may keep no more.
     `has_trouble` when its agent has something to tell of it, in words for the log alone: they come from the instance.
+    `opening` is the name of a folder in it that takes long to open, empty for itself: so many files are there, of how many.
     """
 
     kind: str
@@ -61,6 +62,9 @@ class FolderView:
     unsent_bytes: int
     is_full: bool = False
     has_trouble: bool = False
+    opening: str | None = None
+    opening_files: int | None = None
+    opening_of: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -218,6 +218,15 @@ class StorageState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """A folder that takes long to open: `name`, empty for the uppermost one, and how many `files` are there, `of` how many."""
+
+    name: str
+    files: int | None
+    of: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StorageReport:
     """What an agent says of one place of the user's files; unsent is what was saved there and has not arrived yet.
 
@@ -230,6 +239,7 @@ class StorageReport:
     unsent_bytes: int = 0
     detail: str = ""
     is_full: bool = False
+    opening: Opening | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -96,6 +96,10 @@ class HomeFolders:
             await asyncio.sleep(_TELL_AFTER_IN_SECONDS)
         finally:
             del self._telling[session_id]
+        await self.tell(session_id)
+
+    async def tell(self, session_id: str) -> None:
+        """Have the instance look at the folder anew, at once."""
         with suppress(ControlAway, Refused):  # it looks by itself before long
             await self._control.refresh_storage(session_id)
 

@@ -82,7 +82,7 @@ async def refresh(request: web.Request) -> web.StreamResponse:
     session = await browsing(request)
     home = request.app[GATEWAY].home
     answer = await home.json("POST", session.view.session_id, "look-anew", {})
-    home.changed(session.view.session_id)
+    await home.tell(session.view.session_id)
     return json_answer(answer)
 
 

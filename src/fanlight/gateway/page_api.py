@@ -240,6 +240,9 @@ def _session(gateway: Gateway, ref: str, session: SessionView) -> dict[str, Any]
                 "unsentBytes": folder.unsent_bytes,
                 "isFull": folder.is_full,
                 "hasTrouble": folder.has_trouble,
+                "opening": folder.opening,
+                "openingFiles": folder.opening_files,
+                "openingOf": folder.opening_of,
             }
             for folder in session.folders
         ],

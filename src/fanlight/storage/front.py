@@ -5,11 +5,13 @@ root of the one instance, with the session's token), that no path climbs out of 
 """
 
 import hmac
+import json
 import logging
 from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from http import HTTPStatus
 from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import unquote_to_bytes
 from xml.sax.saxutils import escape
 
@@ -27,6 +29,8 @@ log = logging.getLogger(__name__)
 
 USER = "session"
 CHECK = "X-Fanlight-Check"  # on a PROPFIND: is the bucket there as well
+OPENING = "X-Fanlight-Opening"  # on the answer to that: which listing takes long, and how far it is
+BUSY = "X-Fanlight-Busy"  # on the same, while a folder is being read
 # Without COPY, which would grow past a quota unseen; no mount asks for it.
 METHODS = frozenset({"OPTIONS", "HEAD", "GET", "PUT", "DELETE", "PROPFIND", "PROPPATCH", "MKCOL", "MOVE"})
 _TIME = "x-oc-mtime"  # on a PUT: when the file was changed
@@ -122,10 +126,16 @@ class Front:
             return await self._list(request, headers)
         if CHECK in request.headers and not await self._is_usable():
             return web.Response(status=HTTPStatus.BAD_GATEWAY)  # asked all the time: no word of it here
+        news = self._news() if CHECK in request.headers else {}
         if _asks_for_room(request) and self._usage.quota_in_bytes is not None:
             used = await self._usage.used_as_known()
-            return _room(used, max(0, self._usage.quota_in_bytes - used))
-        return await self._pass(request, headers)
+            return _room(used, max(0, self._usage.quota_in_bytes - used), news)
+        return await self._pass(request, headers, more=news)
+
+    def _news(self) -> dict[str, str]:
+        long_one = self._listings.long_one()
+        news = {OPENING: json.dumps(long_one.as_news())} if long_one else {}
+        return news | {BUSY: "1"} if self._listings.is_busy() else news
 
     async def _is_usable(self) -> bool:
         try:
@@ -205,8 +215,9 @@ class Front:
         *,
         data: bytes | None = None,
         on_piece: Callable[[bytes], None] | None = None,
+        more: Mapping[str, str] = MappingProxyType({}),
     ) -> web.StreamResponse:
-        """Ask rclone the same, with another body if `data` is one, and answer what it does."""
+        """Ask rclone the same, with another body if `data` is one, and answer what it does, with `more` headers."""
         asked = self._client().request(
             request.method,
             _url(_target_of(request)),
@@ -215,7 +226,7 @@ class Front:
             allow_redirects=False,
         )
         async with asked as answer:
-            response = web.StreamResponse(status=answer.status)
+            response = web.StreamResponse(status=answer.status, headers=more)
             for name, value in answer.headers.items():
                 if name.lower() not in _HOP_BY_HOP:
                     response.headers.add(name, value)
@@ -237,14 +248,14 @@ def _asks_for_room(request: web.Request) -> bool:
     return is_about and _target_of(request) == "/"
 
 
-def _room(used: int, left: int) -> web.Response:
+def _room(used: int, left: int, news: Mapping[str, str]) -> web.Response:
     text = (
         '<?xml version="1.0" encoding="UTF-8"?><D:multistatus xmlns:D="DAV:"><D:response><D:href>/</D:href><D:propstat>'
         f"<D:prop><D:quota-available-bytes>{left}</D:quota-available-bytes>"
         f"<D:quota-used-bytes>{used}</D:quota-used-bytes></D:prop><D:status>HTTP/1.1 200 OK</D:status>"
         "</D:propstat></D:response></D:multistatus>"
     )
-    return web.Response(status=HTTPStatus.MULTI_STATUS, text=text, content_type="application/xml")
+    return web.Response(status=HTTPStatus.MULTI_STATUS, text=text, content_type="application/xml", headers=news)
 
 
 def _taken(target: str) -> web.Response:

@@ -22,7 +22,9 @@ WANTED = (
     b"<D:resourcetype/><D:getcontentlength/><D:getlastmodified/></D:prop></D:propfind>"
 )
 LONG_AFTER_IN_SECONDS = 1.0
+_BUSY_AFTER_IN_SECONDS = 0.3
 _COUNT_EVERY_IN_SECONDS = 0.5
+_UNKNOWN, _LONGEST_NAME = -1, 255
 _END_OF_NAME = b"</D:response>"
 
 
@@ -49,6 +51,15 @@ class Listing:
         self.given += text.count(_END_OF_NAME)
         self._tail = text[1 - len(_END_OF_NAME) :]
 
+    def as_news(self) -> dict[str, object]:
+        """Return what `agentwire.messages.Opening` has."""
+        name = self.steps[-1].decode(errors="replace")[:_LONGEST_NAME] if self.steps else ""
+        if not self.is_read:
+            return {"name": name, "files": _UNKNOWN if self.found is None else self.found, "of": _UNKNOWN}
+        files = max(self.given - 1, 0)  # the first is the folder itself
+        is_known = self.found is not None and self.found >= files
+        return {"name": name, "files": files, "of": self.found if is_known else _UNKNOWN}
+
     @property
     def age_in_seconds(self) -> float:
         return time.monotonic() - self.began_at
@@ -65,6 +76,10 @@ class Listings:
         """Return the listing that takes longest, if it takes so long that its user wonders."""
         first = self._under_way[0] if self._under_way else None
         return first if first and first.age_in_seconds >= LONG_AFTER_IN_SECONDS else None
+
+    def is_busy(self) -> bool:
+        """Return whether one may take long: rclone could forget nothing meanwhile, and would stand still until its end."""
+        return any(listing.age_in_seconds >= _BUSY_AFTER_IN_SECONDS for listing in self._under_way)
 
     @contextmanager
     def begun(self, target: str) -> Iterator[Listing]:

@@ -15,6 +15,11 @@ LOOKS: dict[str, Any] = {
     "laptop-light": {**LAPTOP, "color_scheme": "light"},
     "phone-dark": {**PHONE, "color_scheme": "dark"},
 }
+LOOKS_OF_ALL = {
+    **LOOKS,
+    "laptop-dark": {**LAPTOP, "color_scheme": "dark"},
+    "phone-light": {**PHONE, "color_scheme": "light"},
+}
 MEGABYTE = 1_000_000
 
 
@@ -26,8 +31,13 @@ def left(count: int, size: int, **members: Any) -> FilesView:
     return FilesView(count=count, size_in_bytes=size, **members)
 
 
+def quietly(rig: Rig, *folders: FolderView) -> None:
+    """Change what is known of the folders, and tell nobody who waits for news."""
+    rig.control.sessions["session-1"] = replace(rig.control.sessions["session-1"], folders=folders)
+
+
 async def page_with_folders(rig: Rig, new_page: Any, look: str, *folders: FolderView) -> Page:
-    page: Page = await new_page(**LOOKS[look])
+    page: Page = await new_page(**LOOKS_OF_ALL[look])
     await page.goto(link(rig, "app"))
     await streaming(page)
     await rig.control.change("session-1", has_folders=True, folders=folders)
@@ -61,6 +71,31 @@ async def test_the_toolbar_says_whether_what_was_saved_has_arrived(
     await expect(page.get_by_text(words)).to_be_hidden()
     await expect(chip).to_have_attribute("data-level", "saved")
     assert await page.evaluate("document.documentElement.scrollWidth") <= LOOKS[look]["viewport"]["width"]
+    assert troubles == []
+
+
+@pytest.mark.parametrize("look", LOOKS_OF_ALL)
+async def test_a_folder_that_takes_long_to_open_is_told_with_how_far_it_is(
+    rig: Rig, new_page: Any, keep: Any, troubles: list[str], look: str
+) -> None:
+    page = await page_with_folders(rig, new_page, look, folder())
+    note = page.locator(".toast.opening")
+    photos = replace(folder(), opening="<b>photos", opening_files=43_000)
+    await rig.control.change("session-1", folders=(photos,))
+    await expect(note).to_have_text("Opening “<b>photos”: 43,000 files so far")
+    await expect(note.locator(".what")).to_have_text("Opening “<b>photos”")  # all that is read aloud
+    await keep(page, f"opening-{look}")
+    # No news comes of the numbers: the page asks for them.
+    quietly(rig, replace(photos, opening_of=100_000))
+    await expect(note).to_have_text("Opening “<b>photos”: 43,000 of 100,000 files", timeout=30_000)
+    drive = replace(folder(kind="ONE_DRIVE"), opening="")
+    await rig.control.change("session-1", folders=(replace(photos, opening="", opening_files=1), drive))
+    await expect(note.locator("div")).to_have_text(
+        ["Opening your home folder: 1 file so far", "Opening OneDrive…"], timeout=30_000
+    )
+    quietly(rig, folder(), folder(kind="ONE_DRIVE"))
+    await expect(note).to_have_count(0, timeout=30_000)
+    assert await page.evaluate("document.documentElement.scrollWidth") <= LOOKS_OF_ALL[look]["viewport"]["width"]
     assert troubles == []
 
 

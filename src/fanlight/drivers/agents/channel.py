@@ -24,6 +24,7 @@ from fanlight.domain.ports import (
     AgentPhase,
     AgentStatus,
     Clock,
+    Opening,
     SessionPhase,
     SessionReport,
     StorageReport,
@@ -263,7 +264,7 @@ def _said(status: AgentStatus) -> tuple[object, ...]:
             report.session_id,
             report.seat,
             report.phase,
-            [(one.kind, one.state, one.unsent_files > 0) for one in report.storage],
+            [(one.kind, one.state, one.unsent_files > 0, one.opening is not None) for one in report.storage],
         )
         for report in status.sessions
     )
@@ -293,6 +294,15 @@ def _storage_of(said: wire.StorageReport) -> StorageReport:
         unsent_bytes=said.unsent_bytes,
         detail=_printable(said.detail[:_MAX_DETAIL]),
         is_full=said.detail in (QUOTA_USED_UP, SETTINGS_TOO_LARGE),
+        opening=_opening_of(said.opening) if said.opening else None,
+    )
+
+
+def _opening_of(said: wire.Opening) -> Opening:
+    return Opening(
+        name=_printable(said.name),
+        files=said.files if said.files >= 0 else None,
+        of=said.of if said.of >= 0 else None,
     )
 
 

@@ -20,6 +20,7 @@ _SESSION_PHASES = frozenset(phase.value for phase in SessionPhase)
 _WORK_PHASES = frozenset(phase.value for phase in WorkPhase)
 _STORAGE_STATES = frozenset(state.value for state in StorageState)
 _STORAGE_KINDS = frozenset(kind.value for kind in StorageKind)
+_MAX_NAME = 255
 _MAX_UNSENT = 2**50
 _MAX_SESSION_ID = _MAX_WORK_ID = 128
 
@@ -144,7 +145,12 @@ def _is_storage(said: Sequence[StorageReport]) -> bool:
     kinds = [one.kind for one in said]
     is_known = _STORAGE_KINDS.issuperset(kinds) and _STORAGE_STATES.issuperset(one.state for one in said)
     counts = [count for one in said for count in (one.unsent_files, one.unsent_bytes)]
-    return is_known and len(set(kinds)) == len(kinds) and all(0 <= count <= _MAX_UNSENT for count in counts)
+    openings = [one.opening for one in said if one.opening]
+    is_named = all(len(opening.name) <= _MAX_NAME for opening in openings)
+    counts += [max(count, 0) for opening in openings for count in (opening.files, opening.of)]
+    return (
+        is_known and is_named and len(set(kinds)) == len(kinds) and all(0 <= count <= _MAX_UNSENT for count in counts)
+    )
 
 
 def _is_work(said: WorkReport) -> bool:

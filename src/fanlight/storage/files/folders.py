@@ -193,7 +193,8 @@ class UserFolder:
             await self.look_anew()
             return
         with self._way.readings.reading(steps):
-            said = await self._control("vfs/refresh", {"dir": "/".join(names)} if names else {})
+            arguments = {"dir": "/".join(names)} if names else {}
+            said = await self._control("vfs/refresh", arguments, limit_in_seconds=_SILENCE_IN_SECONDS)
         results = said.get("result")
         outcome = next(iter(results.values()), "") if isinstance(results, dict) else ""
         if outcome in _NO_FOLDER and steps:
@@ -208,12 +209,14 @@ class UserFolder:
         except (KeyError, TypeError, ValueError) as error:
             raise FolderAway("its numbers are not understood") from error
 
-    async def _control(self, command: str, arguments: Mapping[str, str]) -> Mapping[str, Any]:
+    async def _control(
+        self, command: str, arguments: Mapping[str, str], *, limit_in_seconds: float = _LISTING_SILENCE_IN_SECONDS
+    ) -> Mapping[str, Any]:
         try:
             async with (
                 aiohttp.ClientSession(
                     connector=aiohttp.UnixConnector(str(self._way.remote_control)),
-                    timeout=aiohttp.ClientTimeout(total=_LISTING_SILENCE_IN_SECONDS),
+                    timeout=aiohttp.ClientTimeout(total=limit_in_seconds),
                 ) as http,
                 http.post(f"{_HOST}/{command}", json=arguments) as answer,
             ):

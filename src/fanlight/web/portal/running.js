@@ -6,6 +6,7 @@ import { inFiles, inSize, inWords, notice, toast, wait } from "./dom.js";
 import { clipboardPanel, closePanel, confirmEnd, keyboardPanel, launcherPanel, morePanel, qualityPanel, togglePanel } from "./panels.js";
 import { UPLOADED } from "./home_folder.js";
 import { myFilesPanel } from "./my_files.js";
+import { isOpening, OpeningNote } from "./opening.js";
 import { offerPrinted, tellTooLong } from "./transfers.js";
 import { Toolbar } from "./toolbar.js";
 
@@ -32,6 +33,7 @@ export class Running {
     this.isClosed = false;
     this.received = "";
     this.delay = null;
+    this.openingNote = new OpeningNote();
     this.update(session, now);
     this.toolbar = new Toolbar(catalog, this.actions());
     this.showFolders();
@@ -68,6 +70,7 @@ export class Running {
   showFolders() {
     const folders = this.session.folders.filter(({ kind, state, unsentFiles }) => kind in FOLDERS && !(kind in DRIVES && this.waits(kind, state, unsentFiles)));
     this.toolbar.showFolders(folders);
+    this.openingNote.show(folders, FOLDERS);
     const named = (some) => some.map(({ kind }) => FOLDERS[kind]).join(" and ");
     const full = named(folders.filter(({ isFull }) => isFull));
     const offline = named(folders.filter(({ state, isFull }) => state === "OFFLINE" && !isFull));
@@ -239,6 +242,7 @@ export class Running {
       this.toolbar.timeLeft(this.session.maxExpiresAt - now);
       this.warnOfEnd(this.session.maxExpiresAt - now);
       this.warnOfIdleness(this.session.idleDisconnectAt === null ? Infinity : this.session.idleDisconnectAt - now);
+      if (this.session.folders.some(isOpening)) this.lookAgain();
       await wait(1000);
     }
   }
@@ -275,11 +279,15 @@ export class Running {
   }
 
   async lookAgain() {
+    if (this.isLooking) return;
+    this.isLooking = true;
     try {
       const answer = await this.to.onStale();
       if (answer.session && !this.isClosed) this.update(answer.session, answer.now);
     } catch {
       // The watch of the session says what is wrong.
+    } finally {
+      this.isLooking = false;
     }
   }
 
@@ -290,6 +298,7 @@ export class Running {
     this.offlineWarning?.close();
     this.lossWarning?.close();
     this.savingWarning?.close();
+    this.openingNote.close();
     closePanel();
     this.toolbar.close();
     this.stream.close();
