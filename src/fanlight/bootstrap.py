@@ -344,7 +344,8 @@ async def _serve_api(settings: Settings, parts: _Parts, stack: AsyncExitStack) -
         revision=parts.store.transactions.revision,
     )
     token = (settings.data_dir / METRICS_TOKEN).read_text().strip()
-    add_metrics_page(app, token, parts.services.metrics.current, lambda: parts.autoscaler.refused)
+    metrics = parts.services.metrics
+    add_metrics_page(app, token, metrics.current, metrics.unsent, lambda: parts.autoscaler.refused)
     runner = make_api_runner(app)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)

@@ -517,7 +517,9 @@ class StoreContentsContract:
         )
         async with store.transactions.begin() as work:
             found = {one.session_id: one for one in await work.sessions.unsent_of_user(HERE, "ada", "API")}
+            of_all = await work.sessions.unsent()
         assert sorted(found) == ["s-1", "s-2"]
+        assert sorted(one.session_id for one in of_all) == ["s-1", "s-2", "s-4", "s-5", "s-6"]
         assert found["s-1"].unsent == UNSENT
         assert (found["s-2"].unsent, found["s-2"].lost_before) == (LOST, LOST)
         assert (found["s-2"].settings_loss, found["s-1"].settings_loss) == (SettingsLoss.TOO_LARGE, None)

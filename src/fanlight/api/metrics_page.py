@@ -15,19 +15,30 @@ from prometheus_client.registry import Collector
 
 from fanlight.domain.fleet_metrics import METRICS, FleetObservation
 from fanlight.domain.places import Scope
+from fanlight.services.metrics import UnsentObservation
 
 PATH = "/metrics"
 LABELS = ("account_id", "region", "fleet")
 _COUNTED = "InsufficientCapacityError"
 
+_UNSENT: Sequence[tuple[str, str, Callable[[UnsentObservation], int]]] = (
+    ("unsent_sessions", "Ended sessions whose instances still send what users saved", lambda one: one.sessions),
+    ("unsent_files", "Files that those sessions have still to send", lambda one: one.waiting.files),
+    ("unsent_bytes", "The size of those files", lambda one: one.waiting.size_in_bytes),
+    ("lost_files", "Files that were given up and whose users have not been told yet", lambda one: one.lost.files),
+)
+
 Observe = Callable[[], Awaitable[Sequence[FleetObservation]]]
+ObserveUnsent = Callable[[], Awaitable[Sequence[UnsentObservation]]]
 Refused = Callable[[], Mapping[tuple[Scope, str], int]]
 
 
-def add_metrics_page(app: web.Application, token: str, observe: Observe, refused: Refused) -> None:
+def add_metrics_page(
+    app: web.Application, token: str, observe: Observe, unsent: ObserveUnsent, refused: Refused
+) -> None:
     """Serve the page to whoever has the token.
 
-    `observe` says what every fleet shows now, `refused` how many sessions each refused since the process began.
+    `observe` says what every fleet shows now, `unsent` what ended sessions have not sent, `refused` how many sessions each refused since the process began.
     """
 
     async def page(request: web.Request) -> web.Response:
@@ -40,14 +51,16 @@ def add_metrics_page(app: web.Application, token: str, observe: Observe, refused
                 text="Give the installation's metrics token: Authorization: Bearer <content of DATA_DIR/metrics.token>\n",
                 headers={"WWW-Authenticate": "Bearer", "Server": "Fanlight"},
             )
-        body = exposition(await observe(), refused())
+        body = exposition(await observe(), await unsent(), refused())
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST, "Server": "Fanlight"})
 
     app.router.add_get(PATH, page)
 
 
-def exposition(seen: Sequence[FleetObservation], refused: Mapping[tuple[Scope, str], int]) -> bytes:
-    """Return the page: one gauge for each metric of CloudWatch's, and a counter of refused sessions."""
+def exposition(
+    seen: Sequence[FleetObservation], unsent: Sequence[UnsentObservation], refused: Mapping[tuple[Scope, str], int]
+) -> bytes:
+    """Return the page: one gauge for each metric of CloudWatch's, a counter of refused sessions, and what was not sent."""
 
     class Fleets(Collector):
         def collect(self) -> Iterator[Any]:
@@ -69,6 +82,11 @@ def exposition(seen: Sequence[FleetObservation], refused: Mapping[tuple[Scope, s
                 count = refused.get((one.scope, one.fleet_name), 0)
                 counter.add_metric(_labels(one.scope, one.fleet_name), count)
             yield counter
+            for name, meaning, value_of in _UNSENT:
+                files = GaugeMetricFamily(f"fanlight_{name}", meaning, labels=LABELS[:2])
+                for place in unsent:
+                    files.add_metric([place.scope.account_id, place.scope.region], value_of(place))
+                yield files
 
     registry = CollectorRegistry(auto_describe=False)
     registry.register(Fleets())

@@ -540,6 +540,10 @@ class StreamingSessions(Protocol):
         """Return the EXPIRED sessions of a user that have files which did not arrive, whatever stack they were of."""
         ...
 
+    async def unsent(self) -> Sequence[StreamingSession]:
+        """Return the EXPIRED sessions of everybody that have files which did not arrive, those that were given up too."""
+        ...
+
     async def prune(self, ended_before: datetime, unsent_before: datetime) -> int:
         """Forget EXPIRED sessions that ended before; return how many. Those with unsent files have a time of their own."""
         ...

@@ -9,6 +9,7 @@ from fanlight.domain.fleets import Fleet, FleetType
 from fanlight.domain.metric_statistics import Datapoint, Datum, in_periods
 from fanlight.domain.places import Scope
 from fanlight.domain.ports import Clock, Transactions
+from fanlight.domain.unsent_files import UnsentFiles, in_all
 from fanlight.services.fleet_sights import observe_fleets
 from fanlight.services.page_tokens import PageTokens, cut
 
@@ -45,6 +46,16 @@ class MetricFilter:
         return ["metrics", str(self.namespace), str(self.metric_name), str(self.is_recently_active), *pairs]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnsentObservation:
+    """What ended sessions of one place have still to send, `lost` what was given up and no user was told of yet."""
+
+    scope: Scope
+    sessions: int
+    waiting: UnsentFiles
+    lost: UnsentFiles
+
+
 class MetricService:
     def __init__(self, transactions: Transactions, clock: Clock, tokens: PageTokens) -> None:
         self._transactions, self._clock, self.tokens = transactions, clock, tokens
@@ -74,6 +85,16 @@ class MetricService:
         page, has_more = cut(found, PAGE_SIZE)
         last = f"{page[-1].fleet_name}/{page[-1].name}" if has_more else ""
         return page, self.tokens.issue(scope, asked, last) if has_more else None
+
+    async def unsent(self) -> Sequence[UnsentObservation]:
+        """Return what has not arrived, of every account and region that has something."""
+        async with self._transactions.begin() as work:
+            ended = await work.sessions.unsent()
+        of_scope: dict[Scope, list[UnsentFiles]] = {}
+        for session in ended:
+            if session.unsent is not None:
+                of_scope.setdefault(session.scope, []).append(session.unsent)
+        return [_unsent_of(scope, found) for scope, found in sorted(of_scope.items(), key=lambda each: str(each[0]))]
 
     async def current(self) -> Sequence[FleetObservation]:
         """Return what every fleet of every account shows now, STOPPED ones too; without refusals."""
@@ -122,3 +143,13 @@ def _has(fleet: Fleet, metric_name: str) -> bool:
     else:
         is_for_it = True
     return is_for_it and (fleet.fleet_type is FleetType.ALWAYS_ON or not metric_name.startswith("Running"))
+
+
+def _unsent_of(scope: Scope, found: Sequence[UnsentFiles]) -> UnsentObservation:
+    waiting = [each for each in found if not each.are_lost]
+    return UnsentObservation(
+        scope=scope,
+        sessions=len(waiting),
+        waiting=in_all(waiting) or UnsentFiles(),
+        lost=in_all(each for each in found if each.are_lost) or UnsentFiles(),
+    )

@@ -135,6 +135,7 @@ _OF_PAIR = select(table).where(
 _LIVE = select(table).where(IS_LIVE).order_by(table.c.created_at, table.c.session_id)
 _LIVE_OF_FLEET = _LIVE.where(table.c.fleet_id == bindparam("fleet_id"))
 _LIVE_OF_USER = _OF_PAIR.where(table.c.user_id == bindparam("user_id"), IS_LIVE)
+_UNSENT = select(table).where(table.c.state == SessionState.EXPIRED, HAS_UNSENT)
 _UNSENT_OF_USER = select(table).where(
     table.c.account_id == bindparam("account_id"),
     table.c.region == bindparam("region"),
@@ -199,6 +200,9 @@ class SqlStreamingSessions(Rows[StreamingSession]):
             "authentication_type": authentication_type,
         }
         return await self._many(_UNSENT_OF_USER, parameters)
+
+    async def unsent(self) -> Sequence[StreamingSession]:
+        return await self._all(_UNSENT)
 
     async def prune(self, ended_before: datetime, unsent_before: datetime) -> int:
         return await self._door.change(_PRUNE, {"ended_before": ended_before, "unsent_before": unsent_before})

@@ -13,6 +13,8 @@ from prometheus_client import parser
 from fanlight.api.metrics_page import add_metrics_page, exposition
 from fanlight.domain.fleet_metrics import FleetObservation, SessionSlots
 from fanlight.domain.places import Scope
+from fanlight.domain.unsent_files import UnsentFiles
+from fanlight.services.metrics import UnsentObservation
 
 SCOPE = Scope("000000000000", "us-east-1")
 CAD = FleetObservation(
@@ -36,7 +38,7 @@ def samples(page: bytes) -> dict[tuple[str, str], float]:
 
 def test_the_page_has_every_metric_that_a_fleet_has() -> None:
     shared = replace(CAD, fleet_name="shared", slots=SessionSlots(available=2, active=6))
-    found = samples(exposition([CAD, shared], {(SCOPE, "cad"): 7}))
+    found = samples(exposition([CAD, shared], (), {(SCOPE, "cad"): 7}))
     assert {name: value for (name, fleet), value in found.items() if fleet == "cad"} == {
         "fanlight_fleet_actual_capacity": 4,
         "fanlight_fleet_available_capacity": 1,
@@ -51,9 +53,24 @@ def test_the_page_has_every_metric_that_a_fleet_has() -> None:
     assert found["fanlight_fleet_capacity_utilization_percent", "shared"] == 75
 
 
+def test_what_ended_sessions_have_not_sent_is_told_by_account_and_region() -> None:
+    waiting = UnsentFiles(files=3, size_in_bytes=3_000)
+    lost = UnsentFiles(files=2, size_in_bytes=9, are_lost=True)
+    page = exposition([], [UnsentObservation(scope=SCOPE, sessions=1, waiting=waiting, lost=lost)], {})
+    families = parser.text_string_to_metric_families(page.decode())
+    found = {sample.name: (sample.labels, sample.value) for family in families for sample in family.samples}
+    labels = {"account_id": SCOPE.account_id, "region": SCOPE.region}
+    assert found == {
+        "fanlight_unsent_sessions": (labels, 1),
+        "fanlight_unsent_files": (labels, 3),
+        "fanlight_unsent_bytes": (labels, 3_000),
+        "fanlight_lost_files": (labels, 2),
+    }
+
+
 def test_a_fleet_s_name_cannot_forge_a_line() -> None:
     evil = 'x"} 1\nfanlight_fleet_actual_capacity{fleet="forged"} 99'
-    found = samples(exposition([replace(CAD, fleet_name=evil)], {}))
+    found = samples(exposition([replace(CAD, fleet_name=evil)], (), {}))
     assert {fleet for _, fleet in found} == {evil}
 
 
@@ -68,9 +85,12 @@ async def url() -> AsyncIterator[str]:
     async def observe() -> list[FleetObservation]:
         return [CAD]
 
+    async def nothing_unsent() -> list[UnsentObservation]:
+        return []
+
     app = web.Application()
     app.router.add_route("*", "/{tail:.*}", everything_else)
-    add_metrics_page(app, "token-of-the-test", observe, dict)
+    add_metrics_page(app, "token-of-the-test", observe, nothing_unsent, dict)
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()

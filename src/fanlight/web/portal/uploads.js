@@ -14,6 +14,7 @@ const RATE_OVER_MS = 4000;
 // What the server will not change its mind about, unless somebody does something.
 const FINAL = new Set(["QUOTA", "NO_SPACE", "BAD_PATH", "NOT_FOUND", "TOO_LONG", "OTHER_FILE", "IS_FOLDER", "FORBIDDEN", "NO_SESSION", "NOT_SIGNED_IN", "BAD_REQUEST", "TOO_LARGE", "NOT_OFFERED"]);
 
+const ASK_AGAIN_AFTER_MS = 2000;
 const END_IN_BYTES = 64 * 1024;
 
 /** What tells a file from another one of its name, as far as can be told without reading all of it; "" when it cannot be read. */
@@ -165,6 +166,7 @@ class Upload {
 class Uploads {
   constructor() {
     this.all = [];
+    this.asked = new Map(); // api → {at, begun}
     this.listeners = new Set();
     window.addEventListener("beforeunload", (event) => { if (this.active.length) event.preventDefault(); });
   }
@@ -172,15 +174,25 @@ class Uploads {
   get active() { return this.all.filter((upload) => !upload.isOver); }
 
   add(api, files, folder) {
-    const mine = new Set(this.active.map(({ id }) => id));
-    const known = api.unfinished().then(({ uploads: begun }) => begun.filter(({ id }) => !mine.has(id)), () => []);
+    const known = this.begunBefore(api);
     for (const file of files) this.all.push(new Upload(api, file, folder, known, (upload) => this.changed(upload)));
     this.changed(null);
     this.next();
   }
 
+  /** What was begun through `api` and is not this page's. A tree of folders comes file by file: it is asked once for many. */
+  begunBefore(api) {
+    const last = this.asked.get(api);
+    if (last && performance.now() - last.at < ASK_AGAIN_AFTER_MS) return last.begun;
+    const mine = new Set(this.all.map(({ id }) => id));
+    const begun = api.unfinished().then(({ uploads: all }) => all.filter(({ id }) => !mine.has(id)), () => []);
+    this.asked.set(api, { at: performance.now(), begun });
+    return begun;
+  }
+
   retry(upload) {
     this.all = this.all.filter((one) => one !== upload);
+    this.asked.delete(upload.api); // what came of it is known there by now
     this.add(upload.api, [upload.file], upload.folder);
   }
 
