@@ -101,6 +101,7 @@ is signed for, or by the path. Where no source settles it, we chose:
   minutes; DELETED and CREATE_FAILED vanish after `nimble_deleted_kept_in_seconds`.
 - `createdBy`, `updatedBy` and the owner of what nobody was named for are the id of the access key that called, or of the member whose key
   it is (`fanlight keys create --nimble-principal`): what he may do is told by memberships alone, as by the managed policies.
+- Answers have no CORS headers: no source tells that the service had them. A page reaches the API through a server of its own.
 """
 
 

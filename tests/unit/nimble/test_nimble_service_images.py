@@ -1,6 +1,7 @@
 """Streaming images that the service provides: the public images of the installation, in every studio, nobody's to change."""
 
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from botocore.exceptions import ClientError
@@ -136,6 +137,10 @@ async def add_public(studio: Studio, number: int) -> Image:
 def test_an_id_is_read_back_and_no_other_text_is() -> None:
     image_id = "0123456789ab4def8123456789abcdef"
     assert image_id_behind(provided_id(image_id)) == image_id
+    for _ in range(1000):
+        one = uuid4().hex
+        assert image_id_behind(provided_id(one)) == one
+        assert not provided_id(one).startswith("-"), "the AWS CLI takes that for an option"
     # The last one has bits to spare: two ids of one image would be two names for it.
     for text in ("", "x", "nothing", "é" * 22, "+" * 22, provided_id(image_id) + "==", "a" * 10000, "A" * 21 + "B"):
         assert image_id_behind(text) is None, text

@@ -114,6 +114,7 @@ def test_a_studio_goes_when_it_is_empty(contents: dict[ResourceKind, int], event
 def test_ids_and_arns_have_the_service_s_forms() -> None:
     studio_id, other = new_studio_id("us-west-2"), new_id()
     assert len(other) == 22
+    assert not any(new_id().startswith("-") for _ in range(1000)), "the AWS CLI takes that for an option"
     assert studio_id.startswith("us-west-2:stid-")
     arn = arn_of(HERE, ResourceKind.STUDIO, studio_id)
     assert arn == f"arn:aws:nimble:us-west-2:000000000000:studio/{studio_id.removeprefix('us-west-2:')}"

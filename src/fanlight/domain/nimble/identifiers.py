@@ -28,8 +28,13 @@ class ResourceKind(StrEnum):
 
 
 def new_id() -> str:
-    """Return a new id of anything but a studio: a random UUID in 22 letters of base64url."""
-    return base64.urlsafe_b64encode(uuid4().bytes).decode().rstrip("=")
+    """Return a new id of anything but a studio: a random UUID in 22 letters of base64url.
+
+    None begins with a dash: the AWS CLI takes a value that does for an option.
+    """
+    while (made := base64.urlsafe_b64encode(uuid4().bytes).decode().rstrip("=")).startswith("-"):
+        pass
+    return made
 
 
 def new_studio_id(region: str) -> str:

@@ -13,6 +13,7 @@ SERVICE_OWNER = "amazon"
 PLATFORM = "LINUX"
 LONGEST_NAME, LONGEST_DESCRIPTION = 64, 256
 _ID_LENGTH = 22
+_VERSION_BYTE = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,8 +68,12 @@ def provided(image: Image, scope: Scope, studio_id: str, eula_ids: tuple[str, ..
 
 
 def provided_id(image_id: str) -> str:
-    """Return by which id studios know an image of the installation: its own, in the letters of the service's ids."""
-    return base64.urlsafe_b64encode(bytes.fromhex(image_id)).decode().rstrip("=")
+    """Return by which id studios know an image of the installation: its own, in the letters of the service's ids.
+
+    It begins in the middle, where a random UUID has its version: so that none begins with a dash, as `new_id`'s.
+    """
+    raw = bytes.fromhex(image_id)
+    return base64.urlsafe_b64encode(raw[_VERSION_BYTE:] + raw[:_VERSION_BYTE]).decode().rstrip("=")
 
 
 def image_id_behind(streaming_image_id: str) -> str | None:
@@ -76,7 +81,8 @@ def image_id_behind(streaming_image_id: str) -> str | None:
     if len(streaming_image_id) != _ID_LENGTH:
         return None
     try:
-        image_id = base64.b64decode(streaming_image_id + "==", altchars=b"-_", validate=True).hex()
+        raw = base64.b64decode(streaming_image_id + "==", altchars=b"-_", validate=True)
+        image_id = (raw[-_VERSION_BYTE:] + raw[:-_VERSION_BYTE]).hex()
         return image_id if provided_id(image_id) == streaming_image_id else None
     except ValueError:
         return None
