@@ -11,6 +11,7 @@ FANLIGHT_TESTS=unchecked leaves out what `scripts/check` runs, for who has just 
 import functools
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ _CHECKED = ("tests/unit/", "tests/contract/", "tests/architecture/")
 _MORE_THAN_CHECKED = "tests/contract/test_random_operations.py"  # of which `scripts/test` wants more
 _LONG = re.compile(r"test_(random_operations|account_tools|store|gateway_browser)\.py")
 _ROOT = Path(__file__).parents[1]
-_NICENESS = 5  # of tests beside the engine's: what a person would wait for has patience of its own
+_OWN_NICENESS = os.nice(0)
+_NICENESS = 5  # more for tests beside the engine's: what a person would wait for has patience of its own
 
 
 @functools.cache
@@ -98,5 +100,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if "PYTEST_XDIST_WORKER" not in os.environ:
         return
     are_there_others = needs_engine(_path(item.session.items[0].nodeid))
-    if are_there_others and not needs_engine(_path(item.nodeid)) and os.nice(0) < _NICENESS:
-        os.nice(_NICENESS)
+    wished = _OWN_NICENESS + (_NICENESS if are_there_others and not needs_engine(_path(item.nodeid)) else 0)
+    if os.nice(0) != wished:
+        with suppress(PermissionError):  # root alone may be less nice again; tests of the engine need root
+            os.setpriority(os.PRIO_PROCESS, 0, wished)
