@@ -22,6 +22,7 @@ pytestmark = [pytest.mark.incus]
 STACKS = ("faults-one", "faults-two")
 FOLDER = f"{USER_HOME}/MyFiles/HomeFolder"
 MEGABYTE = 1 << 20
+QUOTA_IN_MIB = 300  # of each user; only one of these tests comes near it
 
 
 def _lives(client: Any, stack: str, fleet: str) -> list[Any]:
@@ -39,7 +40,7 @@ def s3(real_installation: Installation, shared_fleet: str) -> Iterator[ForeignS3
     before = real_installation.settings
     with ForeignS3(TEST_DIR / "foreign-s3") as made:
         real_installation.stop()
-        real_installation.settings = {**before, **made.settings}
+        real_installation.settings = {**before, **made.settings, "home_folder_quota_in_mib": str(QUOTA_IN_MIB)}
         try:
             real_installation.start()
             client = real_installation.client()
@@ -192,6 +193,39 @@ def test_a_full_bucket_is_said_and_what_did_not_fit_is_kept(work: Callable[..., 
     ballast.unlink()
     ada.arrives("drawing.bin", digest, within=60)
     ada.page.everything_is_saved()
+
+
+def test_a_program_hears_at_once_what_does_not_fit_and_what_fits_is_kept(
+    work: Callable[..., Worker], s3: ForeignS3
+) -> None:
+    def fits(name: str, size: int) -> str:
+        """Save it as soon as there is room; return the digest."""
+        ada.run('head -c "$1" /dev/urandom >~/source', str(size))
+        copy = 'cp ~/source "$1" 2>&1 && echo saved || true'
+        wait_for(lambda: "saved" in ada.run(copy, f"{FOLDER}/{name}"), timeout=60, what=f"room for {name}")
+        return ada.run("sha256sum <~/source").split()[0]
+
+    before = s3.stored(f"{prefix_of('faults-kay')}/before.bin")
+    before.parent.mkdir(parents=True)
+    with before.open("wb") as file:
+        file.truncate((QUOTA_IN_MIB - 20) * MEGABYTE)
+    ada = work("faults-kay")
+    said = ada.run('dd if=/dev/zero of="$1" bs=1M count=21 2>&1 || true', f"{FOLDER}/large.bin")
+    assert "Disk quota exceeded" in said
+    ada.run('rm "$1"', f"{FOLDER}/large.bin")
+    small = fits("small.bin", 15 * MEGABYTE)
+    said = ada.run('cp ~/source "$1" 2>&1 || true', f"{FOLDER}/again.bin")
+    assert "Disk quota exceeded" in said
+    room = ada.run('df --output=size,avail --block-size=1M "$1" | tail -n 1', FOLDER).split()
+    assert int(room[0]) == QUOTA_IN_MIB
+    assert int(room[1]) <= 5
+    ada.run('rm "$1"/before.bin "$1"/again.bin', FOLDER)
+    more = fits("more.bin", 30 * MEGABYTE)
+    ada.page.end()
+    ada.arrives("small.bin", small)
+    ada.arrives("more.bin", more)
+    ada.page.everything_is_saved()
+    assert sorted(path.name for path in before.parent.iterdir()) == ["more.bin", "small.bin"]
 
 
 def test_an_endpoint_with_another_clock_is_told_to_the_administrator_and_nothing_is_lost(
