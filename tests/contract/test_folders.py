@@ -411,7 +411,9 @@ async def test_a_write_that_does_not_fit_is_refused_and_what_fits_is_sent(rig: R
     assert rig.folder.report.state == MOUNTED
     assert await rig.as_user("import os; os.remove('HomeFolder/old')") == ""
     await _fits(rig, "y", 400_000)
+    gate = _gate_of(rig)
     await rig.end()
+    await rig.until(lambda: not Path(f"/proc/{gate}/mem").exists() or not Path(f"/proc/{gate}/maps").read_text())
     assert sorted((path.name, path.stat().st_size) for path in rig.stored.iterdir()) == [("x", 600_000), ("y", 400_000)]
 
 

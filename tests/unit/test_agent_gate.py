@@ -168,6 +168,8 @@ def test_what_is_removed_or_replaced_makes_room(kernel: Kernel) -> None:
     kernel.rename(b"never heard of", b"neither")
     assert left(kernel) == 1000
     assert kernel.write(3, 400, 5000) == 0, "what has no name any more is never sent"
+    kernel.create(b"another", 3)
+    assert kernel.write(3, 0, 1001) == REFUSED, "rclone gave its number to another one"
 
 
 def test_two_that_change_places_keep_their_sizes(kernel: Kernel) -> None:

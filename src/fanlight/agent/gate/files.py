@@ -48,9 +48,10 @@ class Files:
         if file is None:
             self._make_place()
             file = self._files[node] = File(size)
-        elif file.stored is None:
+        elif file.stored is None or file.is_gone:
             file.size = size
         if name is not None:
+            file.is_gone = False  # its number was given to another one
             file.lookups += 1
             self._name(node, file, name)
         return file

@@ -38,7 +38,7 @@ def begin(device: int, room: Room, news: Path) -> int:
     news.unlink(missing_ok=True)
     ear = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
     ear.bind(str(news))
-    log = os.open(f"/proc/{os.getppid()}/fd/2", os.O_WRONLY | os.O_APPEND)  # rclone's
+    log = _log_of(os.getppid())
     if os.fork():
         ours.close()
         ear.close()
@@ -171,6 +171,14 @@ class GateNews:
         voice = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         with voice, contextlib.suppress(OSError):  # there is none, or it hears the next one
             voice.sendto(what, self._path)
+
+
+def _log_of(rclone: int) -> int:
+    """Return where rclone writes what goes wrong, or nowhere if that is none to be opened."""
+    try:
+        return os.open(f"/proc/{rclone}/fd/2", os.O_WRONLY | os.O_APPEND)
+    except OSError:
+        return os.open(os.devnull, os.O_WRONLY)
 
 
 def _keep_only(*descriptors: int) -> None:
