@@ -48,7 +48,7 @@ class Files:
         if file is None:
             self._make_place()
             file = self._files[node] = File(size)
-        elif file.stored is None or file.is_gone:
+        elif file.stored is None:
             file.size = size
         if name is not None:
             file.is_gone = False  # its number was given to another one
@@ -78,7 +78,7 @@ class Files:
         if node is None or file is None:
             return 0
         self._changed.pop(node, None)
-        file.is_gone, file.name = True, None
+        file.is_gone, file.name, file.stored, file.marked = True, None, None, None
         return file.size
 
     def rename(self, old: Name, new: Name) -> int:
