@@ -248,6 +248,24 @@ async def test_the_quota_counts_what_all_tools_stored(rig: Rig) -> None:
     assert (await rig.ask("PUT", "/b", data=b"x" * 600))[0] == 201
 
 
+async def test_what_is_removed_or_replaced_through_the_door_makes_room_at_once(rig: Rig) -> None:
+    async def used() -> bytes:
+        answer = (await rig.ask("PROPFIND", "/", headers={"Depth": "0"}, data=b"<?xml version='1.0'?>"))[1]
+        return answer.partition(b"quota-used-bytes>")[2].partition(b"<")[0]
+
+    await rig.doors.open(replace(ADA, quota_in_bytes=1000))
+    for name in ("/a", "/b"):
+        assert (await rig.ask("PUT", name, data=b"x" * 300))[0] == 201
+    assert await used() == b"600"
+    assert (await rig.ask("MOVE", "/a", headers={"Destination": "http://x/b", "Overwrite": "T"}))[0] in (201, 204)
+    assert await used() == b"300"
+    assert (await rig.ask("PUT", "/none/such", data=b"x" * 300))[0] >= 400
+    assert await used() == b"300", "what did not arrive is not counted"
+    assert (await rig.ask("DELETE", "/none"))[0] == 404
+    assert (await rig.ask("DELETE", "/b"))[0] == 204
+    assert await used() == b"0"
+
+
 async def test_a_lowered_quota_still_lets_files_shrink(rig: Rig) -> None:
     await rig.doors.open(ADA)
     assert (await rig.ask("PUT", "/a", data=b"x" * 600))[0] == 201
