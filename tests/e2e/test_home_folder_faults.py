@@ -168,6 +168,7 @@ def test_fanlight_that_is_killed_goes_on_with_writing_and_with_flushing(
     ada.arrives("second.txt", second)
     ada.page.folder_becomes("MOUNTED", unsent=False)  # the endpoint is still asked to note when a file was changed
 
+    ada.run('ls "$1"', FOLDER)  # what was not looked at for a while cannot be looked at now
     s3.kill()
     third = ada.save("third.bin", 5 * MEGABYTE)
     ada.page.end()
