@@ -1,6 +1,7 @@
 """Uploads into a session's temporary files: gone on with, made in one step, and led astray by nothing that is planted."""
 
 import os
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -135,18 +136,22 @@ def test_nothing_planted_leads_out_of_the_folder(folder: Path) -> None:
 def test_what_nobody_goes_on_with_is_not_kept_without_end(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(temporary_uploads.KEPT_AT_MOST + 2):
         send(folder, f"{number}.txt", 9, b"a", upload=f"upload-{number}")
-        os.utime(folder / HIDDEN / f"upload-{number}.part", (1_700_000_000 + number,) * 2)
+        os.utime(folder / HIDDEN / f"upload-{number}.part", (time.time() - 3600 + number,) * 2)
     assert len(begun(folder)) == temporary_uploads.KEPT_AT_MOST
     assert {"0.txt", "1.txt"}.isdisjoint(name for name, _, _ in begun(folder)), "the oldest go"
     (folder / HIDDEN / "upload-9.json").write_text("[")
     (folder / HIDDEN / "upload-8.part").unlink()
     assert {"8.txt", "9.txt"}.isdisjoint(name for name, _, _ in begun(folder))
+    os.utime(folder / HIDDEN / "upload-6.part", (time.time() - 25 * 3600,) * 2)
+    assert "6.txt" not in {name for name, _, _ in begun(folder)}
     TemporaryUploads(TemporaryFolder(str(folder))).drop("upload-7")
     send(folder, "saved.txt", 1, b"a", upload="upload-99")
     monkeypatch.setattr(temporary_uploads, "SAVED_KNOWN_IN_SECONDS", -1.0)
     begun(folder)
     left = names((folder / HIDDEN).iterdir())
-    assert not [name for name in left if name.split(".")[0] in ("upload-7", "upload-8", "upload-9", "upload-99")]
+    assert not [
+        name for name in left if name.split(".")[0] in ("upload-6", "upload-7", "upload-8", "upload-9", "upload-99")
+    ]
 
 
 def test_nothing_is_made_to_look_what_was_begun(folder: Path) -> None:

@@ -19,6 +19,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 from fanlight.agent.temporary_folder import Steps, TemporaryFolder, move_without_replacing
 
 KEPT_AT_MOST = 20
+UNFINISHED_KEPT_IN_SECONDS = 24 * 3600.0  # a home may outlive sessions
 SAVED_KNOWN_IN_SECONDS = 15 * 60.0  # the answer may be asked for again
 ASK, REPLACE, KEEP_BOTH = "ask", "replace", "keep-both"
 RECEIVING, SAVED = "RECEIVING", "SAVED"
@@ -202,7 +203,8 @@ def _swept(directory: int) -> Iterator[Unfinished]:
                 part = os.stat(upload_id + _PART, dir_fd=directory, follow_symlinks=False)
             except FileNotFoundError:
                 part = None
-            if record is None or part is None or part.st_size > record.wish.size:
+            is_old = part is not None and now - part.st_mtime > UNFINISHED_KEPT_IN_SECONDS
+            if record is None or part is None or is_old or part.st_size > record.wish.size:
                 _remove(directory, upload_id)
                 continue
             found.append((part.st_mtime, Unfinished(upload_id.decode(), record.wish, part.st_size)))

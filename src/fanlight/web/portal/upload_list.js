@@ -63,7 +63,7 @@ function begunList(api) {
     try {
       const { uploads: begun, keptInHours } = await api.unfinished();
       known = begun;
-      words.textContent = `Choose or drop the same file again in the same folder, and it goes on where it stopped. ${Number.isFinite(keptInHours) ? `Kept for ${keptInHours}\u00a0h after the last byte.` : "Kept until the session ends."}`;
+      words.textContent = `Choose or drop the same file again in the same folder, and it goes on where it stopped. ${Number.isFinite(keptInHours) ? `Kept for ${keptInHours}\u00a0h after the last byte.` : "Kept for a day, and no longer than the session's instance."}`;
     } catch {
       return; // the list of files says what is wrong
     }
