@@ -9,7 +9,7 @@ from typing import Any
 
 import botocore.session
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, SSLError
 
 from fanlight.domain.errors import StorageUnusable
 from fanlight.domain.user_storage import HOME_BUCKETS, StorageUsage
@@ -137,6 +137,10 @@ class Buckets:
             raise StorageUnusable(
                 f"The S3 endpoint {self._endpoint_url} refuses the bucket {arguments[0]}: {code} to {error.operation_name}. "
                 f"{_DENIED if is_denied else ''}".strip()
+            ) from error
+        except SSLError as error:
+            raise StorageUnusable(
+                f"The certificate of the S3 endpoint {self._endpoint_url} is not trusted: name the file of its authority in SSL_CERT_FILE."
             ) from error
         except (BotoCoreError, OSError) as error:
             raise StorageUnusable(f"The S3 endpoint {self._endpoint_url} does not answer.") from error
