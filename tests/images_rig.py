@@ -5,6 +5,7 @@ Runtime and images come from the directory in which the end-to-end tests keep th
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import secrets
 import shutil
@@ -34,8 +35,15 @@ async def build_images(settings: Settings) -> None:
     """Build, or take from the cache, runtime and images of an installation."""
     settings.data_dir.mkdir(mode=0o755, parents=True)
     TEST_DIR.mkdir(mode=0o755, parents=True, exist_ok=True)
-    if (TEST_DIR / "runtime").is_dir():  # or the build makes it, a little later
-        shutil.copytree(TEST_DIR / "runtime", settings.data_dir / "runtime", symlinks=True, copy_function=_link_or_copy)
+    (TEST_DIR / "cache").mkdir(exist_ok=True)
+    with (TEST_DIR / "cache" / "lock").open(
+        "w"
+    ) as lock:  # of builds: another worker's may replace the runtime just now
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if (TEST_DIR / "runtime").is_dir():  # or the build makes it, a little later
+            shutil.copytree(
+                TEST_DIR / "runtime", settings.data_dir / "runtime", symlinks=True, copy_function=_link_or_copy
+            )
     driver = IncusDriver(settings)
     try:
         await driver.prepare()
