@@ -35,6 +35,7 @@ class Cloud:
     """One user's drive, whoever's API it is reached through. `total` is its size in bytes."""
 
     total: int = 100_000_000
+    drive_type: str = "business"  # as Microsoft calls it
     items: dict[str, Item] = field(default_factory=dict)
     uploads: dict[str, dict[str, Any]] = field(default_factory=dict)
     resumed: int = 0  # pieces of uploads that were not the last
@@ -208,7 +209,7 @@ class Graph:
     async def drive(self, _: web.Request) -> web.Response:
         total, used = self._cloud.total, self._cloud.used
         quota = {"total": total, "used": used, "remaining": total - used, "state": "normal"}
-        return web.json_response({"id": DRIVE_ID, "driveType": "business", "quota": quota})
+        return web.json_response({"id": DRIVE_ID, "driveType": self._cloud.drive_type, "quota": quota})
 
     async def dispatch(self, request: web.Request) -> web.StreamResponse:
         rest = unquote(request.raw_path.partition("?")[0].removeprefix("/v1.0/drives/"))

@@ -14,7 +14,7 @@ import ssl
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -177,9 +177,21 @@ async def standing_in(directory: Path, proxy_port: int = 0) -> AsyncIterator[Sta
             await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
         plain, tls = (address[1] for address in runner.addresses)
         there.url = f"http://127.0.0.1:{plain}"
-        proxy = await asyncio.start_server(
-            lambda reader, writer: _tunnel(reader, writer, tls, plain), "127.0.0.1", proxy_port
-        )
+        tunnels: set[asyncio.Task[None]] = set()
+
+        async def tunnel(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            if (own := asyncio.current_task()) is not None:
+                tunnels.add(own)
+                own.add_done_callback(tunnels.discard)
+            await _tunnel(reader, writer, tls, plain)
+
+        async def end_tunnels() -> None:
+            for one in tunnels:
+                one.cancel()
+            await asyncio.gather(*tunnels, return_exceptions=True)
+
+        proxy = await asyncio.start_server(tunnel, "127.0.0.1", proxy_port)
+        stack.push_async_callback(end_tunnels)
         stack.callback(proxy.close)
         there.proxy_url = f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
         yield there
@@ -187,7 +199,7 @@ async def standing_in(directory: Path, proxy_port: int = 0) -> AsyncIterator[Sta
 
 async def _tunnel(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, tls: int, plain: int) -> None:
     """Whatever name is asked for, it is ours. Requests in plain are passed on as they are."""
-    with suppress(OSError, asyncio.IncompleteReadError):
+    try:
         head = await reader.readuntil(b"\r\n\r\n")
         is_tunnel = head.startswith(b"CONNECT ")
         back, out = await asyncio.open_connection("127.0.0.1", tls if is_tunnel else plain)
@@ -196,7 +208,10 @@ async def _tunnel(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, tl
         else:
             out.write(head)
         await asyncio.gather(_pump(reader, out), _pump(back, writer), return_exceptions=True)
-    writer.close()
+    except (OSError, asyncio.IncompleteReadError):
+        return  # whoever asked, or who answers, is gone
+    finally:
+        writer.close()
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -208,11 +223,22 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         writer.close()
 
 
+def prepare_certificates(directory: Path) -> Path:
+    """Make them unless they are there; return the file of all authorities that are to be trusted, the system's too."""
+    directory.mkdir(parents=True, exist_ok=True)
+    authorities = directory / "authorities.pem"
+    if not authorities.exists():
+        _make_certificate(directory / "own.pem", authorities)
+        system = ssl.get_default_verify_paths().cafile
+        if system is not None:
+            authorities.write_bytes(authorities.read_bytes() + Path(system).read_bytes())
+    return authorities
+
+
 def certified(directory: Path) -> ssl.SSLContext:
-    """Return what serves HOSTS; the authority that signed for it goes to `directory`, and is kept there for the next."""
+    """Return what serves HOSTS; what is in `directory` is used."""
+    prepare_certificates(directory)
     own = directory / "own.pem"
-    if not own.exists():
-        _make_certificate(own, directory / "authorities.pem")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(own)
     return context

@@ -174,14 +174,14 @@ async def test_an_answer_counts_once_and_only_in_the_browser_that_was_sent(
         (GOOGLE, an_account("eve@sub.example.org"), "OTHER_DOMAIN"),
         (GOOGLE, an_account() | {"hd": "example.com"}, "OTHER_DOMAIN"),
         # An account of Google's own that somebody opened with an address there belongs to nobody's organisation.
-        (GOOGLE, {"email": "ada@example.org", "email_verified": True}, "NOT_GRANTED"),
-        (GOOGLE, an_account() | {"email_verified": False}, "NOT_GRANTED"),
+        (GOOGLE, {"email": "ada@example.org", "email_verified": True}, "OTHER_DOMAIN"),
+        (GOOGLE, an_account() | {"email_verified": False}, "OTHER_DOMAIN"),
         (GOOGLE, an_account() | {"aud": "of another client"}, "PROVIDER_AWAY"),
-        (GOOGLE, {}, "NOT_GRANTED"),
+        (GOOGLE, {}, "OTHER_DOMAIN"),
         (ONE, an_account("eve@example.com"), "OTHER_DOMAIN"),
         # A guest in a directory has a name of that directory.
         (ONE, {"userPrincipalName": "ada_example.org#EXT#@evil.onmicrosoft.com"}, "OTHER_DOMAIN"),
-        (ONE, {"mail": "ada@example.org"}, "NOT_GRANTED"),
+        (ONE, {"mail": "ada@example.org"}, "OTHER_DOMAIN"),
     ],
 )
 async def test_accounts_of_other_domains_are_not_connected(
@@ -193,6 +193,15 @@ async def test_accounts_of_other_domains_are_not_connected(
     with pytest.raises(ConsentRefused) as refusal:
         await house.connect(door)
     assert refusal.value.code == code
+    assert house.files == []
+
+
+async def test_a_personal_account_with_an_address_of_the_domain_is_not_of_the_organisation(house: House) -> None:
+    door = a_drive(house.run, kind=ONE)
+    await house.doors.open(door)
+    house.stand_in.cloud.drive_type = "personal"
+    with pytest.raises(ConsentRefused, match=r"accounts of example\.org\. OneDrive does not say that this one is"):
+        await house.connect(door)
     assert house.files == []
 
 

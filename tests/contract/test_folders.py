@@ -280,6 +280,25 @@ async def test_without_a_door_the_folder_says_so_and_takes_nothing(rig: Rig) -> 
     assert [path.name for path in rig.stored.iterdir()] == ["x"]
 
 
+async def test_a_drive_that_was_disconnected_is_out_of_sight_until_it_is_connected_again(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fanlight.agent.folders.GONE_AFTER_IN_SECONDS", 0.5)
+    rig.place = replace(rig.place, mount=replace(rig.place.mount, kind="GOOGLE_DRIVE", folder="GoogleDrive"))
+    rig.folder, drive = rig.new_folder(), rig.files / "GoogleDrive"
+    (rig.stored / "old.txt").write_text("old")
+    await rig.mounted()
+    await rig.until((drive / "old.txt").exists)
+    await rig.doors.close(DOOR.session_id)
+    await rig.until(lambda: not mounted_at("GOOGLE_DRIVE"))
+    assert await rig.as_user("import os; print(os.listdir('GoogleDrive'))") == f"['{NOTE}']"
+    assert rig.folder.report.state == OFFLINE
+    await rig.doors.open(DOOR)
+    await rig.until((drive / "old.txt").exists)
+    await rig.end()
+    assert mounted_at("GOOGLE_DRIVE") == []
+
+
 async def test_what_is_saved_while_the_door_is_away_is_kept_and_sent(rig: Rig) -> None:
     (rig.stored / "old.txt").write_text("old")
     await rig.mounted()

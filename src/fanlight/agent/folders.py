@@ -9,6 +9,7 @@ often it was started anew on it, and `end` returns only when nothing of it is le
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -34,6 +35,7 @@ from fanlight.agentwire.messages import Opening, StorageReport
 
 log = logging.getLogger(__name__)
 
+HOME_FOLDERS = "HOMEFOLDERS"
 MOUNTING, MOUNTED, OFFLINE = "MOUNTING", "MOUNTED", "OFFLINE"
 NO_DOOR = "the files cannot be reached at the moment"
 NOT_SENT = "what is saved cannot be sent at the moment; it is kept and tried again"
@@ -48,6 +50,8 @@ ENDING_POLL_IN_SECONDS = 0.2
 DOOR_RETRY_IN_SECONDS = 1.0
 FIRST_PAUSE_IN_SECONDS, LONGEST_PAUSE_IN_SECONDS = 0.2, 5.0  # before rclone is started again
 HEALTHY_AFTER_IN_SECONDS = 20.0
+# A drive whose door is no more was disconnected. So long a restart of who serves the doors may take.
+GONE_AFTER_IN_SECONDS = 10.0
 FORGET_IN_SECONDS = 20.0  # what others change is seen after that; the host's side looks anew whenever it is asked
 HURRY_IN_SECONDS = 5.0  # so often is tried again what failed, once the door answers
 HURRY_WITHOUT_ROOM_IN_SECONDS = 30.0  # the same while the quota is used up: each try sends the file
@@ -75,6 +79,7 @@ class Folder:
         self._listing: int | None = None  # the job of the first one
         self._has_listed = False
         self._is_shown = True  # to the user
+        self._gone_since: float | None = None  # the door
         self._living: asyncio.Task[None] | None = None
 
     @property
@@ -168,7 +173,7 @@ class Folder:
             while not ended.done():
                 is_quiet = await self._look(pid)
                 quiet_looks = quiet_looks + 1 if is_quiet and self._is_only_sending else 0
-                if quiet_looks >= QUIET_LOOKS:
+                if quiet_looks >= QUIET_LOOKS or (self._is_taken_away() and not self._is_only_sending):
                     return
                 await self._pause(self._rhythm())
             log.warning("rclone ended", extra={"kind": self._place.mount.kind, "status": ended.result()})
@@ -186,6 +191,15 @@ class Folder:
         if not ended.done():
             self._processes.signal(pid, signal.SIGKILL)
             await ended
+
+    def _is_taken_away(self) -> bool:
+        """Whether its user disconnected a drive: then what was listed is out of sight too. What is unsent is kept."""
+        if self._place.mount.kind == HOME_FOLDERS or os.path.lexists(self._place.door):
+            self._gone_since = None
+            return False
+        if self._gone_since is None:
+            self._gone_since = time.monotonic()
+        return time.monotonic() - self._gone_since > GONE_AFTER_IN_SECONDS
 
     @property
     def _is_only_sending(self) -> bool:

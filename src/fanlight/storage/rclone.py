@@ -6,6 +6,7 @@ Secrets go into its environment, which only its own user may read, never onto it
 import asyncio
 import logging
 import os
+import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,10 @@ GRACE_IN_SECONDS = 5.0
 # Nothing of the operator's own rclone is read: no configuration file, no variables.
 _QUIET = {"RCLONE_CONFIG": "/dev/null", "RCLONE_LOG_LEVEL": "NOTICE"}
 _INHERITED = ("PATH", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
+
+
+# Of an address: some services put into it what opens a file to everybody.
+_QUERY = re.compile(r"\?[^\s\"']+")
 
 
 async def keep_serving(
@@ -66,7 +71,7 @@ async def _run(name: str, arguments: Sequence[str], environment: Mapping[str, st
     try:
         assert process.stderr is not None  # noqa: S101 - it was asked for
         while line := await _line(process.stderr):
-            log.debug("rclone", extra={"server": name, "says": line})
+            log.debug("rclone", extra={"server": name, "says": _QUERY.sub("?…", line)})
         return await process.wait()
     finally:
         await _end(name, process)

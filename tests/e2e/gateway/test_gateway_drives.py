@@ -16,7 +16,7 @@ from fanlight.storage.drives.app import add_drive_routes
 from fanlight.storage.drives.consents import Consents
 from fanlight.storage.drives.doors import DriveDoors
 from fanlight.storage.drives.grants import Grants
-from gateway_pages import link, streaming
+from gateway_pages import LAPTOP, PHONE, link, streaming
 from gateway_rig import PAGE, Rig, post, sign_in
 from home_rig import serving_home
 
@@ -140,6 +140,21 @@ async def test_a_user_connects_a_drive_in_the_page(
     await popup.close()
     await expect(panel.get_by_text("Connected as ada@Example.org.")).to_be_visible()
     await keep(page, "drives-connected")
+
+    drives.stand_in.has_ended = True
+    for drive in drives.doors.of(a_drive(rig.settings.effective_run_dir).session_id):
+        drive.changed.set()  # rather than when it is time to look
+    await expect(panel.get_by_text("has ended the permission that you gave")).to_be_visible(timeout=60_000)
+    for name, scheme, size in (("laptop", "light", LAPTOP), ("laptop-dark", "dark", LAPTOP), ("phone", "dark", PHONE)):
+        await page.emulate_media(color_scheme=scheme)
+        await page.set_viewport_size(size["viewport"])
+        await keep(page, f"drives-ended-{name}")
+    await page.set_viewport_size(LAPTOP["viewport"])
+
+    drives.stand_in.has_ended = False
+    async with page.context.expect_page() as opening:
+        await panel.get_by_role("button", name="Connect your Google Drive").click()
+    await expect((await opening.value).get_by_role("heading", name="Google Drive is connected")).to_be_visible()
     await panel.get_by_role("button", name="Disconnect Google Drive").click()
     await expect(panel.get_by_text("Not connected.")).to_be_visible()
     assert troubles == []

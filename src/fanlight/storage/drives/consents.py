@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from fanlight.domain.user_storage import StorageDoor, StorageKind
 from fanlight.storage.drives.doors import Drive, DriveDoors, is_among
-from fanlight.storage.drives.oauth import GrantEnded, ProviderAway, authorization_url, granted, revoked
+from fanlight.storage.drives.oauth import GrantEnded, OfNobody, ProviderAway, authorization_url, granted, revoked
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +61,11 @@ class Consents:
             raise ConsentRefused("DENIED", "You did not give leave to use the drive.")
         try:
             grant = await granted(provider, code=code, redirect_uri=begun.redirect_uri, verifier=begun.verifier)
+        except OfNobody as error:
+            raise ConsentRefused(
+                "OTHER_DOMAIN",
+                f"{_allowed(begun.door)} {provider.name} does not say that this one is of any organisation.",
+            ) from error
         except GrantEnded as error:
             log.warning("a user's leave to use a drive is of no use", extra={"kind": kind, "why": str(error)})
             raise ConsentRefused("NOT_GRANTED", f"{provider.name} gave no lasting access to it. Try again.") from error
@@ -72,10 +77,7 @@ class Consents:
         # Asked for again: the session may have ended meanwhile.
         door = self._drive(begun.door.session_id, kind).door
         if not is_among(grant.domain, door.domains):
-            allowed = ", ".join(door.domains)
-            raise ConsentRefused(
-                "OTHER_DOMAIN", f"Your administrator allows accounts of {allowed}; this one is {grant.account}."
-            )
+            raise ConsentRefused("OTHER_DOMAIN", f"{_allowed(door)} This one is {grant.account}.")
         self._doors.grants.write(door, grant)
         self._doors.look_anew(door)
         log.info("a user connected a drive", extra={"streaming_session_id": door.session_id, "kind": kind})
@@ -113,3 +115,7 @@ class Consents:
     def _forget_old(self) -> None:
         now = time.monotonic()
         self._begun = {door_id: begun for door_id, begun in self._begun.items() if begun.ends_at > now}
+
+
+def _allowed(door: StorageDoor) -> str:
+    return f"Your administrator allows accounts of {', '.join(door.domains)}."

@@ -31,6 +31,10 @@ class GrantEnded(Exception):
     """The provider takes the code or the refresh token no more: its user is to be asked anew."""
 
 
+class OfNobody(GrantEnded):
+    """The provider does not say of which organisation the account is, or whose address it has."""
+
+
 class AccessEnded(Exception):
     """The provider takes an access token no more; what becomes of the grant is said when it is renewed."""
 
@@ -78,7 +82,7 @@ async def granted(provider: Provider, *, code: str, redirect_uri: str, verifier:
         raise ProviderAway("it does not take the access token that it gave") from error
     account = provider.account_of(claims)
     if account is None or drive.get("driveType") == _OF_NO_ORGANISATION:
-        raise GrantEnded("the account has no proven address, or is of no organisation")
+        raise OfNobody("the account has no proven address, or is of no organisation")
     return Grant(
         grant_id=uuid4().hex,
         account=account.address,

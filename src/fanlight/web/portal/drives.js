@@ -35,7 +35,7 @@ function driveRow({ kind, state, account }, look) {
     CONNECTING: "Being connected …",
     AWAY: `Connected as ${account}, and cannot be reached at the moment. It is tried again.`,
     NOT_CONNECTED: `Not connected. Until you connect it, nothing can be saved in ${where}.`,
-    ENDED: `${name} takes the leave that you gave no more. Connect it again: until then nothing can be saved in ${where}.`,
+    ENDED: `${name} has ended the permission that you gave. Connect it again: until then nothing can be saved in ${where}.`,
     NO_CLIENT: "Your administrator has not set this drive up.",
   };
   const act = account
