@@ -1,8 +1,10 @@
 """Programs that live the life of a studio with an old client, each in a process of its own, and stop where people come in."""
 
 import json
+import os
 import queue
 import shutil
+import signal
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
@@ -42,6 +44,7 @@ class Life:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            start_new_session=True,
         )
         self._readers = [threading.Thread(target=read, daemon=True) for read in (self._listen, self._collect)]
         for reader in self._readers:
@@ -63,8 +66,9 @@ class Life:
         self.process.stdin.flush()
 
     def end(self) -> None:
-        """End it, wherever it is."""
-        self.process.kill()
+        """End it, wherever it is: with what it started, for `node` is a program that runs another one."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(30)
         for reader in self._readers:
             reader.join(30)

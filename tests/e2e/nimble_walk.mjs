@@ -11,7 +11,7 @@ const pages = {}, waited = new Set(), errors = {};
 
 async function tell(moment, facts = {}) {
   process.stdout.write(JSON.stringify({ moment, ...facts }) + "\n");
-  await goingOn.next();
+  if ((await goingOn.next()).done) process.exit(1); // nobody is there any more
 }
 
 const send = (name, input) => client.send(new nimble[`${name}Command`](input));

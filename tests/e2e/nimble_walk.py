@@ -14,7 +14,8 @@ OFTEN = {"Delay": 0.5, "MaxAttempts": 360}
 
 def tell(moment, **facts):
     print(json.dumps({"moment": moment, **facts}), flush=True)
-    sys.stdin.readline()
+    if not sys.stdin.readline():
+        sys.exit("nobody is there any more")
 
 
 def main(wanted):
