@@ -5,7 +5,8 @@ import logging
 import os
 import signal
 import ssl
-from collections.abc import Collection, Coroutine
+from collections import Counter
+from collections.abc import Collection, Coroutine, Mapping
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -24,7 +25,7 @@ from fanlight.config import Settings
 from fanlight.control.app import make_control_app, serve_control
 from fanlight.control.changes import SessionChanges
 from fanlight.controlwire import CONTROL_SOCKET_NAME
-from fanlight.domain.errors import DomainError, DriverUnavailable
+from fanlight.domain.errors import DomainError, DriverUnavailable, StorageUnavailable
 from fanlight.domain.file_systems import SharedDirectory
 from fanlight.domain.image_archives import ImageArchives
 from fanlight.domain.instance_snapshots import InstanceSnapshots
@@ -85,6 +86,7 @@ class _Parts:
     agents: AgentSockets
     audit: AuditLog
     changes: SessionChanges
+    storage: UserStorage | None
 
 
 async def run_api(settings: Settings) -> None:
@@ -129,6 +131,7 @@ async def _assemble(settings: Settings, stack: AsyncExitStack) -> _Parts:
         installation=installation,
         subnet_id=settings.image_update_subnet or "",
     )
+    storage = _user_storage(settings, stack)
     reconcilers = Reconcilers(
         transactions=store.transactions,
         driver=driver,
@@ -141,7 +144,7 @@ async def _assemble(settings: Settings, stack: AsyncExitStack) -> _Parts:
         workshop=workshop,
         snapshots=engine.snapshots,
         archives=ArchiveTools(archives=image_archives, objects=objects, icons=image_files),
-        storage=_user_storage(settings, stack),
+        storage=storage,
         door_tokens=DoorTokens(signing_key),
         settings=ReconcilerSettings(
             installation=installation,
@@ -184,7 +187,7 @@ async def _assemble(settings: Settings, stack: AsyncExitStack) -> _Parts:
         activities=Activities(store.transactions, clock, services.fleets.update),
         settings=AutoscalerSettings(metrics_kept=timedelta(seconds=settings.metrics_kept_in_seconds)),
     )
-    return _Parts(store, services, reconcilers, autoscaler, agents, audit, changes)
+    return _Parts(store, services, reconcilers, autoscaler, agents, audit, changes, storage)
 
 
 def _record_loss(audit: AuditLog, session: StreamingSession, lost: Loss) -> None:
@@ -328,6 +331,15 @@ def _objects(settings: Settings) -> ObjectStore | None:
     )
 
 
+async def _open_doors(storage: UserStorage | None) -> Mapping[StorageKind, int] | None:
+    if storage is None:
+        return None
+    try:
+        return Counter(kind for _, kind in await storage.doors())
+    except StorageUnavailable:
+        return None
+
+
 async def _serve_api(settings: Settings, parts: _Parts, stack: AsyncExitStack) -> None:
     app = make_api_app(
         aws_services(),
@@ -345,7 +357,8 @@ async def _serve_api(settings: Settings, parts: _Parts, stack: AsyncExitStack) -
     )
     token = (settings.data_dir / METRICS_TOKEN).read_text().strip()
     metrics = parts.services.metrics
-    add_metrics_page(app, token, metrics.current, metrics.unsent, lambda: parts.autoscaler.refused)
+    doors = partial(_open_doors, parts.storage)
+    add_metrics_page(app, token, metrics.current, metrics.unsent, lambda: parts.autoscaler.refused, doors=doors)
     runner = make_api_runner(app)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)

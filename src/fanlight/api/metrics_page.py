@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 
 from fanlight.domain.fleet_metrics import METRICS, FleetObservation
 from fanlight.domain.places import Scope
+from fanlight.domain.user_storage import StorageKind
 from fanlight.services.metrics import UnsentObservation
 
 PATH = "/metrics"
@@ -31,14 +32,16 @@ _UNSENT: Sequence[tuple[str, str, Callable[[UnsentObservation], int]]] = (
 Observe = Callable[[], Awaitable[Sequence[FleetObservation]]]
 ObserveUnsent = Callable[[], Awaitable[Sequence[UnsentObservation]]]
 Refused = Callable[[], Mapping[tuple[Scope, str], int]]
+ObserveDoors = Callable[[], Awaitable[Mapping[StorageKind, int] | None]]
 
 
 def add_metrics_page(
-    app: web.Application, token: str, observe: Observe, unsent: ObserveUnsent, refused: Refused
+    app: web.Application, token: str, observe: Observe, unsent: ObserveUnsent, refused: Refused, *, doors: ObserveDoors
 ) -> None:
     """Serve the page to whoever has the token.
 
     `observe` says what every fleet shows now, `unsent` what ended sessions have not sent, `refused` how many sessions each refused since the process began.
+    `doors` counts the ways to users' files that are open, None: nobody knows at the moment.
     """
 
     async def page(request: web.Request) -> web.Response:
@@ -51,14 +54,17 @@ def add_metrics_page(
                 text="Give the installation's metrics token: Authorization: Bearer <content of DATA_DIR/metrics.token>\n",
                 headers={"WWW-Authenticate": "Bearer", "Server": "Fanlight"},
             )
-        body = exposition(await observe(), await unsent(), refused())
+        body = exposition(await observe(), await unsent(), refused(), await doors())
         return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST, "Server": "Fanlight"})
 
     app.router.add_get(PATH, page)
 
 
 def exposition(
-    seen: Sequence[FleetObservation], unsent: Sequence[UnsentObservation], refused: Mapping[tuple[Scope, str], int]
+    seen: Sequence[FleetObservation],
+    unsent: Sequence[UnsentObservation],
+    refused: Mapping[tuple[Scope, str], int],
+    doors: Mapping[StorageKind, int] | None,
 ) -> bytes:
     """Return the page: one gauge for each metric of CloudWatch's, a counter of refused sessions, and what was not sent."""
 
@@ -87,10 +93,21 @@ def exposition(
                 for place in unsent:
                     files.add_metric([place.scope.account_id, place.scope.region], value_of(place))
                 yield files
+            yield from _open_doors(doors)
 
     registry = CollectorRegistry(auto_describe=False)
     registry.register(Fleets())
     return generate_latest(registry)
+
+
+def _open_doors(doors: Mapping[StorageKind, int] | None) -> Iterator[GaugeMetricFamily]:
+    if doors is None:
+        return
+    meaning = "Ways of instances to the files of their sessions' users that are open"
+    gauge = GaugeMetricFamily("fanlight_open_storage_doors", meaning, labels=("connector",))
+    for kind in StorageKind:
+        gauge.add_metric([kind], doors.get(kind, 0))
+    yield gauge
 
 
 def _labels(scope: Scope, fleet_name: str) -> list[str]:

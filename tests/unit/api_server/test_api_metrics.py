@@ -14,6 +14,7 @@ from fanlight.api.metrics_page import add_metrics_page, exposition
 from fanlight.domain.fleet_metrics import FleetObservation, SessionSlots
 from fanlight.domain.places import Scope
 from fanlight.domain.unsent_files import UnsentFiles
+from fanlight.domain.user_storage import StorageKind
 from fanlight.services.metrics import UnsentObservation
 
 SCOPE = Scope("000000000000", "us-east-1")
@@ -38,7 +39,7 @@ def samples(page: bytes) -> dict[tuple[str, str], float]:
 
 def test_the_page_has_every_metric_that_a_fleet_has() -> None:
     shared = replace(CAD, fleet_name="shared", slots=SessionSlots(available=2, active=6))
-    found = samples(exposition([CAD, shared], (), {(SCOPE, "cad"): 7}))
+    found = samples(exposition([CAD, shared], (), {(SCOPE, "cad"): 7}, None))
     assert {name: value for (name, fleet), value in found.items() if fleet == "cad"} == {
         "fanlight_fleet_actual_capacity": 4,
         "fanlight_fleet_available_capacity": 1,
@@ -56,7 +57,7 @@ def test_the_page_has_every_metric_that_a_fleet_has() -> None:
 def test_what_ended_sessions_have_not_sent_is_told_by_account_and_region() -> None:
     waiting = UnsentFiles(files=3, size_in_bytes=3_000)
     lost = UnsentFiles(files=2, size_in_bytes=9, are_lost=True)
-    page = exposition([], [UnsentObservation(scope=SCOPE, sessions=1, waiting=waiting, lost=lost)], {})
+    page = exposition([], [UnsentObservation(scope=SCOPE, sessions=1, waiting=waiting, lost=lost)], {}, None)
     families = parser.text_string_to_metric_families(page.decode())
     found = {sample.name: (sample.labels, sample.value) for family in families for sample in family.samples}
     labels = {"account_id": SCOPE.account_id, "region": SCOPE.region}
@@ -68,9 +69,16 @@ def test_what_ended_sessions_have_not_sent_is_told_by_account_and_region() -> No
     }
 
 
+def test_the_page_tells_how_many_doors_are_open_while_that_is_known() -> None:
+    page = exposition([], (), {}, {StorageKind.HOMEFOLDERS: 2}).decode()
+    assert 'fanlight_open_storage_doors{connector="HOMEFOLDERS"} 2.0' in page.splitlines()
+    assert 'fanlight_open_storage_doors{connector="ONE_DRIVE"} 0.0' in page.splitlines()
+    assert "open_storage_doors" not in exposition([], (), {}, None).decode()
+
+
 def test_a_fleet_s_name_cannot_forge_a_line() -> None:
     evil = 'x"} 1\nfanlight_fleet_actual_capacity{fleet="forged"} 99'
-    found = samples(exposition([replace(CAD, fleet_name=evil)], (), {}))
+    found = samples(exposition([replace(CAD, fleet_name=evil)], (), {}, None))
     assert {fleet for _, fleet in found} == {evil}
 
 
@@ -88,9 +96,12 @@ async def url() -> AsyncIterator[str]:
     async def nothing_unsent() -> list[UnsentObservation]:
         return []
 
+    async def no_doors() -> None:
+        return None
+
     app = web.Application()
     app.router.add_route("*", "/{tail:.*}", everything_else)
-    add_metrics_page(app, "token-of-the-test", observe, nothing_unsent, dict)
+    add_metrics_page(app, "token-of-the-test", observe, nothing_unsent, dict, doors=no_doors)
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
