@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 
+from drive_rig import standing_in
 from fanlight.agent import folders
 from fanlight.agent.accounts import Account, Seat
 from fanlight.agent.bookmarks import add_bookmark
@@ -27,6 +28,9 @@ from fanlight.agent.rclone import FolderPlace, unsent_in
 from fanlight.agentwire.messages import Opening, StorageMount
 from fanlight.domain.errors import StorageUnusable
 from fanlight.domain.user_storage import StorageDoor, StorageKind
+from fanlight.storage.drives.consents import Consents
+from fanlight.storage.drives.doors import DriveDoors
+from fanlight.storage.drives.grants import Grants
 from fanlight.storage.embedded_s3 import KeyPair
 from fanlight.storage.rclone import PROGRAM
 from fanlight.storage.sessions import DIRECTORY, SessionDoors, on_s3, on_this_host
@@ -45,6 +49,7 @@ DOOR = StorageDoor(
     bucket="b",
     prefix="u/ada/",
 )
+BLOCK = 4096  # of a file system's room
 HELPER = "import sys; sys.path[:0] = {path!r}; from fanlight.agent.folder_mounts import main; main()"
 
 
@@ -169,7 +174,7 @@ async def rig() -> AsyncIterator[Rig]:
         yield rig
     finally:
         rig.processes.kill()
-        for path in [path for path in mounted_at("HOMEFOLDERS") if path.startswith(str(root))]:
+        for path in [path for path in mounted_at(rig.place.mount.kind) if path.startswith(str(root))]:
             subprocess.run(["umount", "--lazy", path], check=True)
         await rig.doors.close_all()
         shutil.rmtree(root)
@@ -297,6 +302,55 @@ async def test_a_drive_that_was_disconnected_is_out_of_sight_until_it_is_connect
     await rig.until((drive / "old.txt").exists)
     await rig.end()
     assert mounted_at("GOOGLE_DRIVE") == []
+
+
+@pytest.mark.parametrize("kind", [StorageKind.GOOGLE_DRIVE, StorageKind.ONE_DRIVE])
+async def test_a_users_drive_is_a_folder_from_consent_to_disconnection(
+    rig: Rig, kind: StorageKind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everything but instance and provider is real: rclone's mount, the door, rclone's own backend, its way by the proxy."""
+    monkeypatch.setattr("fanlight.agent.folders.GONE_AFTER_IN_SECONDS", 0.5)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "provider" / "authorities.pem"))
+    door = replace(DOOR, kind=kind, domains=("example.org",))
+    mount = StorageMount(kind=kind, socket=door.socket_name, token=door.token, folder="Drive")
+    rig.place = replace(rig.place, mount=mount)
+    rig.folder, drive = rig.new_folder(), rig.files / "Drive"
+    async with standing_in(tmp_path / "provider") as provider:
+        clients = {StorageKind.GOOGLE_DRIVE: provider.provider, StorageKind.ONE_DRIVE: provider.microsoft}
+        grants = Grants(tmp_path / "grants", tmp_path / "drives.key")
+        doors = DriveDoors(rig.root, grants, clients, tmp_path / "spool")
+        doors.prepare()
+        consents = Consents(doors)
+
+        async def connect() -> None:
+            url = consents.begin(door.session_id, kind, redirect_uri="https://portal.example/back", browser="b")
+            await consents.finish(**provider.consent(url), browser="b")
+
+        provider.cloud.put("from elsewhere.txt", b"put there by another device")
+        await doors.open(door)
+        rig.folder.begin()
+        await rig.until(lambda: rig.folder.report.state == OFFLINE)
+        await connect()
+        await rig.until(lambda: rig.folder.report.state == MOUNTED)
+        assert await rig.as_user("print(open('Drive/from elsewhere.txt').read())") == "put there by another device"
+        assert 0 <= provider.cloud.total - shutil.disk_usage(drive).total < BLOCK
+
+        content = os.urandom(12_000_000)
+        (rig.root / "source").write_bytes(content)
+        script = "import shutil; shutil.copy('../../../source', 'Drive/g\u00fcnter.bin')"
+        assert not await rig.as_user(script)
+        await rig.until(lambda: provider.cloud.read("g\u00fcnter.bin") == content)
+        provider.cloud.put("later.txt", b"later")
+        rig.folder.refresh()
+        await rig.until((drive / "later.txt").exists)
+
+        await consents.disconnect(door.session_id, kind)
+        await rig.until(lambda: not mounted_at(kind))
+        assert await rig.as_user("import os; print(os.listdir('Drive'))") == f"['{NOTE}']"
+        await connect()
+        await rig.until((drive / "later.txt").exists)
+        await rig.end()
+        await doors.close_all()
 
 
 async def test_what_is_saved_while_the_door_is_away_is_kept_and_sent(rig: Rig) -> None:
