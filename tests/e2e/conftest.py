@@ -13,9 +13,10 @@ from ipaddress import ip_network
 import pytest
 from playwright.sync_api import Browser
 
+from drive_rig import CLIENT, SECRET, prepare_certificates
 from e2e.administrators import SAMPLE_IMAGE, Administrator
 from e2e.browsers import CHROMIUM, Visitor, chromium, visitor
-from e2e.installation import Installation
+from e2e.installation import Installation, free_port
 from e2e.instances import Instances
 from images_rig import RUN_NUMBER, TEST_DIR, image_rig
 from incus_rig import IncusRig
@@ -26,6 +27,8 @@ _PROJECT = TEST_DIR.name
 OFFICE, LAB = (ip_network(f"198.19.{2 * RUN_NUMBER + number}.0/24") for number in range(2))
 # A directory of the host that sessions of studios mount: not in TEST_DIR, which no machine may see.
 PROJECTS = TEST_DIR.with_name(f"{TEST_DIR.name}-projects")
+# The stand-ins of Google and Microsoft, while a test has them, are behind this proxy, certified by an authority kept there.
+PROVIDERS, PROVIDERS_PROXY_PORT = TEST_DIR / "providers", free_port()
 SETTINGS_LIMIT_IN_MIB = 4  # of applications' settings, so that a test can pass it soon
 INCUS_SETTINGS = {
     "application_settings_limit_in_mib": str(SETTINGS_LIMIT_IN_MIB),
@@ -38,6 +41,11 @@ INCUS_SETTINGS = {
     "nimble_eulas_file": str(TEST_DIR / "eulas.toml"),
     "nimble_file_systems_file": str(TEST_DIR / "file-systems.toml"),
     "capacity_wait_in_seconds": "60",
+    "google_drive_client_id": CLIENT,
+    "google_drive_client_secret": SECRET,
+    "one_drive_client_id": CLIENT,
+    "one_drive_client_secret": SECRET,
+    "drives_proxy_url": f"http://127.0.0.1:{PROVIDERS_PROXY_PORT}",
     "access_endpoints": json.dumps([f"vpce-e2e-office={OFFICE}", f"vpce-e2e-lab={LAB}"]),
 }
 SUBNET = ip_network(f"10.{214 + 2 * RUN_NUMBER}.0.0/24")
@@ -58,7 +66,7 @@ images = ["{SAMPLE_IMAGE}"]
 """
 SHARED_FLEET = "e2e-applications"
 # What is left in "run" is the product's to clear.
-TRANSIENT = ("state", "gateway", "audit", "storage", "credentials", "test.log")
+TRANSIENT = ("state", "gateway", "audit", "storage", "providers", "credentials", "test.log")
 BUILD_TIMEOUT_IN_SECONDS = 1500
 
 
@@ -96,6 +104,7 @@ def prepared_installation(settings: Mapping[str, str]) -> Iterator[Installation]
         for name in TRANSIENT:
             left = TEST_DIR / name
             shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+        made.authorities = prepare_certificates(PROVIDERS)
         (TEST_DIR / "networks.toml").write_text(NETWORKS)
         (TEST_DIR / "file-systems.toml").write_text(FILE_SYSTEMS)
         (TEST_DIR / "eulas.toml").write_text(EULAS)

@@ -48,6 +48,7 @@ class Installation:
     portal_port: int = field(default_factory=free_port)
     s3_port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
+    authorities: Path | None = None  # trusted instead of the system's own
 
     @property
     def api_url(self) -> str:
@@ -73,6 +74,8 @@ class Installation:
             "log_level": "debug",
             **self.settings,
         }
+        if self.authorities is not None:
+            kept["SSL_CERT_FILE"] = str(self.authorities)
         return kept | {f"FANLIGHT_{k.upper()}": v for k, v in own.items()}
 
     def start(self) -> float:
