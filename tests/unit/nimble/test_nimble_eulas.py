@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from test_nimble_streaming_images import add_image
 
+from fanlight.domain.nimble.eulas import Eula
 from fanlight.eulas_file import EulasFileInvalid, read_eulas
 from nimble_rig import EULAS, KEY, Studio, ask, new_profile
 
@@ -109,3 +110,11 @@ def test_a_file_that_says_what_cannot_be_is_refused_whole(tmp_path: Path, text: 
         read_eulas(file)
     with pytest.raises(EulasFileInvalid, match="cannot be read"):
         read_eulas(tmp_path / "absent.toml")
+
+
+def test_no_id_is_an_option_to_a_command_line() -> None:
+    made = {
+        Eula(name=f"eula-{number}", content="text", written_at=EULAS[0].written_at).eula_id for number in range(300)
+    }
+    assert len(made) == 300
+    assert not [eula_id for eula_id in made if eula_id.startswith("-")]

@@ -25,11 +25,12 @@ class Eula:
 
     @property
     def eula_id(self) -> str:
-        """The id: a digest of the name, in the form of the service's ids."""
+        """The id: a digest of the name, in the form of the service's ids; like `new_id`'s it begins with no dash."""
         raw = bytearray(hashlib.sha256(f"fanlight eula {self.name}".encode()).digest()[:16])
         raw[_VERSION_BYTE] = raw[_VERSION_BYTE] & 0x0F | 0x40
         raw[_VARIANT_BYTE] = raw[_VARIANT_BYTE] & 0x3F | 0x80
-        return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+        made = base64.urlsafe_b64encode(raw).decode().rstrip("=")
+        return f"A{made[1:]}" if made.startswith("-") else made
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
