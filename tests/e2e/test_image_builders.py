@@ -3,7 +3,8 @@
 One story in the order of its chapters: each test goes on where the one before it stopped.
 """
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -81,11 +82,24 @@ class Story:
 
     def wait_for_prompt(self) -> None:
         """Wait until sudo is done: it hands what is typed meanwhile to the program that it runs."""
-        wait_for(
-            lambda: self.instances.run(self.instance_id, "pgrep", "-x", "sudo").returncode != 0,
-            timeout=20,
-            what="sudo done",
-        )
+        wait_for(lambda: not self.is_sudo_at_work(), what="sudo done")
+
+    def is_sudo_at_work(self) -> bool:
+        return self.instances.run(self.instance_id, "pgrep", "-x", "sudo").returncode == 0
+
+    def types(self, command: str, done: Callable[[], Any]) -> None:
+        """Type a command of sudo's, again if the terminal missed some of it, and wait until it is done."""
+        for _ in range(3):
+            self.visitor.type(f"{command}\n")
+            until = time.monotonic() + 20
+            while time.monotonic() < until:
+                if self.is_sudo_at_work() or done():
+                    wait_for(done, timeout=180, what=f"what {command} does")
+                    self.wait_for_prompt()
+                    return
+                time.sleep(0.1)
+            self.visitor.page.keyboard.press("Control+C")
+        raise AssertionError(f"the terminal did not take {command}; there is: {self.visitor.read()[:800]!r}")
 
     def catalogue(self) -> str:
         return (self.instances.read(self.instance_id, "/etc/fanlight/catalog.json") or b"").decode()
@@ -217,13 +231,9 @@ def test_a_package_is_fetched_installed_and_registered_by_typing(story: Story, r
     wait_for(lambda: story.runs("bash"), timeout=20, what="a shell in a terminal")
     story.open()  # a page that is only about to notice the kill would lose what is typed
     story.visitor.click_stream()
-    story.visitor.type(f"sudo apt-get install -y {PACKAGE}\n")
-    wait_for(lambda: story.has_file(PROGRAM), timeout=60, what="the package installed")
-    story.wait_for_prompt()
+    story.types(f"sudo apt-get install -y {PACKAGE}", lambda: story.has_file(PROGRAM))
     registered = f"add-application --name quick-note --absolute-app-path {PROGRAM}"
-    story.visitor.type(f"sudo AppStreamImageAssistant {registered}\n")
-    wait_for(lambda: "quick-note" in story.catalogue(), timeout=20, what="quick-note in the catalogue")
-    story.wait_for_prompt()
+    story.types(f"sudo AppStreamImageAssistant {registered}", lambda: "quick-note" in story.catalogue())
     story.visitor.type("exit\n")  # a window that is alone stands in the middle
     wait_for(lambda: not story.runs("xfce4-terminal"), timeout=20, what="the terminal closed")
 
