@@ -126,7 +126,7 @@ class Visitor:
 
     def click_stream(self, x: int = 640, y: int = 400) -> None:
         """Click into the picture, as one does before typing: nobody's first key follows within a few milliseconds."""
-        wait_for(lambda: self.state == "stream", what="the stream in sight")
+        wait_for(lambda: self.state in ("stream", ""), what="the stream in sight")  # "": in a frame of another page
         self.page.mouse.click(x, y)
         self.page.wait_for_timeout(500)
 
