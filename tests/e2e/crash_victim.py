@@ -59,9 +59,9 @@ class Mined:
         return self._mined(found) if name in self.ACTS else found
 
     def _mined(self, act: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Coroutine[Any, Any, Any]]:
-        async def mined(*arguments: Any) -> Any:
+        async def mined(*arguments: Any, **named: Any) -> Any:
             self._fuse.burn()
-            answer = await act(*arguments)
+            answer = await act(*arguments, **named)
             self._fuse.burn()
             return answer
 

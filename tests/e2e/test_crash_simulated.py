@@ -1,6 +1,7 @@
 """kill -9 at any moment: nothing is lost, nothing is left over, nothing is there twice."""
 
 import json
+import os
 import random
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from fanlight.domain.fleets import FleetState
 from fanlight.domain.streaming_sessions import SessionState
 
 VICTIM = Path(__file__).with_name("crash_victim.py")
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
 # The story has about 100 points; a prime step visits different kinds of them, and the first is another each day.
 STEP, COUNT = 5, 20
 KILLS = 12
@@ -34,7 +36,7 @@ def home() -> Iterator[Path]:
 def test_a_story_that_is_killed_at_any_point_is_brought_to_its_end(home: Path) -> None:
     first = int(time.time() // 86_400) % STEP
     command = [sys.executable, str(VICTIM), "points", str(home), str(first), str(STEP), str(COUNT)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
     outcomes = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(outcomes) == COUNT, done.stderr[-3000:]
     assert [o for o in outcomes if o["recovered"] != 0] == []
@@ -53,6 +55,7 @@ async def test_a_process_killed_again_and_again_converges_in_the_end(home: Path)
         with (home / "victim.log").open("w") as log:
             victim = subprocess.Popen(
                 [sys.executable, str(VICTIM), "churn", str(home), str(seed + round_)],
+                env=ENVIRONMENT,
                 stdout=subprocess.PIPE,
                 stderr=log,
             )
