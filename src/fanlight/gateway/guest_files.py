@@ -8,7 +8,7 @@ from urllib.parse import quote, unquote
 
 from aiohttp import web
 
-from fanlight.gateway.bodies import body_pieces
+from fanlight.gateway.bodies import body_pieces, piece_length
 from fanlight.gateway.context import GATEWAY, RunningSession, refuse_cross_site, require_own_origin, running_session
 from fanlight.gateway.guest_http import GuestAnswer, ask_guest
 from fanlight.gateway.listings import MAX_LISTING_IN_BYTES, entries_of, is_plain_name, to_json
@@ -18,7 +18,6 @@ from fanlight.gateway.upgrades import GuestMisbehaves
 
 log = logging.getLogger(__name__)
 
-MAX_UPLOAD_PIECE_IN_BYTES = 64 * 1024 * 1024  # The stream client cuts files into pieces of this size.
 _MAX_GUEST_WORDS_IN_BYTES = 4 * 1024
 _UPLOAD_HEADERS = ("X-Upload-Path", "X-Upload-Id", "X-Upload-Offset", "X-Upload-Total", "X-Upload-Final")
 _HEADER_VALUE = re.compile(r"[\x21-\x7e]{1,4096}")
@@ -34,11 +33,7 @@ async def upload(request: web.Request) -> web.StreamResponse:
     """POST stream/api/upload: hand one piece of a file through, nothing of it kept here."""
     require_own_origin(request)
     session = await running_session(request, feature="FILE_UPLOAD")
-    length = request.content_length
-    if length is None:
-        return json_error(411, "LENGTH_REQUIRED", "The size of the piece must be said.")
-    if length > MAX_UPLOAD_PIECE_IN_BYTES:
-        return json_error(413, "TOO_LARGE", f"A piece has at most {MAX_UPLOAD_PIECE_IN_BYTES} bytes.")
+    length = piece_length(request)
     headers = {"Content-Length": str(length), "Content-Type": "application/octet-stream", **_guest_host(request)}
     for name in _UPLOAD_HEADERS:
         if (value := request.headers.get(name)) is not None:

@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote
 import aiohttp
 from aiohttp import web
 
-from fanlight.gateway.bodies import body_pieces
+from fanlight.gateway.bodies import body_pieces, piece_length
 from fanlight.gateway.context import (
     GATEWAY,
     Forbidden,
@@ -21,9 +21,9 @@ from fanlight.gateway.context import (
     require_own_origin,
     running_session,
 )
-from fanlight.gateway.guest_files import MAX_UPLOAD_PIECE_IN_BYTES, UNTRUSTED
+from fanlight.gateway.guest_files import UNTRUSTED
 from fanlight.gateway.page_api import PAGE_HEADER
-from fanlight.gateway.responses import json_answer, json_error
+from fanlight.gateway.responses import json_answer
 
 NO_CHANGES, CHANGES = "FILE_DOWNLOAD", "FILE_UPLOAD"
 _PASSED_ON = ("Content-Length", "Content-Range", "ETag", "Last-Modified", "Accept-Ranges")
@@ -94,11 +94,7 @@ async def upload(request: web.Request) -> web.StreamResponse:
     require_page(request)
     require_own_origin(request)
     session = await running_session(request, feature=CHANGES)
-    length = request.content_length
-    if length is None:
-        return json_error(411, "LENGTH_REQUIRED", "The size of the piece must be said.")
-    if length > MAX_UPLOAD_PIECE_IN_BYTES:
-        return json_error(413, "TOO_LARGE", f"A piece has at most {MAX_UPLOAD_PIECE_IN_BYTES} bytes.")
+    length = piece_length(request)
     query = {name: request.query.get(name, "") for name in ("path", "size", "offset", "conflict", "fingerprint")}
     home = request.app[GATEWAY].home
     async with home.ask(

@@ -15,9 +15,9 @@ from urllib.parse import unquote, unquote_to_bytes
 from aiohttp import web
 
 from fanlight.agentwire import files_socket_beside
-from fanlight.gateway.bodies import body_pieces
+from fanlight.gateway.bodies import body_pieces, piece_length
 from fanlight.gateway.context import GATEWAY, RunningSession, refuse_cross_site, require_own_origin, running_session
-from fanlight.gateway.guest_files import MAX_UPLOAD_PIECE_IN_BYTES, UNTRUSTED
+from fanlight.gateway.guest_files import UNTRUSTED
 from fanlight.gateway.guest_http import GuestAnswer, ask_guest
 from fanlight.gateway.home_files import CHANGES, NO_CHANGES, browsing, require_page, saved_as
 from fanlight.gateway.listings import is_plain_name
@@ -112,11 +112,7 @@ async def upload(request: web.Request) -> web.StreamResponse:
     require_page(request)
     require_own_origin(request)
     session = await running_session(request, feature=CHANGES)
-    length = request.content_length
-    if length is None:
-        return json_error(411, "LENGTH_REQUIRED", "The size of the piece must be said.")
-    if length > MAX_UPLOAD_PIECE_IN_BYTES:
-        return json_error(413, "TOO_LARGE", f"A piece has at most {MAX_UPLOAD_PIECE_IN_BYTES} bytes.")
+    length = piece_length(request)
     size = int(_checked(request, "size", _NUMBER))
     headers = {
         "Content-Length": str(length),
